@@ -1,0 +1,120 @@
+"""The input matrix as it lies, with the affine map that the network sees it through."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A dense input matrix and the map ``x' = scale * x + shift`` per feature.
+
+    Byte images stay bytes: the map, and the conversion to the network's
+    dtype, happen where a batch is gathered, so no float copy of the data set
+    ever exists.
+
+    Parameters
+    ----------
+    values : array of shape (n_samples, n_features), C-contiguous
+        uint8, or the network's dtype.
+    dtype : float32 or float64
+        The dtype that the network computes in.
+    scale, shift : array of shape (n_features,) of `dtype`, or both None
+        None stands for the identity.
+    """
+
+    values: NDArray
+    dtype: np.dtype
+    scale: NDArray | None = None
+    shift: NDArray | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or not self.values.flags.c_contiguous:
+            raise ValueError("values must be a C-contiguous matrix.")
+        if self.values.dtype not in (np.dtype(np.uint8), self.dtype):
+            raise ValueError(
+                f"values must be uint8 or {self.dtype}, got {self.values.dtype}; cast them first."
+            )
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self.values.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self.values.shape[1]
+
+
+def affine_map(
+    input_scale: object, X: NDArray, dtype: DTypeLike
+) -> tuple[NDArray | None, NDArray | None]:
+    """Return the (scale, shift) vectors that `input_scale` asks for.
+
+    Parameters
+    ----------
+    input_scale : None, "standard", float, or (scale, shift)
+        None is the identity. "standard" gives every feature of `X` mean 0 and
+        variance 1; a constant feature becomes 0. A float multiplies every
+        feature. A pair holds a scale and a shift, each a number or an array
+        of shape (n_features,): ``x' = scale * x + shift``.
+    X : array of shape (n_samples, n_features)
+        The training data; only "standard" reads it.
+    dtype : float32 or float64
+        Of the result. The statistics are computed in float64.
+
+    Returns
+    -------
+    scale, shift : array of shape (n_features,), or both None
+
+    Raises
+    ------
+    ValueError
+        If `input_scale` is none of these, or not finite.
+
+    Examples
+    --------
+    >>> scale, shift = affine_map((1 / 255, -0.5), np.zeros((3, 2), np.uint8), "float64")
+    >>> scale * 255 + shift
+    array([0.5, 0.5])
+    """
+    rule = (
+        "input_scale must be None, 'standard', a number, or a pair (scale, shift) of "
+        "numbers or arrays of shape (n_features,)"
+    )
+    if input_scale is None:
+        return None, None
+    if isinstance(input_scale, str):
+        if input_scale != "standard":
+            raise ValueError(f"{rule}, got {input_scale!r}.")
+        scale, shift = _standard_map(X)
+    else:
+        pair = input_scale if isinstance(input_scale, tuple | list) else (input_scale, 0.0)
+        if len(pair) != 2:
+            raise ValueError(f"{rule}, got {input_scale!r}.")
+        try:
+            scale, shift = (
+                np.broadcast_to(np.asarray(part, np.float64), X.shape[1:]) for part in pair
+            )
+        except (TypeError, ValueError):
+            raise ValueError(f"{rule}, got {input_scale!r} for {X.shape[1]} features.") from None
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        raise ValueError(f"{rule}, all finite, got {input_scale!r}.")
+    return (
+        np.ascontiguousarray(scale, dtype=dtype),
+        np.ascontiguousarray(shift, dtype=dtype),
+    )
+
+
+def _standard_map(X: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the map that gives every feature of `X` mean 0 and variance 1."""
+    # In chunks, because a float64 copy of a byte image set is eight times its size.
+    starts = range(0, X.shape[0], 4096)
+    mean = sum(X[s : s + 4096].sum(axis=0, dtype=np.float64) for s in starts) / X.shape[0]
+    variance = sum(((X[s : s + 4096] - mean) ** 2).sum(axis=0) for s in starts) / X.shape[0]
+    # Rounding leaves a variance of about (eps * mean)^2 on a constant feature.
+    constant = variance <= (10 * np.finfo(np.float64).eps * mean) ** 2
+    scale = 1 / np.sqrt(np.where(constant, 1.0, variance))
+    return scale, -mean * scale

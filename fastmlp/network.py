@@ -1,0 +1,161 @@
+"""What the network is: its shape, its functions, and one flat vector of parameters.
+
+Plain data, shared by the estimators, the training loop and every backend.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+#: Functions of the hidden layers.
+ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
+
+#: Output activation -> the loss whose gradient through it is ``output - target``
+#: (the canonical pairs of a generalised linear model).
+CANONICAL_LOSSES = {
+    "softmax": "log_loss",
+    "logistic": "log_loss",
+    "identity": "squared_error",
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """The fixed part of a multilayer perceptron: everything but its parameters.
+
+    Parameters
+    ----------
+    layer_units : tuple of int
+        Units per layer, from the input features to the outputs.
+    activation : {"identity", "logistic", "tanh", "relu"}
+        Function of every hidden layer.
+    output_activation : {"softmax", "logistic", "identity"}
+        Function of the output layer. It determines the loss, see
+        `CANONICAL_LOSSES`.
+    alpha : float
+        L2 penalty. The objective of a batch of total weight S is the mean
+        loss plus ``alpha / (2 S) * sum(coefs ** 2)``; intercepts are free.
+    """
+
+    layer_units: tuple[int, ...]
+    activation: str
+    output_activation: str
+    alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r}.")
+        if self.output_activation not in CANONICAL_LOSSES:
+            raise ValueError(
+                f"output_activation must be one of {tuple(CANONICAL_LOSSES)}, "
+                f"got {self.output_activation!r}."
+            )
+
+    @property
+    def loss(self) -> str:
+        """The loss that is minimised: "log_loss" or "squared_error"."""
+        return CANONICAL_LOSSES[self.output_activation]
+
+    @property
+    def n_features(self) -> int:
+        """Units of the input layer."""
+        return self.layer_units[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Units of the output layer."""
+        return self.layer_units[-1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the flat parameter vector."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.layer_units))
+
+
+class Parameters:
+    """All weights of a network in one flat vector, with a view per layer.
+
+    The order is that of scikit-learn's L-BFGS vector: every coefficient matrix
+    in C order, first layer first, then every intercept vector. Optimisers keep
+    their state in vectors of the same layout.
+
+    Parameters
+    ----------
+    network : Network
+    flat : array of shape (network.n_parameters,), C-contiguous
+        Not copied.
+
+    Attributes
+    ----------
+    flat : array of shape (n_parameters,)
+    coefs : list of array of shape (fan_in, fan_out)
+        Views of `flat`.
+    intercepts : list of array of shape (fan_out,)
+        Views of `flat`.
+
+    Examples
+    --------
+    >>> network = Network((2, 3, 1), "relu", "logistic")
+    >>> parameters = Parameters(network, np.zeros(network.n_parameters))
+    >>> parameters.intercepts[0][:] = 1
+    >>> parameters.flat
+    array([0., 0., 0., 0., 0., 0., 0., 0., 0., 1., 1., 1., 0.])
+    """
+
+    def __init__(self, network: Network, flat: NDArray) -> None:
+        if flat.shape != (network.n_parameters,):
+            raise ValueError(
+                f"flat must have shape ({network.n_parameters},) for layers "
+                f"{network.layer_units}, got {flat.shape}."
+            )
+        self.flat = flat
+        self.coefs: list[NDArray] = []
+        self.intercepts: list[NDArray] = []
+        start = 0
+        for fan_in, fan_out in pairwise(network.layer_units):
+            stop = start + fan_in * fan_out
+            self.coefs.append(flat[start:stop].reshape(fan_in, fan_out))
+            start = stop
+        for fan_out in network.layer_units[1:]:
+            self.intercepts.append(flat[start : start + fan_out])
+            start += fan_out
+
+    @classmethod
+    def initial(
+        cls, network: Network, rng: np.random.RandomState, dtype: DTypeLike
+    ) -> "Parameters":
+        """Draw initial weights exactly as scikit-learn draws them.
+
+        Per layer, coefficients and then intercepts are uniform in
+        ``[-bound, bound]`` with ``bound = sqrt(factor / (fan_in + fan_out))``
+        (Glorot and Bengio, 2010). The factor is 2 if the hidden activation is
+        logistic, else 6, for the output layer too. Drawn in float64, then cast.
+        """
+        parameters = cls(network, np.empty(network.n_parameters, dtype))
+        factor = 2.0 if network.activation == "logistic" else 6.0
+        for coef, intercept in zip(parameters.coefs, parameters.intercepts, strict=True):
+            bound = np.sqrt(factor / sum(coef.shape))
+            coef[...] = rng.uniform(-bound, bound, coef.shape)
+            intercept[...] = rng.uniform(-bound, bound, intercept.shape)
+        return parameters
+
+    @classmethod
+    def from_layers(
+        cls,
+        network: Network,
+        coefs: Sequence[NDArray],
+        intercepts: Sequence[NDArray],
+        dtype: DTypeLike,
+    ) -> "Parameters":
+        """Gather separate layer arrays in a new flat vector."""
+        parameters = cls(network, np.empty(network.n_parameters, dtype))
+        for view, source in zip(
+            parameters.coefs + parameters.intercepts, [*coefs, *intercepts], strict=True
+        ):
+            if view.shape != source.shape:
+                raise ValueError(f"a layer of shape {view.shape} was expected, got {source.shape}.")
+            view[...] = source
+        return parameters

@@ -1,0 +1,22 @@
+"""The compiled engine and its flags; everything else is in pyproject.toml."""
+
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+HERE = "fastmlp/backends/cython_backend"
+FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
+
+engine = Extension(
+    "fastmlp.backends.cython_backend._engine",
+    sources=[f"{HERE}/_engine.pyx", f"{HERE}/engine.c"],
+    depends=[f"{HERE}/{name}.h" for name in ("engine", "engine_dtypes", "engine_body", "team")],
+    include_dirs=[HERE],
+    extra_compile_args=[] if sys.platform == "win32" else FLAGS,
+    extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
+    # Without a working compiler fastmlp still installs, and says so where backends are listed.
+    optional=True,
+)
+
+setup(ext_modules=cythonize([engine], language_level=3))
