@@ -1,0 +1,31 @@
+"""fastmlp: multilayer perceptrons for scikit-learn users, on a compiled engine.
+
+The names below are loaded when they are first used, so that ``fastmlp.idx``
+and the command line start without importing scikit-learn.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastmlp.estimators import InputScaleWarning, MLPClassifier
+
+    __version__: str
+
+__all__ = ["InputScaleWarning", "MLPClassifier", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fastmlp")
+    if name not in __all__:
+        raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
+    return getattr(importlib.import_module("fastmlp.estimators"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

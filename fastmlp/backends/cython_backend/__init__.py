@@ -1,0 +1,18 @@
+"""The compiled CPU backend.
+
+``_engine`` is built from ``_engine.pyx`` and the C files beside it. A build
+without a C compiler leaves it out; that is told apart from a build that is
+there but broken.
+"""
+
+from importlib.util import find_spec
+
+if find_spec(f"{__name__}._engine") is None:
+    raise ImportError(
+        "the compiled engine was not built; install a C compiler (gcc or clang) and the Python "
+        "headers, then reinstall fastmlp"
+    )
+
+from fastmlp.backends.cython_backend._engine import ISA, Engine, decode, supported_isas
+
+__all__ = ["ISA", "Engine", "decode", "supported_isas"]

@@ -1,0 +1,307 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The Python face of the C engine: memory ownership, argument conversion, Ctrl-C."""
+
+import os
+
+import numpy as np
+
+from fastmlp.threads import usable_threads
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t, uint8_t
+
+cdef extern from "engine.h" nogil:
+    enum activation:
+        IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX
+
+    enum solver:
+        SGD, ADAM
+
+    ctypedef struct network_spec:
+        int n_layers
+        const int64_t *units
+        activation hidden
+        activation output
+        double alpha
+
+    ctypedef struct input_matrix:
+        const void *values
+        int is_bytes
+        int64_t n_samples
+        const void *scale
+        const void *shift
+
+    ctypedef struct training_data:
+        input_matrix inputs
+        const void *targets
+        const void *weights
+
+    ctypedef struct optimizer_spec:
+        solver kind
+        double learning_rate
+        double momentum
+        int nesterov
+        double beta_1
+        double beta_2
+        double epsilon
+        int64_t t
+
+    ctypedef struct engine_api:
+        const char *isa
+        const char *dtype
+        void *(*create)(const network_spec *) noexcept nogil
+        void (*destroy)(void *) noexcept nogil
+        int (*load)(void *, int, const void *) noexcept nogil
+        void (*store)(void *, int, void *) noexcept nogil
+        int64_t (*train)(void *, const training_data *, const int64_t *, int64_t, int64_t,
+                         int64_t, optimizer_spec *, double, int, double *) noexcept nogil
+        int (*objective)(void *, const training_data *, int, double *) noexcept nogil
+        int (*predict)(void *, const input_matrix *, int, void *) noexcept nogil
+        void (*scale_bytes)(const uint8_t *, int64_t, double, double, void *) noexcept nogil
+        void (*swap_bytes)(const void *, int64_t, int, void *) noexcept nogil
+
+    const char *engine_isas[]
+    int engine_isa_supported(const char *)
+    const engine_api *engine_find(const char *, const char *)
+
+_ACTIVATIONS = {
+    "identity": IDENTITY,
+    "logistic": LOGISTIC,
+    "tanh": TANH,
+    "relu": RELU,
+    "softmax": SOFTMAX,
+}
+
+# Vectors of the engine (the `which` of its load and store).
+cdef enum:
+    PARAMETERS = 0
+    STATE_1 = 1
+    STATE_2 = 2
+    GRADIENT = 3
+
+# How long the engine may run before Ctrl-C is looked for, in seconds.
+cdef double CHECK_INTERVAL = 0.25
+
+
+def supported_isas():
+    """Return the compiled instruction sets that this processor has, best first."""
+    names = []
+    cdef int i = 0
+    while engine_isas[i] != NULL:
+        if engine_isa_supported(engine_isas[i]):
+            names.append(engine_isas[i].decode())
+        i += 1
+    return names
+
+
+def _chosen_isa():
+    """Return the best instruction set, or the one that FASTMLP_ISA names."""
+    names = supported_isas()
+    name = os.environ.get("FASTMLP_ISA", names[0])
+    if name not in names:
+        raise ImportError(
+            f"FASTMLP_ISA={name!r} is not an instruction set that this build and this processor "
+            f"have in common; choose from {', '.join(names)} or unset it"
+        )
+    return name
+
+
+ISA = _chosen_isa()
+
+
+cdef const engine_api *_api(dtype, isa) except NULL:
+    cdef const engine_api *api = engine_find(isa.encode(), np.dtype(dtype).name.encode())
+    if api == NULL:
+        raise ValueError(f"there is no engine for {dtype} and {isa}")
+    return api
+
+
+cdef const void *_address(array):
+    """Return where an array's data lies; NULL for None."""
+    cdef size_t address = 0 if array is None else array.ctypes.data
+    return <const void *> address
+
+
+cdef input_matrix _matrix(inputs):
+    """Describe an Inputs object to the engine."""
+    cdef input_matrix matrix
+    matrix.values = _address(inputs.values)
+    matrix.is_bytes = inputs.values.dtype == np.uint8
+    matrix.n_samples = inputs.n_samples
+    matrix.scale = _address(inputs.scale)
+    matrix.shift = _address(inputs.shift)
+    return matrix
+
+
+cdef class Engine:
+    """A network bound to its parameters and its data.
+
+    See `fastmlp.backends.numpy_backend.Engine` for the contract. This one
+    trains on copies of the parameters and of the optimiser's state, in a layout
+    made for the processor's vectors; `sync` writes them back. The GIL is
+    released while it computes. ``isa`` is for tests: another instruction set
+    than `ISA`.
+    """
+
+    cdef const engine_api *api
+    cdef void *handle
+    cdef training_data data
+    cdef int threads
+    cdef bint trained       # the host's parameters are older than the engine's
+    cdef bint displaced     # the engine holds other parameters than the host's
+    cdef readonly object network, parameters, inputs, targets, sample_weight, n_threads
+    cdef object optimizer
+
+    def __cinit__(self):
+        self.handle = NULL
+
+    def __init__(
+        self,
+        network,
+        parameters,
+        inputs=None,
+        targets=None,
+        sample_weight=None,
+        n_threads=None,
+        *,
+        isa=ISA,
+    ):
+        if self.handle != NULL:
+            raise RuntimeError("an engine is initialised once.")
+        self.network = network
+        self.parameters = parameters
+        self.inputs = inputs
+        self.targets = None if targets is None else np.ascontiguousarray(targets)
+        self.sample_weight = sample_weight
+        self.n_threads = n_threads
+        self.threads = usable_threads() if n_threads is None else n_threads
+        self.api = _api(parameters.flat.dtype, isa)
+
+        cdef int64_t[::1] units = np.array(network.layer_units, dtype=np.int64)
+        cdef network_spec spec
+        spec.n_layers = len(network.layer_units) - 1
+        spec.units = &units[0]
+        spec.hidden = _ACTIVATIONS[network.activation]
+        spec.output = _ACTIVATIONS[network.output_activation]
+        spec.alpha = network.alpha
+        self.handle = self.api.create(&spec)
+        if self.handle == NULL:
+            raise MemoryError("not enough memory for the engine's copy of the weights.")
+        self._load(PARAMETERS, parameters.flat)
+        if inputs is not None:
+            self.data.inputs = _matrix(inputs)
+            self.data.targets = _address(self.targets)
+            self.data.weights = _address(sample_weight)
+
+    def __dealloc__(self):
+        if self.handle != NULL:
+            self.api.destroy(self.handle)
+
+    cdef _load(self, int which, flat):
+        if self.api.load(self.handle, which, _address(flat)):
+            raise MemoryError("not enough memory for the engine's state.")
+
+    cdef _own_parameters(self):
+        """Bring the engine's parameters back after `loss_and_gradient` has put others there."""
+        if self.displaced:
+            self._load(PARAMETERS, self.parameters.flat)
+            self.displaced = False
+
+    def train_epoch(self, order, batch_size, optimizer):
+        """Train on every sample once; see the NumPy backend."""
+        self._own_parameters()
+        if optimizer is not self.optimizer:
+            self.sync()
+            self.optimizer = optimizer
+            for which, state in enumerate(_state(optimizer), start=STATE_1):
+                self._load(which, state)
+        cdef optimizer_spec spec
+        if optimizer.name == "sgd":
+            spec.kind = SGD
+            spec.learning_rate = optimizer.learning_rate
+            spec.momentum = optimizer.momentum
+            spec.nesterov = optimizer.nesterov
+            spec.t = 0
+        else:
+            spec.kind = ADAM
+            spec.learning_rate = optimizer.learning_rate_init
+            spec.beta_1 = optimizer.beta_1
+            spec.beta_2 = optimizer.beta_2
+            spec.epsilon = optimizer.epsilon
+            spec.t = optimizer.t
+
+        cdef const int64_t[::1] samples = np.ascontiguousarray(order, dtype=np.int64)
+        cdef int64_t stop = samples.shape[0], at = 0, rows = batch_size
+        cdef double summed_loss = 0.0
+        self.trained = True
+        try:
+            while at < stop:
+                with nogil:
+                    at = self.api.train(self.handle, &self.data, &samples[0], at, stop, rows,
+                                        &spec, CHECK_INTERVAL, self.threads, &summed_loss)
+                if at < 0:
+                    raise MemoryError("not enough memory for the activations of a batch.")
+                PyErr_CheckSignals()
+        finally:
+            if optimizer.name == "adam":
+                optimizer.t = spec.t
+                optimizer.learning_rate = optimizer.corrected_rate()
+        return summed_loss
+
+    def loss_and_gradient(self, flat, out):
+        """Compute the objective over all samples, and its gradient; see the NumPy backend."""
+        self.sync()
+        self.displaced = True
+        self._load(PARAMETERS, np.ascontiguousarray(flat))
+        cdef double loss = 0.0
+        cdef int failed
+        with nogil:
+            failed = self.api.objective(self.handle, &self.data, self.threads, &loss)
+        if failed:
+            raise MemoryError("not enough memory for the gradient.")
+        self.api.store(self.handle, GRADIENT, <void *> _address(out))
+        return loss
+
+    def predict(self, inputs, out):
+        """Compute the outputs of the network; see the NumPy backend."""
+        self._own_parameters()
+        cdef input_matrix matrix = _matrix(inputs)
+        cdef void *outputs = <void *> _address(out)
+        cdef int failed
+        with nogil:
+            failed = self.api.predict(self.handle, &matrix, self.threads, outputs)
+        if failed:
+            raise MemoryError("not enough memory for the activations.")
+
+    def sync(self):
+        """Make the host's parameters and optimiser state current."""
+        if not self.trained:
+            return
+        self.api.store(self.handle, PARAMETERS, <void *> _address(self.parameters.flat))
+        for which, state in enumerate(_state(self.optimizer), start=STATE_1):
+            self.api.store(self.handle, which, <void *> _address(state))
+        self.trained = False
+
+
+def _state(optimizer):
+    """Return the state vectors of an optimiser."""
+    return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
+
+
+def decode(payload, out, scale=1.0, shift=0.0):
+    """Convert an IDX payload to native numbers; see the NumPy backend."""
+    cdef const void *source = _address(payload)
+    cdef void *target = <void *> _address(out)
+    cdef int64_t n = out.size
+    cdef int element_size = out.itemsize
+    cdef double a = scale, b = shift
+    cdef const engine_api *api = _api("float64", ISA)
+    if payload.dtype == np.uint8 and out.dtype.kind == "f":
+        api = _api(out.dtype, ISA)
+        with nogil:
+            api.scale_bytes(<const uint8_t *> source, n, a, b, target)
+    elif element_size == 1 or payload.dtype.isnative:
+        out[...] = payload
+    else:
+        with nogil:
+            api.swap_bytes(source, n, element_size, target)

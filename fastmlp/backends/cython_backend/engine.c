@@ -1,0 +1,111 @@
+/* One engine per instruction set and dtype, compiled from engine_body.h, and their table. */
+#include "engine.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "team.h"
+
+#define JOIN_(name, real, isa) name##_##real##_##isa
+#define JOIN(name, real, isa) JOIN_(name, real, isa)
+#define NAME(name) JOIN(name, REAL, ISA)
+
+#if defined(__x86_64__)
+#define V2 "sse4.2,popcnt"
+#define V3 "sse4.2,popcnt,avx2,fma,bmi,bmi2,lzcnt,movbe,f16c"
+#define V4 "sse4.2,popcnt,avx2,fma,bmi,bmi2,lzcnt,movbe,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
+
+/* Compile what lies between BEGIN_TARGET and END_TARGET for an instruction set. */
+#define PRAGMA(x) _Pragma(#x)
+#ifdef __clang__
+#define BEGIN_TARGET(features) \
+    PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define END_TARGET PRAGMA(clang attribute pop)
+#else
+#define BEGIN_TARGET(features) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
+#define END_TARGET PRAGMA(GCC pop_options)
+#endif
+
+/* A tile of TILE_ROWS x PANEL_VECTORS accumulators must fit in the registers beside one row
+ * of operands: 32 registers with AVX-512, 16 without. */
+BEGIN_TARGET(V4)
+#define ISA v4
+#define ISA_NAME "x86-64-v4"
+#define VECTOR_BYTES 64
+#define PANEL_VECTORS 4
+#define TILE_ROWS 6
+#include "engine_dtypes.h"
+END_TARGET
+
+BEGIN_TARGET(V3)
+#define ISA v3
+#define ISA_NAME "x86-64-v3"
+#define VECTOR_BYTES 32
+#define PANEL_VECTORS 2
+#define TILE_ROWS 6
+#include "engine_dtypes.h"
+END_TARGET
+
+BEGIN_TARGET(V2)
+#define ISA v2
+#define ISA_NAME "x86-64-v2"
+#define VECTOR_BYTES 16
+#define PANEL_VECTORS 2
+#define TILE_ROWS 6
+#include "engine_dtypes.h"
+END_TARGET
+#endif
+
+/* Whatever the compiler takes for granted: SSE2 on x86-64, NEON on 64-bit Arm. */
+#define ISA baseline
+#define ISA_NAME "baseline"
+#define VECTOR_BYTES 16
+#define PANEL_VECTORS 2
+#define TILE_ROWS 6
+#include "engine_dtypes.h"
+
+#if defined(__x86_64__)
+const char *const engine_isas[] = {"x86-64-v4", "x86-64-v3", "x86-64-v2", "baseline", NULL};
+
+int engine_isa_supported(const char *isa)
+{
+    __builtin_cpu_init();
+    int v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
+    int v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    int v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
+    if (strcmp(isa, "x86-64-v4") == 0)
+        return v4;
+    if (strcmp(isa, "x86-64-v3") == 0)
+        return v3;
+    if (strcmp(isa, "x86-64-v2") == 0)
+        return v2;
+    return strcmp(isa, "baseline") == 0;
+}
+#else
+const char *const engine_isas[] = {"baseline", NULL};
+
+int engine_isa_supported(const char *isa)
+{
+    return strcmp(isa, "baseline") == 0;
+}
+#endif
+
+const engine_api *engine_find(const char *isa, const char *dtype)
+{
+    static const engine_api *const engines[] = {
+#if defined(__x86_64__)
+        &api_float_v4, &api_double_v4, &api_float_v3, &api_double_v3,
+        &api_float_v2, &api_double_v2,
+#endif
+        &api_float_baseline, &api_double_baseline,
+    };
+    for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+        if (strcmp(engines[i]->isa, isa) == 0 && strcmp(engines[i]->dtype, dtype) == 0)
+            return engines[i];
+    return NULL;
+}

@@ -1,0 +1,92 @@
+/* The interface between the Cython module and the C engine.
+ *
+ * engine.c compiles engine_body.h once per dtype and instruction set; each
+ * compilation provides one `engine_api`. Handles are opaque: the layout of
+ * the weights inside depends on the width of the vectors.
+ */
+#ifndef FASTMLP_ENGINE_H
+#define FASTMLP_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum activation { IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX };
+enum solver { SGD, ADAM };
+
+typedef struct {
+    int n_layers;           /* layers of weights */
+    const int64_t *units;   /* n_layers + 1 sizes, from the input to the output */
+    enum activation hidden, output;
+    double alpha;           /* L2 penalty */
+} network_spec;
+
+/* A matrix of bytes, or of the engine's dtype, seen through an affine map. */
+typedef struct {
+    const void *values;     /* (n_samples, n_features), C order */
+    int is_bytes;
+    int64_t n_samples;
+    const void *scale;      /* (n_features,) of the engine's dtype, or NULL with shift */
+    const void *shift;
+} input_matrix;
+
+/* What to train on. */
+typedef struct {
+    input_matrix inputs;
+    const void *targets;    /* (n_samples, n_outputs) of the engine's dtype */
+    const void *weights;    /* (n_samples,) of the engine's dtype, or NULL for all ones */
+} training_data;
+
+typedef struct {
+    enum solver kind;
+    double learning_rate;   /* SGD: of this epoch. Adam: before the bias correction */
+    double momentum;        /* SGD */
+    int nesterov;           /* SGD */
+    double beta_1, beta_2, epsilon; /* Adam */
+    int64_t t;              /* Adam: updates so far; advanced by training */
+} optimizer_spec;
+
+typedef struct {
+    const char *isa;
+    const char *dtype;
+
+    /* Return a new engine, or NULL if there is no memory. */
+    void *(*create)(const network_spec *network);
+    void (*destroy)(void *engine);
+
+    /* Copy between the engine and flat vectors in the layout of network.py's Parameters.
+     * `which` is 0 for the parameters, 1 and 2 for the optimiser's state vectors,
+     * 3 for the gradient. Return nonzero if there is no memory. */
+    int (*load)(void *engine, int which, const void *flat);
+    void (*store)(void *engine, int which, void *flat);
+
+    /* Train on order[start:stop] in batches, for about `seconds` at most, and return the
+     * position reached, or -1 if there is no memory. Adds to *summed_loss. */
+    int64_t (*train)(void *engine, const training_data *data, const int64_t *order,
+                     int64_t start, int64_t stop, int64_t batch_size,
+                     optimizer_spec *optimizer, double seconds, int n_threads,
+                     double *summed_loss);
+
+    /* Leave the gradient of the objective over all samples in vector 3 and its value in
+     * *loss. Return nonzero if there is no memory. */
+    int (*objective)(void *engine, const training_data *data, int n_threads, double *loss);
+
+    /* Write the outputs, (n_samples, n_outputs). Return nonzero if there is no memory. */
+    int (*predict)(void *engine, const input_matrix *inputs, int n_threads, void *outputs);
+
+    /* out[i] = scale * bytes[i] + shift, in the engine's dtype. */
+    void (*scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift, void *out);
+
+    /* Reverse the bytes of n elements of 2, 4 or 8 bytes; `out` may be `payload`. */
+    void (*swap_bytes)(const void *payload, int64_t n, int element_size, void *out);
+} engine_api;
+
+/* The instruction sets that were compiled in, best first, NULL-terminated. */
+extern const char *const engine_isas[];
+
+/* Whether this processor has the instruction set. */
+int engine_isa_supported(const char *isa);
+
+/* dtype is "float32" or "float64". NULL if there is no such engine. */
+const engine_api *engine_find(const char *isa, const char *dtype);
+
+#endif

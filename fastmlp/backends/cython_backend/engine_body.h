@@ -1,0 +1,945 @@
+/* The engine for one dtype (REAL) and one instruction set (ISA).
+ *
+ * A minibatch takes two phases, and a team of threads meets between them:
+ *
+ *   A  Each thread takes some samples: gathers their inputs, runs forward
+ *      through all layers, adds up the loss and runs backward to the deltas
+ *      (the derivatives of the loss by the pre-activations).
+ *   B  Each thread takes some rows of the weights: forms their gradient in
+ *      registers from activations and deltas, adds the penalty and applies the
+ *      update at once. No gradient array, no reduction over threads.
+ *
+ * Every sum has one fixed order, so results do not depend on the number of
+ * threads. A batch whose inputs would not fit the cache passes in chunks; then
+ * the gradient is accumulated over the chunks and applied with the last one.
+ *
+ * Layout. Vectors hold LANES numbers. A weight matrix (n_in, n_out) is cut
+ * into panels of up to PANEL_VECTORS vectors of output units, zero-padded; a
+ * panel is contiguous, one row per input. So the innermost product reads
+ * memory straight through whatever n_out is, and no loop has a vector tail.
+ * Rows of activations and deltas are zero-padded to whole vectors as well.
+ */
+
+#define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+#define PANEL_UNITS (PANEL_VECTORS * LANES)
+
+/* Rows of weights that one step of phase B handles: whole cache lines of the activations
+ * are used up while they are in the first-level cache. */
+#define BLOCK_ROWS (8 * TILE_ROWS)
+
+/* Bytes of gathered inputs that one chunk may take: about a second-level cache. */
+#define CHUNK_BYTES (1 << 20)
+#define CHUNK_ROWS_MAX 1024
+
+#define vec NAME(vec)
+#define layer NAME(layer)
+#define engine NAME(engine)
+#define block NAME(block)
+#define step NAME(step)
+#define training_work NAME(training_work)
+#define prediction_work NAME(prediction_work)
+
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+
+typedef struct {
+    int64_t n_in, n_out;
+    int64_t width;       /* n_out padded to whole vectors; the stride of A and D */
+    int64_t back_width;  /* n_in padded likewise */
+    REAL *vectors[4];    /* weights; two state vectors of the optimiser; gradient: in panels,
+                            (n_in, width), then the intercepts, (width,) */
+    REAL *transposed;    /* the weights transposed, in panels: (n_out, back_width) */
+    REAL *A;             /* this layer's outputs (chunk_rows, width) */
+    REAL *D;             /* deltas of these outputs, same shape */
+} layer;
+
+/* Some rows of one panel of weights. */
+typedef struct {
+    int l;               /* layer */
+    int64_t first;       /* first unit of the panel */
+    int64_t width;       /* units of the panel, padding included */
+    int64_t row, n_rows;
+    int64_t cost_before; /* weights in all blocks before this one */
+} block;
+
+typedef struct {
+    int n_layers;
+    enum activation hidden, output;
+    REAL alpha;
+    layer *layers;
+    int64_t n_blocks;
+    block *blocks;       /* all blocks of all layers: the work of phase B */
+    int64_t cost;        /* of all blocks */
+    double *squares;     /* (n_blocks,) sum of squares of each block's weights */
+    int64_t input_stride;
+    int64_t chunk_rows;  /* rows that the scratch below has room for */
+    int64_t chunk_limit; /* rows that it may grow to */
+    REAL *X;             /* gathered inputs (chunk_rows, input_stride) */
+    REAL *Y;             /* unused columns of no target are zero (chunk_rows, n_outputs) */
+    REAL *weights;       /* (chunk_rows,) */
+    double *losses;      /* (chunk_rows,) */
+} engine;
+
+/* What a team trains on. Threads only read it, but for the results, which thread 0 writes. */
+typedef struct {
+    engine *e;
+    const training_data *data;
+    const int64_t *order;      /* NULL: the samples as they lie */
+    int64_t start, stop, batch_size;
+    optimizer_spec *optimizer; /* NULL: leave the gradient in vector 3 instead of updating */
+    double seconds;            /* stop after the batch that ends later than this */
+    int64_t position;          /* OUT: the first sample not trained on */
+    double summed_loss;        /* OUT */
+    int out_of_time;
+} training_work;
+
+typedef struct {
+    engine *e;
+    const input_matrix *inputs;
+    REAL *outputs;
+    int64_t rows_per_thread;
+} prediction_work;
+
+/* ---- memory --------------------------------------------------------------------------- */
+
+static REAL *NAME(allocate)(int64_t n)
+{
+    size_t bytes = ((size_t)(n > 0 ? n : 1) * sizeof(REAL) + 63) / 64 * 64;
+    REAL *memory = aligned_alloc(64, bytes);
+    if (memory != NULL)
+        memset(memory, 0, bytes);
+    return memory;
+}
+
+static int64_t NAME(padded)(int64_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
+
+/* Rows an odd number of cache lines apart fall into different sets of the cache. */
+static int64_t NAME(odd_lines)(int64_t n)
+{
+    int64_t per_line = 64 / sizeof(REAL);
+    return ((n + per_line - 1) / per_line | 1) * per_line;
+}
+
+static void NAME(free_scratch)(engine *e)
+{
+    free(e->X);
+    free(e->Y);
+    free(e->weights);
+    free(e->losses);
+    e->X = e->Y = e->weights = NULL;
+    e->losses = NULL;
+    for (int l = 0; l < e->n_layers; l++) {
+        free(e->layers[l].A);
+        free(e->layers[l].D);
+        e->layers[l].A = e->layers[l].D = NULL;
+    }
+    e->chunk_rows = 0;
+}
+
+static void NAME(destroy)(void *handle)
+{
+    engine *e = handle;
+    if (e == NULL)
+        return;
+    if (e->layers != NULL) {
+        NAME(free_scratch)(e);
+        for (int l = 0; l < e->n_layers; l++) {
+            for (int which = 0; which < 4; which++)
+                free(e->layers[l].vectors[which]);
+            free(e->layers[l].transposed);
+        }
+    }
+    free(e->layers);
+    free(e->blocks);
+    free(e->squares);
+    free(e);
+}
+
+/* The units of the panel that begins with unit `first`. */
+static inline int64_t NAME(panel_width)(int64_t width, int64_t first)
+{
+    return width - first < PANEL_UNITS ? width - first : PANEL_UNITS;
+}
+
+/* List the blocks in e->blocks, or only count them if it is NULL. */
+static void NAME(list_blocks)(engine *e)
+{
+    int64_t n = 0, cost = 0;
+    for (int l = 0; l < e->n_layers; l++) {
+        const layer *y = &e->layers[l];
+        for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
+            int64_t width = NAME(panel_width)(y->width, first);
+            for (int64_t row = 0; row < y->n_in; row += BLOCK_ROWS) {
+                int64_t n_rows = y->n_in - row < BLOCK_ROWS ? y->n_in - row : BLOCK_ROWS;
+                if (e->blocks != NULL)
+                    e->blocks[n] = (block){l, first, width, row, n_rows, cost};
+                cost += n_rows * width;
+                n++;
+            }
+        }
+    }
+    e->n_blocks = n;
+    e->cost = cost;
+}
+
+static void *NAME(create)(const network_spec *network)
+{
+    engine *e = calloc(1, sizeof(engine));
+    if (e == NULL)
+        return NULL;
+    e->n_layers = network->n_layers;
+    e->hidden = network->hidden;
+    e->output = network->output;
+    e->alpha = (REAL)network->alpha;
+    e->layers = calloc((size_t)network->n_layers, sizeof(layer));
+    if (e->layers == NULL) {
+        free(e);
+        return NULL;
+    }
+    for (int l = 0; l < e->n_layers; l++) {
+        layer *y = &e->layers[l];
+        y->n_in = network->units[l];
+        y->n_out = network->units[l + 1];
+        y->width = NAME(padded)(y->n_out);
+        y->back_width = NAME(padded)(y->n_in);
+        y->vectors[0] = NAME(allocate)((y->n_in + 1) * y->width);
+        if (l > 0)
+            y->transposed = NAME(allocate)(y->n_out * y->back_width);
+        if (y->vectors[0] == NULL || (l > 0 && y->transposed == NULL)) {
+            NAME(destroy)(e);
+            return NULL;
+        }
+    }
+    NAME(list_blocks)(e);
+    e->blocks = malloc((size_t)e->n_blocks * sizeof(block));
+    e->squares = calloc((size_t)e->n_blocks, sizeof(double));
+    if (e->blocks == NULL || e->squares == NULL) {
+        NAME(destroy)(e);
+        return NULL;
+    }
+    NAME(list_blocks)(e);
+    e->input_stride = NAME(odd_lines)(e->layers[0].n_in);
+    e->chunk_limit = CHUNK_BYTES / (e->input_stride * (int64_t)sizeof(REAL));
+    if (e->chunk_limit > CHUNK_ROWS_MAX)
+        e->chunk_limit = CHUNK_ROWS_MAX;
+    if (e->chunk_limit < 8 * TILE_ROWS)
+        e->chunk_limit = 8 * TILE_ROWS;
+    return e;
+}
+
+/* Make room for chunks of `rows` rows. Return nonzero if there is no memory. */
+static int NAME(reserve)(engine *e, int64_t rows)
+{
+    if (rows > e->chunk_limit)
+        rows = e->chunk_limit;
+    if (rows <= e->chunk_rows)
+        return 0;
+    NAME(free_scratch)(e);
+    int64_t n_outputs = e->layers[e->n_layers - 1].n_out;
+    e->X = NAME(allocate)(rows * e->input_stride);
+    e->Y = NAME(allocate)(rows * n_outputs);
+    e->weights = NAME(allocate)(rows);
+    e->losses = calloc((size_t)rows, sizeof(double));
+    int failed = e->X == NULL || e->Y == NULL || e->weights == NULL || e->losses == NULL;
+    for (int l = 0; l < e->n_layers; l++) {
+        layer *y = &e->layers[l];
+        y->A = NAME(allocate)(rows * y->width);
+        y->D = NAME(allocate)(rows * y->width);
+        failed |= y->A == NULL || y->D == NULL;
+    }
+    if (failed) {
+        NAME(free_scratch)(e);
+        return 1;
+    }
+    e->chunk_rows = rows;
+    return 0;
+}
+
+/* ---- panels --------------------------------------------------------------------------- */
+
+/* Copy a (n_rows, n_columns) matrix in C order into panels, or back. Padding stays zero. */
+static void NAME(copy_panels)(REAL *panels, REAL *matrix, int64_t n_rows, int64_t n_columns,
+                              int64_t width, int into_panels)
+{
+    for (int64_t first = 0; first < width; first += PANEL_UNITS) {
+        int64_t stride = NAME(panel_width)(width, first);
+        int64_t count = n_columns - first < stride ? n_columns - first : stride;
+        for (int64_t i = 0; i < n_rows; i++) {
+            REAL *in_panel = panels + first * n_rows + i * stride;
+            REAL *in_matrix = matrix + i * n_columns + first;
+            if (into_panels)
+                memcpy(in_panel, in_matrix, (size_t)count * sizeof(REAL));
+            else
+                memcpy(in_matrix, in_panel, (size_t)count * sizeof(REAL));
+        }
+    }
+}
+
+/* Bring the transposed copy of one block of weights up to date. */
+static void NAME(transpose_rows)(const layer *y, const block *b)
+{
+    int64_t n_columns = y->n_out - b->first < b->width ? y->n_out - b->first : b->width;
+    const REAL *panel = y->vectors[0] + b->first * y->n_in;
+    for (int64_t i = b->row; i < b->row + b->n_rows; i++) {
+        int64_t back_first = i / PANEL_UNITS * PANEL_UNITS;
+        int64_t back_width = NAME(panel_width)(y->back_width, back_first);
+        REAL *to = y->transposed + back_first * y->n_out + (i - back_first);
+        for (int64_t j = 0; j < n_columns; j++)
+            to[(b->first + j) * back_width] = panel[i * b->width + j];
+    }
+}
+
+/* Copy a flat vector in the layout of network.py's Parameters into panels, or back. */
+static void NAME(copy_flat)(engine *e, int which, REAL *flat, int into_panels)
+{
+    for (int l = 0; l < e->n_layers; l++) {
+        layer *y = &e->layers[l];
+        NAME(copy_panels)(y->vectors[which], flat, y->n_in, y->n_out, y->width, into_panels);
+        flat += y->n_in * y->n_out;
+    }
+    for (int l = 0; l < e->n_layers; l++) {
+        layer *y = &e->layers[l];
+        REAL *intercepts = y->vectors[which] + y->n_in * y->width;
+        size_t bytes = (size_t)y->n_out * sizeof(REAL);
+        if (into_panels)
+            memcpy(intercepts, flat, bytes);
+        else
+            memcpy(flat, intercepts, bytes);
+        flat += y->n_out;
+    }
+}
+
+static double NAME(sum_of_squares)(const REAL *values, int64_t n)
+{
+    vec sum = {0};
+    double total = 0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        vec v = *(const vec *)(values + i);
+        sum += v * v;
+    }
+    for (int i = 0; i < LANES; i++)
+        total += (double)sum[i];
+    return total;
+}
+
+static int NAME(load)(void *handle, int which, const void *flat)
+{
+    engine *e = handle;
+    for (int l = 0; l < e->n_layers; l++) {
+        layer *y = &e->layers[l];
+        if (y->vectors[which] == NULL)
+            y->vectors[which] = NAME(allocate)((y->n_in + 1) * y->width);
+        if (y->vectors[which] == NULL)
+            return 1;
+    }
+    if (flat == NULL)
+        return 0;
+    NAME(copy_flat)(e, which, (REAL *)flat, 1);
+    if (which != 0)
+        return 0;
+    for (int64_t i = 0; i < e->n_blocks; i++) {
+        const block *b = &e->blocks[i];
+        const layer *y = &e->layers[b->l];
+        const REAL *rows = y->vectors[0] + b->first * y->n_in + b->row * b->width;
+        e->squares[i] = NAME(sum_of_squares)(rows, b->n_rows * b->width);
+        if (b->l > 0)
+            NAME(transpose_rows)(y, b);
+    }
+    return 0;
+}
+
+static void NAME(store)(void *handle, int which, void *flat)
+{
+    NAME(copy_flat)(handle, which, flat, 0);
+}
+
+/* ---- the tile: the product that all the time goes into -------------------------------- */
+
+/* C[i, :] = C0[i, :] + sum over k of A(i, k) * B[k, :] for `rows` rows of a panel that is
+ * `vectors` vectors wide. A(i, k) is A[i * row_step + k * k_step], so the same code forms
+ * activations (samples by inputs) and gradients (inputs by samples). C0 rows are c0_step
+ * apart; 0 repeats one row, such as the intercepts. `rows` and `vectors` are constants
+ * after inlining, so all sums stay in registers. */
+static inline __attribute__((always_inline)) void NAME(tile)(
+    const int rows, const int vectors, int64_t n_k,
+    const REAL *restrict A, int64_t row_step, int64_t k_step,
+    const REAL *restrict B, int64_t b_step,
+    const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+{
+    vec sums[TILE_ROWS][PANEL_VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < vectors; j++)
+            sums[i][j] = *(const vec *)(C0 + i * c0_step + j * LANES);
+    for (int64_t k = 0; k < n_k; k++) {
+        vec b[PANEL_VECTORS];
+#pragma GCC unroll 8
+        for (int j = 0; j < vectors; j++)
+            b[j] = *(const vec *)(B + k * b_step + j * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            REAL a = A[i * row_step + k * k_step];
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; j++)
+                sums[i][j] += a * b[j];
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < vectors; j++)
+            *(vec *)(C + i * c_step + j * LANES) = sums[i][j];
+}
+
+/* The tile for any number of rows and any panel width. */
+static void NAME(product)(int64_t n_rows, int64_t width, int64_t n_k,
+                          const REAL *A, int64_t row_step, int64_t k_step,
+                          const REAL *B, int64_t b_step,
+                          const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+{
+#define TILE(rows, vectors) \
+    NAME(tile)(rows, vectors, n_k, A + i * row_step, row_step, k_step, B, b_step, \
+               C0 + i * c0_step, c0_step, C + i * c_step, c_step)
+#define TILES(vectors) \
+    for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) \
+        TILE(TILE_ROWS, vectors); \
+    for (; i + 2 <= n_rows; i += 2) \
+        TILE(2, vectors); \
+    for (; i < n_rows; i++) \
+        TILE(1, vectors)
+
+    int64_t i = 0;
+    switch (width / LANES) {
+    case 1: TILES(1); break;
+    case 2: TILES(2); break;
+#if PANEL_VECTORS > 2
+    case 3: TILES(3); break;
+    case 4: TILES(4); break;
+#endif
+    }
+#undef TILES
+#undef TILE
+}
+
+/* ---- phase A: samples ----------------------------------------------------------------- */
+
+static inline __attribute__((always_inline)) void NAME(gather_row)(
+    const input_matrix *inputs, int64_t sample, int64_t n, REAL *restrict to)
+{
+    const REAL *restrict scale = inputs->scale;
+    const REAL *restrict shift = inputs->shift;
+    if (inputs->is_bytes) {
+        const uint8_t *restrict from = (const uint8_t *)inputs->values + sample * n;
+        if (scale == NULL)
+            for (int64_t i = 0; i < n; i++)
+                to[i] = (REAL)from[i];
+        else
+            for (int64_t i = 0; i < n; i++)
+                to[i] = (REAL)from[i] * scale[i] + shift[i];
+    } else {
+        const REAL *restrict from = (const REAL *)inputs->values + sample * n;
+        if (scale == NULL)
+            memcpy(to, from, (size_t)n * sizeof(REAL));
+        else
+            for (int64_t i = 0; i < n; i++)
+                to[i] = from[i] * scale[i] + shift[i];
+    }
+}
+
+static void NAME(activate)(enum activation activation, REAL *row, int64_t n)
+{
+    switch (activation) {
+    case IDENTITY:
+        break;
+    case LOGISTIC:
+        for (int64_t i = 0; i < n; i++)
+            row[i] = 1 / (1 + REAL_EXP(-row[i]));
+        break;
+    case TANH:
+        for (int64_t i = 0; i < n; i++)
+            row[i] = REAL_TANH(row[i]);
+        break;
+    case RELU:
+        /* The comparison keeps NaN, so that a diverged network is noticed. */
+        for (int64_t i = 0; i < n; i++)
+            row[i] = row[i] < 0 ? 0 : row[i];
+        break;
+    case SOFTMAX: {
+        REAL max = row[0], sum = 0;
+        for (int64_t i = 1; i < n; i++)
+            max = row[i] > max ? row[i] : max;
+        for (int64_t i = 0; i < n; i++) {
+            row[i] = REAL_EXP(row[i] - max);
+            sum += row[i];
+        }
+        for (int64_t i = 0; i < n; i++)
+            row[i] /= sum;
+        break;
+    }
+    }
+}
+
+/* Multiply deltas by the activation's derivative, expressed by its value. */
+static void NAME(multiply_by_derivative)(enum activation activation, const REAL *restrict a,
+                                         REAL *restrict delta, int64_t n)
+{
+    switch (activation) {
+    case LOGISTIC:
+        for (int64_t i = 0; i < n; i++)
+            delta[i] *= a[i] * (1 - a[i]);
+        break;
+    case TANH:
+        for (int64_t i = 0; i < n; i++)
+            delta[i] *= 1 - a[i] * a[i];
+        break;
+    case RELU:
+        for (int64_t i = 0; i < n; i++)
+            delta[i] = a[i] == 0 ? 0 : delta[i];
+        break;
+    default:
+        break;
+    }
+}
+
+/* Run rows [begin, end) of the gathered inputs forward through all layers. */
+static void NAME(forward)(engine *e, int64_t begin, int64_t end)
+{
+    const REAL *X = e->X;
+    int64_t stride = e->input_stride;
+    for (int l = 0; l < e->n_layers; l++) {
+        layer *y = &e->layers[l];
+        const REAL *W = y->vectors[0];
+        const REAL *intercepts = W + y->n_in * y->width;
+        for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
+            int64_t width = NAME(panel_width)(y->width, first);
+            NAME(product)(end - begin, width, y->n_in, X + begin * stride, stride, 1,
+                          W + first * y->n_in, width, intercepts + first, 0,
+                          y->A + begin * y->width + first, y->width);
+        }
+        enum activation activation = l == e->n_layers - 1 ? e->output : e->hidden;
+        for (int64_t i = begin; i < end; i++)
+            NAME(activate)(activation, y->A + i * y->width, y->n_out);
+        X = y->A;
+        stride = y->width;
+    }
+}
+
+/* Return the loss of one sample and write its deltas, both times its weight. The losses are
+ * canonical for their output activations: the delta is output - target. As in scikit-learn,
+ * probabilities are clipped for the loss only, and the squared error is halved and averaged
+ * over the outputs, although the deltas are those of the sum. */
+static double NAME(sample_loss)(enum activation output, const REAL *restrict a,
+                                const REAL *restrict target, REAL weight,
+                                REAL *restrict delta, int64_t n)
+{
+    const double low = (double)REAL_EPSILON, high = (double)(1 - REAL_EPSILON);
+    double loss = 0;
+    for (int64_t j = 0; j < n; j++)
+        delta[j] = (a[j] - target[j]) * weight;
+    if (output == IDENTITY) {
+        for (int64_t j = 0; j < n; j++) {
+            double difference = (double)target[j] - (double)a[j];
+            loss += difference * difference;
+        }
+        return 0.5 * loss / (double)n * (double)weight;
+    }
+    for (int64_t j = 0; j < n; j++) {
+        double p = (double)a[j], t = (double)target[j];
+        p = p < low ? low : p > high ? high : p;
+        if (t != 0)
+            loss -= t * log(p);
+        if (output == LOGISTIC && t != 1)
+            loss -= (1 - t) * log(1 - p);
+    }
+    return loss * (double)weight;
+}
+
+/* Run rows [begin, end) backward from the output's deltas to those of the first layer. */
+static void NAME(backward)(engine *e, int64_t begin, int64_t end)
+{
+    for (int l = e->n_layers - 1; l > 0; l--) {
+        layer *y = &e->layers[l], *below = &e->layers[l - 1];
+        static const REAL zeros[PANEL_UNITS];
+        for (int64_t first = 0; first < y->back_width; first += PANEL_UNITS) {
+            int64_t width = NAME(panel_width)(y->back_width, first);
+            NAME(product)(end - begin, width, y->n_out, y->D + begin * y->width, y->width, 1,
+                          y->transposed + first * y->n_out, width, zeros, 0,
+                          below->D + begin * below->width + first, below->width);
+        }
+        for (int64_t i = begin; i < end; i++) {
+            REAL *delta = below->D + i * below->width;
+            NAME(multiply_by_derivative)(e->hidden, below->A + i * below->width, delta,
+                                         below->n_out);
+            /* Already zero, unless a diverged delta made it infinity times zero. */
+            for (int64_t j = below->n_out; j < below->width; j++)
+                delta[j] = 0;
+        }
+    }
+}
+
+static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t begin, int64_t end)
+{
+    engine *e = w->e;
+    const training_data *data = w->data;
+    layer *top = &e->layers[e->n_layers - 1];
+    int64_t n_in = e->layers[0].n_in, n_out = top->n_out;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t sample = w->order ? w->order[first_sample + i] : first_sample + i;
+        NAME(gather_row)(&data->inputs, sample, n_in, e->X + i * e->input_stride);
+        memcpy(e->Y + i * n_out, (const REAL *)data->targets + sample * n_out,
+               (size_t)n_out * sizeof(REAL));
+        e->weights[i] = data->weights ? ((const REAL *)data->weights)[sample] : 1;
+    }
+    NAME(forward)(e, begin, end);
+    for (int64_t i = begin; i < end; i++)
+        e->losses[i] = NAME(sample_loss)(e->output, top->A + i * top->width, e->Y + i * n_out,
+                                         e->weights[i], top->D + i * top->width, n_out);
+    NAME(backward)(e, begin, end);
+}
+
+/* ---- phase B: weights ----------------------------------------------------------------- */
+
+/* What turns gradient sums into a step; the same for all weights of a batch. */
+typedef struct {
+    int adam, nesterov;
+    REAL scale;  /* 1 / total weight of the batch */
+    REAL rate, momentum, beta_1, beta_2, epsilon;
+} step;
+
+static step NAME(make_step)(const optimizer_spec *optimizer, int64_t t, double total_weight)
+{
+    step s = {0};
+    s.scale = (REAL)(1 / total_weight);
+    if (optimizer == NULL)
+        return s;
+    double rate = optimizer->learning_rate;
+    s.adam = optimizer->kind == ADAM;
+    if (s.adam)
+        rate *= sqrt(1 - pow(optimizer->beta_2, (double)t)) /
+                (1 - pow(optimizer->beta_1, (double)t));
+    s.rate = (REAL)rate;
+    s.nesterov = optimizer->nesterov;
+    s.momentum = (REAL)optimizer->momentum;
+    s.beta_1 = (REAL)optimizer->beta_1;
+    s.beta_2 = (REAL)optimizer->beta_2;
+    s.epsilon = (REAL)optimizer->epsilon;
+    return s;
+}
+
+/* Update n weights by their gradient sums. `alpha` is 0 for intercepts. */
+static void NAME(update)(const step *s, REAL alpha, int64_t n, const REAL *restrict sums,
+                         REAL *restrict weights, REAL *restrict state_1, REAL *restrict state_2)
+{
+    const REAL scale = s->scale, rate = s->rate;
+    if (s->adam) {
+        const REAL beta_1 = s->beta_1, beta_2 = s->beta_2, epsilon = s->epsilon;
+        for (int64_t i = 0; i < n; i++) {
+            REAL g = (sums[i] + alpha * weights[i]) * scale;
+            REAL m = beta_1 * state_1[i] + (1 - beta_1) * g;
+            REAL v = beta_2 * state_2[i] + (1 - beta_2) * g * g;
+            state_1[i] = m;
+            state_2[i] = v;
+            weights[i] -= rate * m / (REAL_SQRT(v) + epsilon);
+        }
+    } else {
+        /* Nesterov: w += momentum * v - rate * g; plain momentum: w += v. */
+        const REAL momentum = s->momentum;
+        const REAL ahead = s->nesterov ? momentum : 1, extra = s->nesterov ? rate : 0;
+        for (int64_t i = 0; i < n; i++) {
+            REAL g = (sums[i] + alpha * weights[i]) * scale;
+            REAL v = momentum * state_1[i] - rate * g;
+            state_1[i] = v;
+            weights[i] += ahead * v - extra * g;
+        }
+    }
+}
+
+/* Turn n gradient sums into gradients. */
+static void NAME(finish_gradient)(const step *s, REAL alpha, int64_t n,
+                                  const REAL *restrict weights, REAL *restrict sums)
+{
+    for (int64_t i = 0; i < n; i++)
+        sums[i] = (sums[i] + alpha * weights[i]) * s->scale;
+}
+
+/* Form the gradient sums of n_rows x width weights at `offset` of layer y's vectors over the
+ * n samples of a chunk: A^T D, where A(i, k) is A[i + k * a_step]. Then, if the chunk is the
+ * batch's last, use them up; else leave them in vector 3. */
+static void NAME(phase_b_rows)(layer *y, int64_t offset, int64_t n_rows, int64_t width,
+                               int64_t n, const REAL *A, int64_t row_step, int64_t a_step,
+                               const REAL *D, REAL alpha, int is_first, int is_last,
+                               const step *s, int updates)
+{
+    static const REAL zeros[PANEL_UNITS];
+    REAL buffer[BLOCK_ROWS * PANEL_UNITS] __attribute__((aligned(64)));
+    REAL *stored = y->vectors[3] ? y->vectors[3] + offset : NULL;
+    REAL *sums = is_last && updates ? buffer : stored;
+    REAL *weights = y->vectors[0] + offset;
+
+    NAME(product)(n_rows, width, n, A, row_step, a_step, D, y->width,
+                  is_first ? zeros : stored, is_first ? 0 : width, sums, width);
+    if (!is_last)
+        return;
+    if (updates)
+        NAME(update)(s, alpha, n_rows * width, sums, weights, y->vectors[1] + offset,
+                     y->vectors[2] ? y->vectors[2] + offset : NULL);
+    else
+        NAME(finish_gradient)(s, alpha, n_rows * width, weights, sums);
+}
+
+/* Handle block `index`; the first block of a panel takes the panel's intercepts along. */
+static void NAME(phase_b_block)(engine *e, int64_t index, int64_t n, int is_first, int is_last,
+                                const step *s, int updates)
+{
+    static const REAL one = 1;
+    const block *b = &e->blocks[index];
+    layer *y = &e->layers[b->l];
+    const REAL *A = b->l == 0 ? e->X : e->layers[b->l - 1].A;
+    int64_t a_step = b->l == 0 ? e->input_stride : e->layers[b->l - 1].width;
+    int64_t offset = b->first * y->n_in + b->row * b->width;
+    const REAL *D = y->D + b->first;
+
+    NAME(phase_b_rows)(y, offset, b->n_rows, b->width, n, A + b->row, 1, a_step, D, e->alpha,
+                       is_first, is_last, s, updates);
+    if (b->row == 0)
+        NAME(phase_b_rows)(y, y->n_in * y->width + b->first, 1, b->width, n, &one, 0, 0, D, 0,
+                           is_first, is_last, s, updates);
+    if (is_last && updates) {
+        e->squares[index] =
+            NAME(sum_of_squares)(y->vectors[0] + offset, b->n_rows * b->width);
+        if (b->l > 0)
+            NAME(transpose_rows)(y, b);
+    }
+}
+
+/* ---- batches -------------------------------------------------------------------------- */
+
+static double NAME(now)(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double NAME(sum)(const double *values, int64_t n)
+{
+    double total = 0;
+    for (int64_t i = 0; i < n; i++)
+        total += values[i];
+    return total;
+}
+
+/* The part of `n` items that thread `thread` of `n_threads` takes, in whole tiles. */
+static void NAME(share)(int64_t n, int thread, int n_threads, int64_t *begin, int64_t *end)
+{
+    int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
+    *begin = tiles * thread / n_threads * TILE_ROWS;
+    *end = tiles * (thread + 1) / n_threads * TILE_ROWS;
+    *end = *end < n ? *end : n;
+}
+
+/* What every thread of the team does: all batches, in step with the others. */
+static void NAME(train_member)(void *context, int thread, barrier *meeting)
+{
+    training_work *w = context;
+    engine *e = w->e;
+    int n_threads = meeting->n_threads;
+    int updates = w->optimizer != NULL;
+    int64_t t = updates ? w->optimizer->t : 0;
+    int64_t at = w->start;
+    double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
+    double summed_loss = 0;
+
+    while (at < w->stop && !w->out_of_time) {
+        int64_t n = w->stop - at < w->batch_size ? w->stop - at : w->batch_size;
+        int64_t n_chunks = (n + e->chunk_rows - 1) / e->chunk_rows;
+        int64_t rows = (n + n_chunks - 1) / n_chunks;
+        double loss = 0, total_weight = 0;
+        t++;
+        for (int64_t from = 0; from < n; from += rows) {
+            int64_t m = n - from < rows ? n - from : rows;
+            int is_first = from == 0, is_last = from + m == n;
+            int64_t begin, end;
+            NAME(share)(m, thread, n_threads, &begin, &end);
+            NAME(phase_a)(w, at + from, begin, end);
+            /* The penalty is that of the weights before this batch's update. */
+            if (thread == 0 && is_first && e->alpha != 0)
+                loss = 0.5 * (double)e->alpha * NAME(sum)(e->squares, e->n_blocks);
+            barrier_wait(meeting);
+
+            for (int64_t i = 0; i < m; i++)
+                total_weight += (double)e->weights[i];
+            step s = NAME(make_step)(w->optimizer, t, total_weight);
+            for (int64_t i = 0; i < e->n_blocks; i++)
+                if (e->blocks[i].cost_before * n_threads / e->cost == thread)
+                    NAME(phase_b_block)(e, i, m, is_first, is_last, &s, updates);
+            if (thread == 0) {
+                loss += NAME(sum)(e->losses, m);
+                if (is_last && NAME(now)() > deadline)
+                    w->out_of_time = 1;
+            }
+            barrier_wait(meeting);
+        }
+        summed_loss += loss / total_weight * (double)n;
+        at += n;
+    }
+    if (thread == 0) {
+        w->summed_loss = summed_loss;
+        w->position = at;
+        if (updates)
+            w->optimizer->t = t;
+    }
+}
+
+/* More threads than the work is worth cost more in meetings than they save. */
+static int NAME(useful_threads)(const engine *e, int64_t rows, int n_threads)
+{
+    int64_t flops = 6 * e->cost * rows;
+    int64_t limit = 1 + flops / 1000000;
+    return n_threads < limit ? n_threads : (int)limit;
+}
+
+static int64_t NAME(train)(void *handle, const training_data *data, const int64_t *order,
+                           int64_t start, int64_t stop, int64_t batch_size,
+                           optimizer_spec *optimizer, double seconds, int n_threads,
+                           double *summed_loss)
+{
+    engine *e = handle;
+    if (NAME(reserve)(e, batch_size) || (batch_size > e->chunk_rows && NAME(load)(e, 3, NULL)))
+        return -1;
+    training_work w = {.e = e, .data = data, .order = order, .start = start, .stop = stop,
+                       .batch_size = batch_size, .optimizer = optimizer, .seconds = seconds};
+    team_run(NAME(train_member), &w, NAME(useful_threads)(e, batch_size, n_threads));
+    *summed_loss += w.summed_loss;
+    return w.position;
+}
+
+static int NAME(objective)(void *handle, const training_data *data, int n_threads, double *loss)
+{
+    engine *e = handle;
+    int64_t n = data->inputs.n_samples;
+    if (NAME(reserve)(e, n) || NAME(load)(e, 3, NULL))
+        return 1;
+    training_work w = {.e = e, .data = data, .stop = n, .batch_size = n, .seconds = INFINITY};
+    team_run(NAME(train_member), &w, NAME(useful_threads)(e, n, n_threads));
+    *loss = w.summed_loss / (double)n;
+    return 0;
+}
+
+/* ---- prediction ----------------------------------------------------------------------- */
+
+/* Groups of rows go round the threads; each thread has its own part of the scratch rows. */
+static void NAME(predict_member)(void *context, int thread, barrier *meeting)
+{
+    const prediction_work *w = context;
+    engine *e = w->e;
+    const layer *top = &e->layers[e->n_layers - 1];
+    int64_t n = w->inputs->n_samples, rows = w->rows_per_thread;
+    int64_t begin = thread * rows;
+    for (int64_t at = begin; at < n; at += rows * meeting->n_threads) {
+        int64_t m = n - at < rows ? n - at : rows;
+        for (int64_t i = 0; i < m; i++)
+            NAME(gather_row)(w->inputs, at + i, e->layers[0].n_in,
+                             e->X + (begin + i) * e->input_stride);
+        NAME(forward)(e, begin, begin + m);
+        for (int64_t i = 0; i < m; i++)
+            memcpy(w->outputs + (at + i) * top->n_out, top->A + (begin + i) * top->width,
+                   (size_t)top->n_out * sizeof(REAL));
+    }
+}
+
+static int NAME(predict)(void *handle, const input_matrix *inputs, int n_threads, void *outputs)
+{
+    engine *e = handle;
+    int64_t n = inputs->n_samples;
+    if (NAME(reserve)(e, n))
+        return 1;
+    n_threads = NAME(useful_threads)(e, n / 3, n_threads);
+    int64_t rows = e->chunk_rows / n_threads;
+    if (rows < 1) {
+        rows = 1;
+        n_threads = (int)e->chunk_rows;
+    }
+    prediction_work w = {e, inputs, outputs, rows};
+    team_run(NAME(predict_member), &w, n_threads);
+    return 0;
+}
+
+/* ---- decoding ------------------------------------------------------------------------- */
+
+static void NAME(scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift,
+                              void *out)
+{
+    REAL *restrict to = out;
+    const uint8_t *restrict from = bytes;
+    const REAL a = (REAL)scale, b = (REAL)shift;
+    for (int64_t i = 0; i < n; i++)
+        to[i] = (REAL)from[i] * a + b;
+}
+
+/* Element types that may lie at any address. */
+#ifndef FASTMLP_UNALIGNED
+#define FASTMLP_UNALIGNED
+typedef uint16_t unaligned_16 __attribute__((aligned(1), may_alias));
+typedef uint32_t unaligned_32 __attribute__((aligned(1), may_alias));
+typedef uint64_t unaligned_64 __attribute__((aligned(1), may_alias));
+#endif
+
+/* In place has its own loop: the compiler vectorises it without asking about overlap. */
+#define SWAP(bits) \
+    if (out == payload) { \
+        unaligned_##bits *p = out; \
+        for (int64_t i = 0; i < n; i++) \
+            p[i] = __builtin_bswap##bits(p[i]); \
+    } else { \
+        const unaligned_##bits *restrict from = payload; \
+        unaligned_##bits *restrict to = out; \
+        for (int64_t i = 0; i < n; i++) \
+            to[i] = __builtin_bswap##bits(from[i]); \
+    }
+
+static void NAME(swap_bytes)(const void *payload, int64_t n, int element_size, void *out)
+{
+    switch (element_size) {
+    case 2: SWAP(16) break;
+    case 4: SWAP(32) break;
+    case 8: SWAP(64) break;
+    }
+}
+
+static const engine_api NAME(api) = {
+    .isa = ISA_NAME,
+    .dtype = REAL_DTYPE,
+    .create = NAME(create),
+    .destroy = NAME(destroy),
+    .load = NAME(load),
+    .store = NAME(store),
+    .train = NAME(train),
+    .objective = NAME(objective),
+    .predict = NAME(predict),
+    .scale_bytes = NAME(scale_bytes),
+    .swap_bytes = NAME(swap_bytes),
+};
+
+#undef SWAP
+#undef LANES
+#undef PANEL_UNITS
+#undef BLOCK_ROWS
+#undef CHUNK_BYTES
+#undef CHUNK_ROWS_MAX
+#undef vec
+#undef block
+#undef layer
+#undef engine
+#undef step
+#undef training_work
+#undef prediction_work
+#undef REAL
+#undef REAL_EPSILON
+#undef REAL_EXP
+#undef REAL_TANH
+#undef REAL_SQRT
+#undef REAL_DTYPE

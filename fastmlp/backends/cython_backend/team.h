@@ -1,0 +1,99 @@
+/* A team of threads that lives for one call, and the barrier that it meets at.
+ *
+ * Threads are made per call (an epoch, usually) and joined at its end: nothing
+ * of ours outlives a call, so forking is always safe and calls from several
+ * Python threads cannot disturb each other.
+ */
+#ifndef FASTMLP_TEAM_H
+#define FASTMLP_TEAM_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#define MAX_THREADS 64
+
+/* Let other threads run while waiting, a little more at each try. Spinning is fastest, but
+ * on a machine with fewer free cores than the team has threads, a spinning thread holds the
+ * core that the others need: so spin briefly, then give the core away, then sleep. */
+static inline void wait_a_little(int tries)
+{
+    if (tries < 2000) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    } else if (tries < 3000) {
+        sched_yield();
+    } else {
+        struct timespec nap = {0, 50000};
+        nanosleep(&nap, NULL);
+    }
+}
+
+typedef struct {
+    int n_threads;
+    atomic_int arrived;
+    atomic_int generation;
+} barrier;
+
+/* Wait until all threads of the team have come. */
+static inline void barrier_wait(barrier *b)
+{
+    if (b->n_threads == 1)
+        return;
+    int generation = atomic_load_explicit(&b->generation, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) + 1 == b->n_threads) {
+        atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&b->generation, generation + 1, memory_order_release);
+        return;
+    }
+    for (int tries = 0;
+         atomic_load_explicit(&b->generation, memory_order_acquire) == generation; tries++)
+        wait_a_little(tries);
+}
+
+typedef struct {
+    void (*work)(void *context, int thread, barrier *meeting);
+    void *context;
+    int thread;
+    barrier *meeting;
+    atomic_int *ready;
+} team_member;
+
+static void *team_member_main(void *argument)
+{
+    team_member *member = argument;
+    for (int tries = 0; !atomic_load_explicit(member->ready, memory_order_acquire); tries++)
+        wait_a_little(tries);
+    member->work(member->context, member->thread, member->meeting);
+    return NULL;
+}
+
+/* Call work(context, thread, meeting) once in every thread of a team, the calling thread
+ * being thread 0, and return when all have finished. The team has meeting->n_threads
+ * threads: n_threads, or fewer if the system refuses to make one. */
+static inline void team_run(void (*work)(void *, int, barrier *), void *context, int n_threads)
+{
+    pthread_t threads[MAX_THREADS];
+    team_member members[MAX_THREADS];
+    barrier meeting;
+    atomic_int ready;
+    int n = 1;
+
+    atomic_init(&meeting.arrived, 0);
+    atomic_init(&meeting.generation, 0);
+    atomic_init(&ready, 0);
+    for (; n < n_threads && n < MAX_THREADS; n++) {
+        members[n] = (team_member){work, context, n, &meeting, &ready};
+        if (pthread_create(&threads[n], NULL, team_member_main, &members[n]) != 0)
+            break;
+    }
+    meeting.n_threads = n;
+    atomic_store_explicit(&ready, 1, memory_order_release);
+    work(context, 0, &meeting);
+    for (int i = 1; i < n; i++)
+        pthread_join(threads[i], NULL);
+}
+
+#endif

@@ -1,0 +1,352 @@
+"""The NumPy backend: the specification of the contract, as readable as the algorithm allows.
+
+This is the bare algorithm of training a multilayer perceptron: forward pass,
+loss, backward pass, update. In float64 it gives scikit-learn's numbers to the
+last bit. The other backends have the same names and signatures and are
+measured against this one; what their docstrings leave out stands here.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, xlogy
+from threadpoolctl import ThreadpoolController
+
+from fastmlp.inputs import Inputs
+from fastmlp.network import Network, Parameters
+
+#: Bytes of float input that `Engine.predict` holds at a time.
+_PREDICT_BYTES = 1 << 24
+
+
+class Engine:
+    """A network bound to its parameters and its data, ready to train or predict.
+
+    An engine owns all scratch memory that its backend needs. Nothing is
+    validated: the layer above has done that, once. Different engines may be
+    used in different threads at the same time; one engine may not.
+
+    Parameters
+    ----------
+    network : Network
+    parameters : Parameters
+        Float32 or float64; that is the dtype of all arithmetic. Updated by
+        training; other code reads them after `sync`.
+    inputs : Inputs, optional
+        The training data; not needed to predict.
+    targets : array of shape (n_samples, n_outputs), optional
+        In the parameters' dtype: one-hot rows for softmax, 0 or 1 for
+        logistic outputs, numbers for identity outputs.
+    sample_weight : array of shape (n_samples,), optional
+        In the parameters' dtype; all ones if None.
+    n_threads : int, optional
+        Upper limit for the threads of this engine. None leaves the choice to
+        the backend. Here it limits the threads of the BLAS library.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        parameters: Parameters,
+        inputs: Inputs | None = None,
+        targets: NDArray | None = None,
+        sample_weight: NDArray | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.network = network
+        self.parameters = parameters
+        self.inputs = inputs
+        self.targets = targets
+        self.sample_weight = sample_weight
+        self.n_threads = n_threads
+        self._gradient = Parameters(network, np.zeros_like(parameters.flat))
+
+    def train_epoch(self, order: NDArray, batch_size: int, optimizer: Any) -> float:
+        """Train on every sample once.
+
+        Parameters
+        ----------
+        order : array of shape (n_samples,), int64
+            The permutation in which samples are visited.
+        batch_size : int
+            Samples per update; the last batch may be smaller.
+        optimizer : SGD or Adam (see `fastmlp.training`)
+            Its state vectors are updated too; read them after `sync`.
+
+        Returns
+        -------
+        float
+            The sum over batches of the batch's objective, taken before its
+            update, times the batch's number of samples. Divided by n_samples
+            this is scikit-learn's ``loss_``.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Within about a second of Ctrl-C. Parameters and optimiser then
+            stand as after the last finished batch.
+        """
+        summed_loss = np.float64(0)
+        with _blas_threads(self.n_threads):
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                loss = self._objective(self.parameters, batch, self._gradient)
+                _UPDATES[optimizer.name](optimizer, self.parameters.flat, self._gradient.flat)
+                summed_loss += loss * len(batch)
+        return float(summed_loss)
+
+    def loss_and_gradient(self, flat: NDArray, out: NDArray) -> float:
+        """Compute the objective over all samples, and its gradient.
+
+        Parameters
+        ----------
+        flat : array of shape (n_parameters,)   # IN, where to evaluate; not kept
+        out : array of shape (n_parameters,)    # OUT, overwritten
+            Both in the parameters' dtype and layout.
+
+        Returns
+        -------
+        float
+        """
+        assert self.inputs is not None
+        everything = np.arange(self.inputs.n_samples)
+        with _blas_threads(self.n_threads):
+            return float(
+                self._objective(
+                    Parameters(self.network, flat), everything, Parameters(self.network, out)
+                )
+            )
+
+    def predict(self, inputs: Inputs, out: NDArray) -> None:
+        """Compute the outputs of the network.
+
+        Parameters
+        ----------
+        inputs : Inputs
+            Any number of rows; seen in chunks, so the memory needed is bounded.
+        out : array of shape (n_samples, n_outputs)  # OUT, overwritten
+            In the parameters' dtype, C-contiguous.
+        """
+        rows = max(1, _PREDICT_BYTES // (inputs.n_features * out.itemsize))
+        with _blas_threads(self.n_threads):
+            for start in range(0, inputs.n_samples, rows):
+                chunk = slice(start, start + rows)
+                out[chunk] = self._forward(self.parameters, _rows(inputs, chunk))[-1]
+
+    def sync(self) -> None:
+        """Make the host's parameters and optimiser state current.
+
+        A backend that trains on copies of its own writes them back here.
+        """
+
+    def _forward(self, parameters: Parameters, X: NDArray) -> list[NDArray]:
+        """Return the activations of every layer, from the input to the output."""
+        activations = [X]
+        last = len(parameters.coefs) - 1
+        for layer, (coef, intercept) in enumerate(
+            zip(parameters.coefs, parameters.intercepts, strict=True)
+        ):
+            Z = activations[-1] @ coef
+            Z += intercept
+            name = self.network.output_activation if layer == last else self.network.activation
+            _ACTIVATIONS[name](Z)
+            activations.append(Z)
+        return activations
+
+    def _objective(
+        self, parameters: Parameters, batch: NDArray, gradient: Parameters
+    ) -> np.floating:
+        """Return the objective of a batch and write its gradient.
+
+        The loss functions are canonical for their output activations, so the
+        derivative by the output layer's pre-activations is output - target.
+        """
+        assert self.inputs is not None and self.targets is not None
+        alpha = self.network.alpha
+        Y = self.targets[batch]
+        weight = None if self.sample_weight is None else self.sample_weight[batch]
+        total_weight = len(batch) if weight is None else weight.sum()
+
+        activations = self._forward(parameters, _rows(self.inputs, batch))
+        loss = _LOSSES[self.network.output_activation](Y, activations[-1], weight)
+        squares = 0
+        for coef in parameters.coefs:
+            squares += np.dot(coef.ravel(), coef.ravel())
+        loss += (0.5 * alpha) * squares / total_weight
+
+        delta = activations[-1] - Y
+        if weight is not None:
+            delta *= weight[:, np.newaxis]
+        for layer in range(len(parameters.coefs) - 1, -1, -1):
+            d_coef = activations[layer].T @ delta
+            d_coef += alpha * parameters.coefs[layer]
+            d_coef /= total_weight
+            gradient.coefs[layer][...] = d_coef
+            gradient.intercepts[layer][...] = np.sum(delta, axis=0) / total_weight
+            if layer > 0:
+                delta = delta @ parameters.coefs[layer].T
+                _DERIVATIVES[self.network.activation](activations[layer], delta)
+        return loss
+
+
+def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
+    """Convert an IDX payload to native numbers: ``out = scale * payload + shift``.
+
+    Parameters
+    ----------
+    payload : array of shape (n,), uint8, int8, or big-endian int16, int32, float32, float64
+        IN. The elements as they lie in the file. May be the memory of `out`
+        itself if the elements have the same size (decoding in place).
+    out : array of shape (n,)                                   # OUT, overwritten
+        Native byte order, C-contiguous. Either the native form of the
+        payload's type, or, for a uint8 payload, float32 or float64.
+    scale, shift : float
+        Only for a uint8 payload and floating-point `out`; rounded to the
+        dtype of `out`, which is also that of the arithmetic.
+    """
+    if scale == 1.0 and shift == 0.0:
+        out[...] = payload
+    else:
+        np.multiply(payload, out.dtype.type(scale), out=out, dtype=out.dtype)
+        out += out.dtype.type(shift)
+
+
+def _rows(inputs: Inputs, rows: NDArray | slice) -> NDArray:
+    """Return some rows of the input as the network sees them."""
+    X = inputs.values[rows]
+    if inputs.scale is None:
+        return X.astype(inputs.dtype, copy=False)
+    X = X * inputs.scale
+    X += inputs.shift
+    return X
+
+
+# Activations overwrite the pre-activations Z of shape (n_samples, n_units).
+
+
+def _identity(Z: NDArray) -> None:
+    pass
+
+
+def _logistic(Z: NDArray) -> None:
+    expit(Z, out=Z)
+
+
+def _tanh(Z: NDArray) -> None:
+    np.tanh(Z, out=Z)
+
+
+def _relu(Z: NDArray) -> None:
+    np.maximum(Z, 0, out=Z)
+
+
+def _softmax(Z: NDArray) -> None:
+    np.exp(Z - Z.max(axis=1)[:, np.newaxis], out=Z)
+    Z /= Z.sum(axis=1)[:, np.newaxis]
+
+
+_ACTIVATIONS = {
+    "identity": _identity,
+    "logistic": _logistic,
+    "tanh": _tanh,
+    "relu": _relu,
+    "softmax": _softmax,
+}
+
+
+# Derivatives multiply delta by the activation's derivative, in terms of its value A.
+
+
+def _d_identity(A: NDArray, delta: NDArray) -> None:
+    pass
+
+
+def _d_logistic(A: NDArray, delta: NDArray) -> None:
+    delta *= A
+    delta *= 1 - A
+
+
+def _d_tanh(A: NDArray, delta: NDArray) -> None:
+    delta *= 1 - A**2
+
+
+def _d_relu(A: NDArray, delta: NDArray) -> None:
+    delta[A == 0] = 0
+
+
+_DERIVATIVES = {
+    "identity": _d_identity,
+    "logistic": _d_logistic,
+    "tanh": _d_tanh,
+    "relu": _d_relu,
+}
+
+
+# Losses: weighted means over the samples, summed over the outputs (squared error: halved
+# and averaged over them, as scikit-learn prints it, though the gradient is that of the sum).
+
+
+def _softmax_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    eps = np.finfo(P.dtype).eps
+    P = np.clip(P, eps, 1 - eps)
+    return -np.average(xlogy(Y, P), weights=weight, axis=0).sum()
+
+
+def _logistic_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    eps = np.finfo(P.dtype).eps
+    P = np.clip(P, eps, 1 - eps)
+    return -np.average(xlogy(Y, P) + xlogy(1 - Y, 1 - P), weights=weight, axis=0).sum()
+
+
+def _squared_error(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    return 0.5 * np.average((Y - P) ** 2, weights=weight, axis=0).mean()
+
+
+_LOSSES = {
+    "softmax": _softmax_log_loss,
+    "logistic": _logistic_log_loss,
+    "identity": _squared_error,
+}
+
+
+# Updates change the flat parameters by the flat gradient.
+
+
+def _update_sgd(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
+    """Step with momentum: ``v = momentum * v - rate * g``, then ``flat += v``.
+
+    Nesterov's variant looks one step ahead: ``flat += momentum * v - rate * g``.
+    """
+    velocity = optimizer.velocity
+    step = optimizer.learning_rate * gradient
+    velocity *= optimizer.momentum
+    velocity -= step
+    flat += optimizer.momentum * velocity - step if optimizer.nesterov else velocity
+
+
+def _update_adam(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
+    """Step by Adam (Kingma and Ba, 2014, end of section 2: epsilon outside the bias correction)."""
+    beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
+    optimizer.t += 1
+    optimizer.m *= beta_1
+    optimizer.m += (1 - beta_1) * gradient
+    optimizer.v *= beta_2
+    optimizer.v += (1 - beta_2) * gradient**2
+    optimizer.learning_rate = optimizer.corrected_rate()
+    flat += -optimizer.learning_rate * optimizer.m / (np.sqrt(optimizer.v) + optimizer.epsilon)
+
+
+_UPDATES = {"sgd": _update_sgd, "adam": _update_adam}
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _blas_threads(n_threads: int | None) -> AbstractContextManager:
+    """Return a context in which BLAS uses at most `n_threads`."""
+    return nullcontext() if n_threads is None else _blas().limit(limits=n_threads)

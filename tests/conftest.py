@@ -1,0 +1,29 @@
+"""Fixtures that run a test over every backend and over every instruction set."""
+
+from functools import partial
+from importlib import import_module
+
+import pytest
+
+from fastmlp import backends
+
+
+def _engines():
+    """Every engine to be tested: (id, constructor or reason why it is missing)."""
+    yield "numpy", import_module("fastmlp.backends.numpy_backend").Engine
+    if "cython" in backends.available():
+        module = import_module("fastmlp.backends.cython_backend")
+        for isa in module.supported_isas():
+            yield f"cython-{isa}", partial(module.Engine, isa=isa)
+
+
+@pytest.fixture(params=[pytest.param(engine, id=name) for name, engine in _engines()])
+def engine_class(request):
+    """Every backend's Engine; the compiled one once per instruction set."""
+    return request.param
+
+
+@pytest.fixture(params=backends.available())
+def backend(request):
+    """Every available backend's name."""
+    return request.param

@@ -1,0 +1,147 @@
+"""A multilayer perceptron one sample and one unit at a time, in float64.
+
+Slow and obvious on purpose, and it imports nothing of fastmlp: every backend
+is compared with it. Written from the formulas in scikit-learn's documentation
+of neural networks, not from any implementation.
+"""
+
+import math
+
+import numpy as np
+
+
+def activation(name, z):
+    """Value of a hidden activation at the number z."""
+    if name == "identity":
+        return z
+    if name == "relu":
+        return max(z, 0.0)
+    if name == "tanh":
+        return math.tanh(z)
+    return 1 / (1 + math.exp(-z))
+
+
+def slope(name, z):
+    """Derivative of a hidden activation at the number z."""
+    a = activation(name, z)
+    return {
+        "identity": 1.0,
+        "relu": 1.0 if z > 0 else 0.0,
+        "tanh": 1 - a * a,
+        "logistic": a * (1 - a),
+    }[name]
+
+
+def output(name, z):
+    """Values of the output layer at the vector z."""
+    if name == "identity":
+        return list(z)
+    if name == "logistic":
+        return [1 / (1 + math.exp(-v)) for v in z]
+    powers = [math.exp(v - max(z)) for v in z]
+    return [p / sum(powers) for p in powers]
+
+
+def forward(coefs, intercepts, hidden, out, x):
+    """Pre-activations and activations of every layer for one sample."""
+    zs, activations = [], [list(x)]
+    for layer, (W, b) in enumerate(zip(coefs, intercepts, strict=True)):
+        previous = activations[-1]
+        z = [b[j] + sum(previous[i] * W[i][j] for i in range(len(previous))) for j in range(len(b))]
+        zs.append(z)
+        is_output = layer == len(coefs) - 1
+        activations.append(output(out, z) if is_output else [activation(hidden, v) for v in z])
+    return zs, activations
+
+
+def predict(coefs, intercepts, hidden, out, X):
+    """Outputs of the network for every row of X."""
+    return np.array([forward(coefs, intercepts, hidden, out, x)[1][-1] for x in X])
+
+
+def sample_loss(out, p, y):
+    """Loss of one sample."""
+    if out == "identity":
+        return 0.5 * sum((a - b) ** 2 for a, b in zip(p, y, strict=True)) / len(y)
+    if out == "softmax":
+        return -sum(t * math.log(q) for q, t in zip(p, y, strict=True) if t)
+    return -sum(
+        (t * math.log(q) if t else 0) + ((1 - t) * math.log(1 - q) if t != 1 else 0)
+        for q, t in zip(p, y, strict=True)
+    )
+
+
+def objective(coefs, intercepts, hidden, out, alpha, X, Y, weights=None):
+    """Objective and its gradients over all rows of X."""
+    weights = np.ones(len(X)) if weights is None else weights
+    d_coefs = [np.zeros(W.shape) for W in coefs]
+    d_intercepts = [np.zeros(b.shape) for b in intercepts]
+    loss = 0.0
+    for x, y, weight in zip(X, Y, weights, strict=True):
+        zs, activations = forward(coefs, intercepts, hidden, out, x)
+        loss += weight * sample_loss(out, activations[-1], y)
+        delta = [weight * (p - t) for p, t in zip(activations[-1], y, strict=True)]
+        for layer in range(len(coefs) - 1, -1, -1):
+            d_coefs[layer] += np.outer(activations[layer], delta)
+            d_intercepts[layer] += delta
+            if layer:
+                W = coefs[layer]
+                delta = [
+                    slope(hidden, zs[layer - 1][i])
+                    * sum(W[i][j] * delta[j] for j in range(len(delta)))
+                    for i in range(len(W))
+                ]
+    total = sum(weights)
+    loss = loss / total + 0.5 * alpha * sum((W**2).sum() for W in coefs) / total
+    d_coefs = [(d + alpha * W) / total for d, W in zip(d_coefs, coefs, strict=True)]
+    return loss, d_coefs, [d / total for d in d_intercepts]
+
+
+class SGD:
+    """Momentum, Nesterov's or plain."""
+
+    def __init__(self, rate, momentum, nesterov):
+        self.rate, self.momentum, self.nesterov = rate, momentum, nesterov
+        self.velocity = None
+
+    def step(self, values, gradients):
+        if self.velocity is None:
+            self.velocity = [np.zeros(g.shape) for g in gradients]
+        for value, v, g in zip(values, self.velocity, gradients, strict=True):
+            v[...] = self.momentum * v - self.rate * g
+            value += self.momentum * v - self.rate * g if self.nesterov else v
+
+
+class Adam:
+    """Adam with epsilon outside the bias correction."""
+
+    def __init__(self, rate, beta_1, beta_2, epsilon):
+        self.rate, self.beta_1, self.beta_2, self.epsilon = rate, beta_1, beta_2, epsilon
+        self.t, self.m, self.v = 0, None, None
+
+    def step(self, values, gradients):
+        if self.m is None:
+            self.m = [np.zeros(g.shape) for g in gradients]
+            self.v = [np.zeros(g.shape) for g in gradients]
+        self.t += 1
+        rate = self.rate * math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
+        for value, m, v, g in zip(values, self.m, self.v, gradients, strict=True):
+            m[...] = self.beta_1 * m + (1 - self.beta_1) * g
+            v[...] = self.beta_2 * v + (1 - self.beta_2) * g**2
+            value -= rate * m / (np.sqrt(v) + self.epsilon)
+
+
+def train_epoch(
+    coefs, intercepts, hidden, out, alpha, X, Y, order, batch_size, optimizer, weights=None
+):
+    """Train in place; return the sum of batch objectives times batch sizes."""
+    total = 0.0
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        w = None if weights is None else weights[batch]
+        loss, d_coefs, d_intercepts = objective(
+            coefs, intercepts, hidden, out, alpha, X[batch], Y[batch], w
+        )
+        optimizer.step(coefs + intercepts, d_coefs + d_intercepts)
+        total += loss * len(batch)
+    return total

@@ -1,0 +1,375 @@
+"""Every backend against the oracle, through one table of cases."""
+
+import inspect
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import oracle
+import pytest
+
+from fastmlp import backends
+from fastmlp.inputs import Inputs
+from fastmlp.network import Network, Parameters
+from fastmlp.training import SGD, Adam
+
+# (n_samples, layer units, hidden, output, batch size, weighted). Sizes are no multiples of a
+# tile (6 rows), a vector (2 to 16 units) or a panel (up to 64), and include 1 everywhere.
+CASES = [
+    (1, (1, 1), "relu", "identity", 1, False),
+    (5, (3, 2), "relu", "softmax", 2, False),
+    (7, (4, 1, 1), "tanh", "logistic", 7, True),
+    (13, (5, 7, 3), "relu", "softmax", 4, False),
+    (20, (9, 17, 2), "logistic", "logistic", 6, True),
+    (11, (6, 5, 4, 3), "identity", "softmax", 5, False),
+    (9, (2, 3, 5, 1), "relu", "identity", 4, True),
+    (10, (50, 70, 3), "relu", "softmax", 10, False),
+    (8, (33, 16, 8), "tanh", "identity", 3, False),
+]
+IDS = ["-".join(map(str, [case[0], *case[1], *case[2:5]])) for case in CASES]
+
+
+def problem(case, dtype, seed=0, source="float"):
+    """Draw a network, its data and weights for one case."""
+    n_samples, units, hidden, output, batch_size, weighted = case
+    rng = np.random.RandomState(seed)
+    network = Network(units, hidden, output, alpha=0.1)
+    parameters = Parameters.initial(network, rng, dtype)
+    dtype = np.dtype(dtype)
+    if source == "float":
+        inputs = Inputs(rng.standard_normal((n_samples, units[0])).astype(dtype), dtype)
+    else:
+        scale, shift = rng.uniform(0.001, 0.01, (2, units[0])).astype(dtype)
+        values = rng.randint(0, 256, (n_samples, units[0])).astype(
+            np.uint8 if source == "bytes" else dtype
+        )
+        inputs = Inputs(values, dtype, scale, -shift)
+    if output == "softmax":
+        Y = np.eye(units[-1])[rng.randint(units[-1], size=n_samples)]
+    elif output == "logistic":
+        Y = rng.randint(0, 2, (n_samples, units[-1])).astype(float)
+    else:
+        Y = rng.standard_normal((n_samples, units[-1]))
+    weights = rng.uniform(0.5, 2, n_samples).astype(dtype) if weighted else None
+    return network, parameters, inputs, Y.astype(dtype), weights, batch_size
+
+
+def as_seen(inputs):
+    """Return the inputs as the network sees them, in float64."""
+    X = inputs.values.astype(np.float64)
+    if inputs.scale is None:
+        return X
+    return X * inputs.scale.astype(np.float64) + inputs.shift.astype(np.float64)
+
+
+def layers(parameters):
+    """Return float64 copies of coefs and intercepts."""
+    return (
+        [W.astype(np.float64) for W in parameters.coefs],
+        [b.astype(np.float64) for b in parameters.intercepts],
+    )
+
+
+def flat(coefs, intercepts):
+    return np.concatenate([v.ravel() for v in [*coefs, *intercepts]])
+
+
+def tolerance(dtype):
+    return {"rtol": 1e-11, "atol": 1e-12} if dtype == "float64" else {"rtol": 2e-4, "atol": 2e-5}
+
+
+def optimizers(name, size, dtype):
+    """Return the same optimiser, ours and the oracle's."""
+    if name == "adam":
+        ours = Adam(np.zeros(size, dtype), np.zeros(size, dtype), 0.01, 0.8, 0.95, 1e-6)
+        return ours, oracle.Adam(0.01, 0.8, 0.95, 1e-6)
+    nesterov = name == "nesterov"
+    ours = SGD(np.zeros(size, dtype), 0.05, momentum=0.7, nesterov=nesterov)
+    return ours, oracle.SGD(0.05, 0.7, nesterov)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+class TestAgainstOracle:
+    @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
+    def test_train_epoch(self, engine_class, case, dtype, optimizer):
+        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype)
+        ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
+        coefs, intercepts = layers(parameters)
+        engine = engine_class(network, parameters, inputs, Y, weights, 2)
+        rng = np.random.RandomState(3)
+        for _ in range(3):
+            order = rng.permutation(len(Y))
+            loss = engine.train_epoch(order, batch_size, ours)
+            expected = oracle.train_epoch(
+                coefs, intercepts, network.activation, network.output_activation, network.alpha,
+                as_seen(inputs), Y.astype(float), order, batch_size, theirs, weights,
+            )  # fmt: skip
+            np.testing.assert_allclose(loss, expected, **tolerance(dtype))
+        engine.sync()
+        np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
+        if optimizer == "adam":
+            assert ours.t == theirs.t
+            states = [(ours.m, theirs.m), (ours.v, theirs.v)]
+        else:
+            states = [(ours.velocity, theirs.velocity)]
+        for state, expected in states:
+            np.testing.assert_allclose(
+                state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
+            )
+
+    @pytest.mark.parametrize("source", ["float", "bytes", "scaled"])
+    def test_loss_and_gradient(self, engine_class, case, dtype, source):
+        network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source)
+        before = parameters.flat.copy()
+        elsewhere = parameters.flat + np.asarray(0.01, dtype)
+        gradient = np.full_like(elsewhere, np.nan)
+        engine = engine_class(network, parameters, inputs, Y, weights, 2)
+        loss = engine.loss_and_gradient(elsewhere, gradient)
+        expected, d_coefs, d_intercepts = oracle.objective(
+            *layers(Parameters(network, elsewhere)), network.activation,
+            network.output_activation, network.alpha, as_seen(inputs), Y.astype(float), weights,
+        )  # fmt: skip
+        np.testing.assert_allclose(loss, expected, **tolerance(dtype))
+        np.testing.assert_allclose(gradient, flat(d_coefs, d_intercepts), **tolerance(dtype))
+        # The engine's own parameters are still those that it was given.
+        outputs = np.empty(Y.shape, dtype)
+        engine.predict(inputs, outputs)
+        engine.sync()
+        np.testing.assert_array_equal(parameters.flat, before)
+        self.check_outputs(network, parameters, inputs, outputs, dtype)
+
+    @pytest.mark.parametrize("source", ["float", "bytes", "scaled"])
+    def test_predict(self, engine_class, case, dtype, source):
+        network, parameters, inputs, Y, _, _ = problem(case, dtype, source=source)
+        outputs = np.full(Y.shape, np.nan, dtype)
+        engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
+        self.check_outputs(network, parameters, inputs, outputs, dtype)
+
+    @staticmethod
+    def check_outputs(network, parameters, inputs, outputs, dtype):
+        expected = oracle.predict(
+            *layers(parameters), network.activation, network.output_activation, as_seen(inputs)
+        )
+        np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+
+
+@pytest.mark.parametrize("output", ["softmax", "logistic", "identity"])
+@pytest.mark.parametrize("hidden", ["identity", "logistic", "tanh", "relu"])
+def test_gradient_is_that_of_the_loss(engine_class, hidden, output):
+    """Finite differences; with one output, where the squared error's mean is its sum."""
+    units = (4, 6, 5, 3 if output == "softmax" else 1)
+    case = (12, units, hidden, output, 12, True)
+    network, parameters, inputs, Y, weights, _ = problem(case, "float64")
+    engine = engine_class(network, parameters, inputs, Y, weights)
+    gradient, scratch = np.empty((2, parameters.flat.size))
+    engine.loss_and_gradient(parameters.flat, gradient)
+    for i in range(parameters.flat.size):
+        step = np.zeros(parameters.flat.size)
+        step[i] = 1e-5
+        above = engine.loss_and_gradient(parameters.flat + step, scratch)
+        below = engine.loss_and_gradient(parameters.flat - step, scratch)
+        assert (above - below) / 2e-5 == pytest.approx(gradient[i], rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_batches_larger_than_the_cache(engine_class, dtype):
+    """Wide inputs make a batch pass in several chunks; the result is that of one."""
+    case = (150, (5000, 9, 3), "relu", "softmax", 120, True)
+    network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source="bytes")
+    ours, _ = optimizers("nesterov", parameters.flat.size, dtype)
+    specification = Parameters(network, parameters.flat.astype("float64"))
+    theirs, _ = optimizers("nesterov", parameters.flat.size, "float64")
+    numpy_engine = backends.get("numpy").Engine(
+        network, specification, Inputs(as_seen(inputs), np.dtype("float64")),
+        Y.astype(float), weights.astype(float),
+    )  # fmt: skip
+    engine = engine_class(network, parameters, inputs, Y, weights, 3)
+    order = np.random.RandomState(0).permutation(len(Y))
+    loss = engine.train_epoch(order, batch_size, ours)
+    assert loss == pytest.approx(
+        numpy_engine.train_epoch(order, batch_size, theirs),
+        rel=1e-5 if dtype == "float32" else 1e-11,
+    )
+    engine.sync()
+    np.testing.assert_allclose(parameters.flat, specification.flat, **tolerance(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
+def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer):
+    case = (403, (37, 70, 11, 4), "tanh", "softmax", 101, True)
+    results = []
+    for n_threads in (1, 2, 3, 5):
+        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source="bytes")
+        ours, _ = optimizers(optimizer, parameters.flat.size, dtype)
+        engine = engine_class(network, parameters, inputs, Y, weights, n_threads)
+        order = np.random.RandomState(0).permutation(len(Y))
+        losses = [engine.train_epoch(order, batch_size, ours) for _ in range(3)]
+        outputs = np.empty(Y.shape, dtype)
+        engine.predict(inputs, outputs)
+        engine.sync()
+        results.append((losses, parameters.flat, outputs))
+    if "Engine" in getattr(engine_class, "__qualname__", ""):
+        pytest.skip("the order of summation inside NumPy's BLAS is not ours")
+    for losses, values, outputs in results[1:]:
+        assert losses == results[0][0]
+        np.testing.assert_array_equal(values, results[0][1])
+        np.testing.assert_array_equal(outputs, results[0][2])
+
+
+def test_inputs_are_not_modified(engine_class):
+    network, parameters, inputs, Y, weights, batch_size = problem(CASES[4], "float64")
+    arrays = [inputs.values, Y, weights]
+    order = np.arange(len(Y))
+    copies = [a.copy() for a in [*arrays, order]]
+    for array in [*arrays, order]:
+        array.flags.writeable = False
+    engine = engine_class(network, parameters, inputs, Y, weights)
+    ours, _ = optimizers("adam", parameters.flat.size, "float64")
+    engine.train_epoch(order, batch_size, ours)
+    engine.predict(inputs, np.empty(Y.shape))
+    for array, copy in zip([*arrays, order], copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_nan_reaches_loss_and_weights(engine_class):
+    """A diverged network must be seen to have diverged."""
+    network, parameters, inputs, Y, weights, batch_size = problem(CASES[3], "float64")
+    parameters.flat[0] = np.nan
+    engine = engine_class(network, parameters, inputs, Y, weights)
+    ours, _ = optimizers("sgd", parameters.flat.size, "float64")
+    assert np.isnan(engine.train_epoch(np.arange(len(Y)), batch_size, ours))
+    engine.sync()
+    assert np.isnan(parameters.flat).any()
+
+
+def test_engines_in_several_threads_do_not_disturb_each_other(engine_class):
+    case = (200, (20, 30, 4), "relu", "softmax", 50, False)
+    results = {}
+
+    def fit(key):
+        network, parameters, inputs, Y, weights, batch_size = problem(case, "float32")
+        ours, _ = optimizers("adam", parameters.flat.size, "float32")
+        engine = engine_class(network, parameters, inputs, Y, weights, 2)
+        for _ in range(10):
+            engine.train_epoch(np.arange(len(Y)), batch_size, ours)
+        engine.sync()
+        results[key] = parameters.flat
+
+    fit("alone")
+    threads = [threading.Thread(target=fit, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(4):
+        np.testing.assert_array_equal(results[i], results["alone"])
+
+
+def test_scratch_may_hold_garbage():
+    """The C library fills all memory it hands out with garbage, and the results stay."""
+    code = (
+        "import numpy as np\n"
+        "from fastmlp.estimators import MLPClassifier\n"
+        "rng = np.random.RandomState(0)\n"
+        "X, y = rng.standard_normal((70, 9)), rng.randint(3, size=70)\n"
+        "m = MLPClassifier((13, 5), max_iter=4, tol=0, random_state=0, dtype='float64')\n"
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "m.fit(X, y); print(m.loss_curve_, m.predict_proba(X).sum(axis=0))\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "MALLOC_PERTURB_": perturb},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for perturb in ("0", "165", "255")
+    }
+    assert len(outputs) == 1
+
+
+class TestDecode:
+    @pytest.fixture(params=backends.available())
+    def decode(self, request):
+        return backends.get(request.param).decode
+
+    @pytest.mark.parametrize("n", [0, 1, 7, 64, 1001])
+    @pytest.mark.parametrize("dtype", ["uint8", "int8", ">i2", ">i4", ">f4", ">f8"])
+    @pytest.mark.parametrize("offset", [0, 4])
+    def test_native(self, decode, dtype, n, offset):
+        dtype = np.dtype(dtype)
+        raw = np.random.RandomState(0).bytes(offset + n * dtype.itemsize)
+        payload = np.frombuffer(raw, dtype, count=n, offset=offset)
+        expected = [payload[i].item() for i in range(n)]
+        out = np.empty(n, dtype.newbyteorder("="))
+        decode(payload, out)
+        np.testing.assert_array_equal(out, np.array(expected, out.dtype))
+
+    @pytest.mark.parametrize("dtype", [">i2", ">i4", ">f4", ">f8"])
+    def test_in_place(self, decode, dtype):
+        values = np.arange(1003).astype(dtype)
+        native = values.view(values.dtype.newbyteorder("="))
+        decode(values, native)
+        np.testing.assert_array_equal(native, np.arange(1003))
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("n", [0, 1, 7, 64, 1001])
+    def test_scaled_bytes(self, decode, dtype, n):
+        payload = np.random.RandomState(0).randint(0, 256, n).astype(np.uint8)
+        out = np.full(n, np.nan, dtype)
+        decode(payload, out, 1 / 255, -0.5)
+        expected = [byte / 255 - 0.5 for byte in payload.tolist()]
+        np.testing.assert_allclose(out, expected, rtol=0, atol=2 * np.finfo(dtype).eps)
+        decode(payload, out)
+        np.testing.assert_array_equal(out, payload)
+
+
+class TestContract:
+    def test_same_names_and_signatures(self, backend):
+        specification = backends.get("numpy")
+        module = backends.get(backend)
+        assert str(inspect.signature(module.decode)).replace(" ", "") in {
+            "(payload,out,scale=1.0,shift=0.0)",
+            str(inspect.signature(specification.decode)).replace(" ", ""),
+        }
+        for name, method in vars(specification.Engine).items():
+            if name.startswith("_") or not callable(method):
+                continue
+            ours = list(inspect.signature(getattr(module.Engine, name)).parameters)
+            assert ours == list(inspect.signature(method).parameters), name
+
+    def test_an_unknown_name_lists_the_choices(self):
+        with pytest.raises(
+            ValueError, match="must be one of 'auto', 'cython', 'numpy', got 'cuda'"
+        ):
+            backends.get("cuda")
+
+    def test_a_missing_backend_is_refused_with_its_reason(self, monkeypatch):
+        load = backends._load
+        monkeypatch.setattr(
+            backends, "_load", lambda n: (None, "no compiler") if n == "cython" else load(n)
+        )
+        assert backends.resolve("auto") == "numpy"
+        assert backends.unavailable() == {"cython": "no compiler"}
+        with pytest.raises(
+            backends.BackendUnavailableError,
+            match=r"backend='cython' is not available: no compiler\. Available: numpy\.",
+        ):
+            backends.get("cython")
+
+    def test_an_unknown_instruction_set_is_refused(self):
+        if "cython" not in backends.available():
+            pytest.skip("the compiled engine was not built")
+        run = subprocess.run(
+            [sys.executable, "-c", "from fastmlp import backends as b; print(b.unavailable())"],
+            env={**os.environ, "FASTMLP_ISA": "sse9"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "FASTMLP_ISA='sse9' is not an instruction set" in run.stdout
