@@ -244,9 +244,9 @@ def test_silent_mirrors_cost_one_short_wait(table, server, tmp_path, monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, never answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         waits = []
-        result = datasets.Future.result
+        result = sources.Future.result
         monkeypatch.setattr(
-            datasets.Future,
+            sources.Future,
             "result",
             lambda self, timeout: waits.append(timeout) or result(self, timeout),
         )
