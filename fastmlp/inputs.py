@@ -111,10 +111,12 @@ def affine_map(
 def _standard_map(X: NDArray) -> tuple[NDArray, NDArray]:
     """Return the map that gives every feature of `X` mean 0 and variance 1."""
     # In chunks, because a float64 copy of a byte image set is eight times its size.
-    starts = range(0, X.shape[0], 4096)
-    mean = sum(X[s : s + 4096].sum(axis=0, dtype=np.float64) for s in starts) / X.shape[0]
-    variance = sum(((X[s : s + 4096] - mean) ** 2).sum(axis=0) for s in starts) / X.shape[0]
-    # Rounding leaves a variance of about (eps * mean)^2 on a constant feature.
-    constant = variance <= (10 * np.finfo(np.float64).eps * mean) ** 2
+    n_samples = X.shape[0]
+    starts = range(0, n_samples, 4096)
+    mean = sum(X[s : s + 4096].sum(axis=0, dtype=np.float64) for s in starts) / n_samples
+    variance = sum(((X[s : s + 4096] - mean) ** 2).sum(axis=0) for s in starts) / n_samples
+    # What rounding leaves of a constant: the mean is off by up to n_samples * eps * mean.
+    eps = np.finfo(np.float64).eps
+    constant = variance <= n_samples * eps * variance + (n_samples * eps * mean) ** 2
     scale = 1 / np.sqrt(np.where(constant, 1.0, variance))
     return scale, -mean * scale

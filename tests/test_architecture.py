@@ -1,0 +1,91 @@
+"""Who imports whom, and what importing fastmlp costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+PACKAGE = Path(fastmlp.__file__).parent
+
+# Module -> the modules of fastmlp that it may import. Backends never import each other.
+ALLOWED = {
+    "__init__": {"estimators"},
+    "network": set(),
+    "inputs": set(),
+    "threads": set(),
+    "constraints": set(),
+    "backends": set(),
+    "backends.numpy_backend": {"inputs", "network"},
+    "backends.cython_backend": {"backends.cython_backend._engine"},
+    "training": {"network"},
+    "estimators": {"backends", "constraints", "inputs", "network", "training"},
+    "idx": {"backends"},
+    "sources": set(),
+    "datasets": {"idx", "sources"},
+    "persistence": {"estimators", "training"},
+    "recipes": set(),
+    "cli": {
+        "backends", "backends.cython_backend", "datasets", "estimators", "idx", "persistence",
+        "recipes", "threads", "training",
+    },
+}  # fmt: skip
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield (name.removesuffix(".__init__") if name != "__init__" else name), path
+
+
+def imported(path):
+    """Names of fastmlp's modules that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            package = node.module.split(".")
+            if package[0] == "fastmlp":
+                for alias in node.names:
+                    candidate = PACKAGE.joinpath(*package[1:], alias.name)
+                    is_module = candidate.is_dir() or candidate.with_suffix(".py").exists()
+                    tail = [*package[1:], alias.name] if is_module else package[1:]
+                    names.add(".".join(tail) or "__init__")
+        elif isinstance(node, ast.Import):
+            names |= {a.name[8:] for a in node.names if a.name.startswith("fastmlp.")}
+    return names
+
+
+@pytest.mark.parametrize(("name", "path"), [pytest.param(n, p, id=n) for n, p in modules()])
+def test_imports_go_one_way(name, path):
+    assert imported(path) - {"__init__"} <= ALLOWED[name]
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import fastmlp", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
+        ("from fastmlp import MLPClassifier", {"numba", "matplotlib", "typer", "rich", "pooch"}),
+        ("import fastmlp.idx", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
+        ("import fastmlp.cli", {"numba", "matplotlib", "sklearn", "pooch"}),
+    ],
+)
+def test_import_is_light(statement, forbidden):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not forbidden & set(run.stdout.split())
+
+
+def test_there_is_one_version():
+    from importlib.metadata import version
+
+    assert fastmlp.__version__ == version("fastmlp")
+
+
+def test_public_names_exist():
+    for name in fastmlp.__all__:
+        assert getattr(fastmlp, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'MLPClusterer'"):
+        fastmlp.MLPClusterer  # noqa: B018

@@ -1,0 +1,48 @@
+"""The input matrix and its affine map."""
+
+import numpy as np
+import pytest
+
+from fastmlp.inputs import Inputs, affine_map
+
+FLOAT64 = np.dtype("float64")
+
+
+def test_none_is_the_identity():
+    assert affine_map(None, np.zeros((2, 3)), "float64") == (None, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_number_and_pair(dtype):
+    X = np.zeros((2, 3), np.uint8)
+    scale, shift = affine_map(0.5, X, dtype)
+    assert scale.tolist() == [0.5] * 3
+    assert shift.tolist() == [0.0] * 3
+    scale, shift = affine_map(([1, 2, 3], -1), X, dtype)
+    assert scale.tolist() == [1, 2, 3]
+    assert shift.tolist() == [-1] * 3
+    assert scale.dtype == shift.dtype == dtype
+
+
+@pytest.mark.parametrize("n_samples", [1, 3, 4096, 9001])
+def test_standard(n_samples):
+    X = np.random.RandomState(0).randint(0, 256, (n_samples, 4)).astype(np.uint8)
+    X[:, 1] = 7
+    scale, shift = affine_map("standard", X, "float64")
+    Z = X * scale + shift
+    np.testing.assert_allclose(Z.mean(axis=0), 0, atol=1e-12)
+    varies = X.std(axis=0) > 0
+    np.testing.assert_allclose(Z.std(axis=0), varies, rtol=1e-12, atol=1e-12)
+
+
+def test_standard_of_a_constant_that_is_not_representable():
+    X = np.full((1000, 2), 0.1)
+    scale, shift = affine_map("standard", X, "float64")
+    np.testing.assert_allclose(X * scale + shift, 0, atol=1e-12)
+
+
+def test_inputs_refuse_what_no_engine_takes():
+    with pytest.raises(ValueError, match="C-contiguous"):
+        Inputs(np.zeros((3, 4)).T, FLOAT64)
+    with pytest.raises(ValueError, match="values must be uint8 or float64, got float32"):
+        Inputs(np.zeros((3, 4), "float32"), FLOAT64)
