@@ -12,13 +12,20 @@
 #define JOIN(name, real, isa) JOIN_(name, real, isa)
 #define NAME(name) JOIN(name, REAL, ISA)
 
+/* Before a loop of constant length: unroll it completely. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
 #if defined(__x86_64__)
 #define V2 "sse4.2,popcnt"
 #define V3 "sse4.2,popcnt,avx2,fma,bmi,bmi2,lzcnt,movbe,f16c"
 #define V4 "sse4.2,popcnt,avx2,fma,bmi,bmi2,lzcnt,movbe,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
 
 /* Compile what lies between BEGIN_TARGET and END_TARGET for an instruction set. */
-#define PRAGMA(x) _Pragma(#x)
+#define PRAGMA(...) _Pragma(#__VA_ARGS__)
 #ifdef __clang__
 #define BEGIN_TARGET(features) \
     PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))

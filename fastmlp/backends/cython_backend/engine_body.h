@@ -369,27 +369,27 @@ static inline __attribute__((always_inline)) void NAME(tile)(
     const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
     vec sums[TILE_ROWS][PANEL_VECTORS];
-#pragma GCC unroll 8
+    UNROLL
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
+        UNROLL
         for (int j = 0; j < vectors; j++)
             sums[i][j] = *(const vec *)(C0 + i * c0_step + j * LANES);
     for (int64_t k = 0; k < n_k; k++) {
         vec b[PANEL_VECTORS];
-#pragma GCC unroll 8
+        UNROLL
         for (int j = 0; j < vectors; j++)
             b[j] = *(const vec *)(B + k * b_step + j * LANES);
-#pragma GCC unroll 8
+        UNROLL
         for (int i = 0; i < rows; i++) {
             REAL a = A[i * row_step + k * k_step];
-#pragma GCC unroll 8
+            UNROLL
             for (int j = 0; j < vectors; j++)
                 sums[i][j] += a * b[j];
         }
     }
-#pragma GCC unroll 8
+    UNROLL
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
+        UNROLL
         for (int j = 0; j < vectors; j++)
             *(vec *)(C + i * c_step + j * LANES) = sums[i][j];
 }
