@@ -8,15 +8,19 @@ from setuptools import Extension, setup
 HERE = "fastmlp/backends/cython_backend"
 FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
 
-engine = Extension(
-    "fastmlp.backends.cython_backend._engine",
-    sources=[f"{HERE}/_engine.pyx", f"{HERE}/engine.c"],
-    depends=[f"{HERE}/{name}.h" for name in ("engine", "engine_dtypes", "engine_body", "team")],
-    include_dirs=[HERE],
-    extra_compile_args=[] if sys.platform == "win32" else FLAGS,
-    extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
-    # Without a working compiler fastmlp still installs, and says so where backends are listed.
-    optional=True,
+[engine] = cythonize(
+    Extension(
+        "fastmlp.backends.cython_backend._engine",
+        sources=[f"{HERE}/_engine.pyx", f"{HERE}/engine.c"],
+        depends=[f"{HERE}/{name}.h" for name in ("engine", "engine_dtypes", "engine_body", "team")],
+        include_dirs=[HERE],
+        extra_compile_args=[] if sys.platform == "win32" else FLAGS,
+        extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
+    ),
+    language_level=3,
 )
+# Without a C compiler fastmlp still installs; `fastmlp info` and the error of backend="cython"
+# say that the engine was not built. (cythonize does not pass this on, so it is set here.)
+engine.optional = True
 
-setup(ext_modules=cythonize([engine], language_level=3))
+setup(ext_modules=[engine])

@@ -1,11 +1,12 @@
 """Fixtures that run a test over every backend and over every instruction set."""
 
+import os
 from functools import partial
 from importlib import import_module
 
 import pytest
 
-from fastmlp import backends
+from fastmlp import backends, datasets
 
 
 def _engines():
@@ -27,3 +28,14 @@ def engine_class(request):
 def backend(request):
     """Every available backend's name."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The real MNIST: ``(X_train, y_train), (X_test, y_test)``; fetched once into the cache."""
+    try:
+        return datasets.load_mnist()
+    except datasets.DatasetError as error:
+        if os.environ.get("FASTMLP_REQUIRE_MNIST"):
+            raise
+        pytest.skip(f"MNIST cannot be had here: {error}")

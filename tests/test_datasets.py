@@ -694,8 +694,8 @@ def test_import_is_light():
 
 
 @pytest.mark.mnist
-def test_real_mnist():
-    (X_train, y_train), (X_test, y_test) = datasets.load_mnist()
+def test_real_mnist(mnist):
+    (X_train, y_train), (X_test, y_test) = mnist
     assert X_train.shape == (60000, 784) and X_test.shape == (10000, 784)
     assert X_train.dtype == X_test.dtype == y_train.dtype == y_test.dtype == np.uint8
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from fastmlp import InputScaleWarning, MLPClassifier
-from fastmlp.datasets import load_mnist
 
 pytestmark = [
     pytest.mark.mnist,
@@ -22,11 +21,6 @@ LOSSES = [
     "0.32009978", "0.15347534", "0.11544755", "0.09279764", "0.07889367",
     "0.07170497", "0.06282111", "0.05530788", "0.04960484", "0.04645355",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def mnist():
-    return load_mnist()
 
 
 @pytest.mark.parametrize("as_bytes", [False, True], ids=["divided", "bytes"])
