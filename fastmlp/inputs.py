@@ -1,41 +1,57 @@
 """The input matrix as it lies, with the affine map that the network sees it through."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.sparse import issparse
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A dense input matrix and the map ``x' = scale * x + shift`` per feature.
+    """An input matrix and the map ``x' = scale * x + shift`` per feature.
 
-    Byte images stay bytes: the map, and the conversion to the network's
-    dtype, happen where a batch is gathered, so no float copy of the data set
-    ever exists.
+    Byte images stay bytes and sparse rows stay sparse: the map, and the
+    conversion to the network's dtype, happen where a batch is gathered, so no
+    float copy of the data set ever exists.
 
     Parameters
     ----------
-    values : array of shape (n_samples, n_features), C-contiguous
-        uint8, or the network's dtype.
+    values : array or CSR matrix of shape (n_samples, n_features)
+        An array is C-contiguous, of uint8 or the network's dtype; a CSR matrix
+        has the network's dtype.
     dtype : float32 or float64
         The dtype that the network computes in.
     scale, shift : array of shape (n_features,) of `dtype`, or both None
         None stands for the identity.
     """
 
-    values: NDArray
+    values: Any
     dtype: np.dtype
     scale: NDArray | None = None
     shift: NDArray | None = None
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 2 or not self.values.flags.c_contiguous:
+        if self.is_sparse:
+            if self.values.format != "csr" or self.values.dtype != self.dtype:
+                raise ValueError(
+                    f"sparse values must be CSR of {self.dtype}, got {self.values.format} of "
+                    f"{self.values.dtype}; convert them first."
+                )
+            if self.shift is not None and np.any(self.shift):
+                raise ValueError("sparse values cannot be shifted: their zeros would be no zeros.")
+        elif self.values.ndim != 2 or not self.values.flags.c_contiguous:
             raise ValueError("values must be a C-contiguous matrix.")
-        if self.values.dtype not in (np.dtype(np.uint8), self.dtype):
+        elif self.values.dtype not in (np.dtype(np.uint8), self.dtype):
             raise ValueError(
                 f"values must be uint8 or {self.dtype}, got {self.values.dtype}; cast them first."
             )
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the values are a CSR matrix."""
+        return issparse(self.values)
 
     @property
     def n_samples(self) -> int:
@@ -49,7 +65,7 @@ class Inputs:
 
 
 def affine_map(
-    input_scale: object, X: NDArray, dtype: DTypeLike
+    input_scale: object, X: Any, dtype: DTypeLike
 ) -> tuple[NDArray | None, NDArray | None]:
     """Return the (scale, shift) vectors that `input_scale` asks for.
 
@@ -60,7 +76,7 @@ def affine_map(
         variance 1; a constant feature becomes 0. A float multiplies every
         feature. A pair holds a scale and a shift, each a number or an array
         of shape (n_features,): ``x' = scale * x + shift``.
-    X : array of shape (n_samples, n_features)
+    X : array or sparse matrix of shape (n_samples, n_features)
         The training data; only "standard" reads it.
     dtype : float32 or float64
         Of the result. The statistics are computed in float64.
@@ -89,7 +105,7 @@ def affine_map(
     if isinstance(input_scale, str):
         if input_scale != "standard":
             raise ValueError(f"{rule}, got {input_scale!r}.")
-        scale, shift = _standard_map(X)
+        scale, shift = (1.0, 1.0) if issparse(X) else _standard_map(X)
     else:
         pair = input_scale if isinstance(input_scale, tuple | list) else (input_scale, 0.0)
         if len(pair) != 2:
@@ -100,6 +116,11 @@ def affine_map(
             )
         except (TypeError, ValueError):
             raise ValueError(f"{rule}, got {input_scale!r} for {X.shape[1]} features.") from None
+    if issparse(X) and np.any(shift):
+        raise ValueError(
+            "input_scale must not shift sparse input, whose zeros would be zeros no more, got "
+            f"{input_scale!r}; use a factor or (scale, 0), or make X dense."
+        )
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         raise ValueError(f"{rule}, all finite, got {input_scale!r}.")
     return (

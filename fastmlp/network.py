@@ -19,6 +19,7 @@ CANONICAL_LOSSES = {
     "softmax": "log_loss",
     "logistic": "log_loss",
     "identity": "squared_error",
+    "exp": "poisson",
 }
 
 
@@ -32,7 +33,7 @@ class Network:
         Units per layer, from the input features to the outputs.
     activation : {"identity", "logistic", "tanh", "relu"}
         Function of every hidden layer.
-    output_activation : {"softmax", "logistic", "identity"}
+    output_activation : {"softmax", "logistic", "identity", "exp"}
         Function of the output layer. It determines the loss, see
         `CANONICAL_LOSSES`.
     alpha : float
@@ -56,7 +57,7 @@ class Network:
 
     @property
     def loss(self) -> str:
-        """The loss that is minimised: "log_loss" or "squared_error"."""
+        """The loss that is minimised: "log_loss", "squared_error" or "poisson"."""
         return CANONICAL_LOSSES[self.output_activation]
 
     @property

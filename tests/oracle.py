@@ -36,6 +36,8 @@ def output(name, z):
     """Values of the output layer at the vector z."""
     if name == "identity":
         return list(z)
+    if name == "exp":
+        return [math.exp(v) for v in z]
     if name == "logistic":
         return [1 / (1 + math.exp(-v)) for v in z]
     powers = [math.exp(v - max(z)) for v in z]
@@ -63,6 +65,10 @@ def sample_loss(out, p, y):
     """Loss of one sample."""
     if out == "identity":
         return 0.5 * sum((a - b) ** 2 for a, b in zip(p, y, strict=True)) / len(y)
+    if out == "exp":
+        return sum(
+            (t * math.log(t / q) if t else 0) - t + q for q, t in zip(p, y, strict=True)
+        )
     if out == "softmax":
         return -sum(t * math.log(q) for q, t in zip(p, y, strict=True) if t)
     return -sum(

@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import oracle
 import pytest
+import scipy.sparse
 
 from fastmlp import backends
 from fastmlp.inputs import Inputs
@@ -27,7 +28,9 @@ CASES = [
     (9, (2, 3, 5, 1), "relu", "identity", 4, True),
     (10, (50, 70, 3), "relu", "softmax", 10, False),
     (8, (33, 16, 8), "tanh", "identity", 3, False),
+    (14, (7, 5, 2), "relu", "exp", 5, True),
 ]
+SOURCES = ["float", "bytes", "scaled", "sparse", "sparse64", "sparse-scaled"]
 IDS = ["-".join(map(str, [case[0], *case[1], *case[2:5]])) for case in CASES]
 
 
@@ -38,7 +41,18 @@ def problem(case, dtype, seed=0, source="float"):
     network = Network(units, hidden, output, alpha=0.1)
     parameters = Parameters.initial(network, rng, dtype)
     dtype = np.dtype(dtype)
-    if source == "float":
+    if source.startswith("sparse"):
+        values = scipy.sparse.random(
+            n_samples, units[0], density=0.3, format="csr", random_state=rng, dtype=dtype
+        )
+        if source == "sparse64":  # indices of large matrices
+            values.indptr, values.indices = (
+                a.astype(np.int64) for a in (values.indptr, values.indices)
+            )
+        factor = rng.uniform(0.5, 2, units[0]).astype(dtype)
+        scaling = (factor, np.zeros_like(factor)) if source == "sparse-scaled" else ()
+        inputs = Inputs(values, dtype, *scaling)
+    elif source == "float":
         inputs = Inputs(rng.standard_normal((n_samples, units[0])).astype(dtype), dtype)
     else:
         scale, shift = rng.uniform(0.001, 0.01, (2, units[0])).astype(dtype)
@@ -48,6 +62,8 @@ def problem(case, dtype, seed=0, source="float"):
         inputs = Inputs(values, dtype, scale, -shift)
     if output == "softmax":
         Y = np.eye(units[-1])[rng.randint(units[-1], size=n_samples)]
+    elif output == "exp":
+        Y = rng.poisson(1.0, (n_samples, units[-1]))
     elif output == "logistic":
         Y = rng.randint(0, 2, (n_samples, units[-1])).astype(float)
     else:
@@ -58,7 +74,8 @@ def problem(case, dtype, seed=0, source="float"):
 
 def as_seen(inputs):
     """Return the inputs as the network sees them, in float64."""
-    X = inputs.values.astype(np.float64)
+    X = inputs.values.toarray() if inputs.is_sparse else inputs.values
+    X = X.astype(np.float64)
     if inputs.scale is None:
         return X
     return X * inputs.scale.astype(np.float64) + inputs.shift.astype(np.float64)
@@ -93,9 +110,10 @@ def optimizers(name, size, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 class TestAgainstOracle:
+    @pytest.mark.parametrize("source", ["float", "sparse"])
     @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
-    def test_train_epoch(self, engine_class, case, dtype, optimizer):
-        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype)
+    def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
+        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
         ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
         coefs, intercepts = layers(parameters)
         engine = engine_class(network, parameters, inputs, Y, weights, 2)
@@ -120,7 +138,7 @@ class TestAgainstOracle:
                 state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
             )
 
-    @pytest.mark.parametrize("source", ["float", "bytes", "scaled"])
+    @pytest.mark.parametrize("source", SOURCES)
     def test_loss_and_gradient(self, engine_class, case, dtype, source):
         network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source)
         before = parameters.flat.copy()
@@ -141,7 +159,7 @@ class TestAgainstOracle:
         np.testing.assert_array_equal(parameters.flat, before)
         self.check_outputs(network, parameters, inputs, outputs, dtype)
 
-    @pytest.mark.parametrize("source", ["float", "bytes", "scaled"])
+    @pytest.mark.parametrize("source", SOURCES)
     def test_predict(self, engine_class, case, dtype, source):
         network, parameters, inputs, Y, _, _ = problem(case, dtype, source=source)
         outputs = np.full(Y.shape, np.nan, dtype)
@@ -156,7 +174,7 @@ class TestAgainstOracle:
         np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
 
 
-@pytest.mark.parametrize("output", ["softmax", "logistic", "identity"])
+@pytest.mark.parametrize("output", ["softmax", "logistic", "identity", "exp"])
 @pytest.mark.parametrize("hidden", ["identity", "logistic", "tanh", "relu"])
 def test_gradient_is_that_of_the_loss(engine_class, hidden, output):
     """Finite differences; with one output, where the squared error's mean is its sum."""
@@ -174,11 +192,14 @@ def test_gradient_is_that_of_the_loss(engine_class, hidden, output):
         assert (above - below) / 2e-5 == pytest.approx(gradient[i], rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.parametrize("source", ["bytes", "sparse"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_batches_larger_than_the_cache(engine_class, dtype):
-    """Wide inputs make a batch pass in several chunks; the result is that of one."""
+def test_batches_larger_than_the_cache(engine_class, dtype, source):
+    """Such a batch passes in several chunks; the result is that of one."""
     case = (150, (5000, 9, 3), "relu", "softmax", 120, True)
-    network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source="bytes")
+    if source == "sparse":  # 1024 rows a chunk
+        case = (2500, (40, 9, 3), "relu", "softmax", 2200, True)
+    network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
     ours, _ = optimizers("nesterov", parameters.flat.size, dtype)
     specification = Parameters(network, parameters.flat.astype("float64"))
     theirs, _ = optimizers("nesterov", parameters.flat.size, "float64")
@@ -197,13 +218,14 @@ def test_batches_larger_than_the_cache(engine_class, dtype):
     np.testing.assert_allclose(parameters.flat, specification.flat, **tolerance(dtype))
 
 
+@pytest.mark.parametrize("source", ["bytes", "sparse"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
-def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer):
+def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, source):
     case = (403, (37, 70, 11, 4), "tanh", "softmax", 101, True)
     results = []
     for n_threads in (1, 2, 3, 5):
-        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source="bytes")
+        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
         ours, _ = optimizers(optimizer, parameters.flat.size, dtype)
         engine = engine_class(network, parameters, inputs, Y, weights, n_threads)
         order = np.random.RandomState(0).permutation(len(Y))
@@ -373,3 +395,22 @@ class TestContract:
             check=True,
         )
         assert "FASTMLP_ISA='sse9' is not an instruction set" in run.stdout
+
+
+@pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
+def test_a_batch_without_weight_teaches_nothing(engine_class, optimizer):
+    network, parameters, inputs, Y, _, _ = problem(CASES[4], "float64")
+    weights = np.ones(len(Y))
+    weights[6:12] = [1, -1, 2, -2, 0, 0]
+    order = np.arange(len(Y))
+    results = []
+    for samples in (order, np.delete(order, range(6, 12))):
+        twin = Parameters(network, parameters.flat.copy())
+        ours, _ = optimizers(optimizer, twin.flat.size, "float64")
+        engine = engine_class(network, twin, inputs, Y, weights)
+        loss = engine.train_epoch(samples, 6, ours)
+        engine.sync()
+        results.append((loss, twin.flat, getattr(ours, "t", 0)))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-14)
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+    assert results[0][2] == results[1][2]

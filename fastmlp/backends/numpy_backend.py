@@ -39,7 +39,7 @@ class Engine:
         The training data; not needed to predict.
     targets : array of shape (n_samples, n_outputs), optional
         In the parameters' dtype: one-hot rows for softmax, 0 or 1 for
-        logistic outputs, numbers for identity outputs.
+        logistic outputs, numbers for identity and exponential outputs.
     sample_weight : array of shape (n_samples,), optional
         In the parameters' dtype; all ones if None.
     n_threads : int, optional
@@ -81,7 +81,8 @@ class Engine:
         float
             The sum over batches of the batch's objective, taken before its
             update, times the batch's number of samples. Divided by n_samples
-            this is scikit-learn's ``loss_``.
+            this is scikit-learn's ``loss_``. A batch whose weights sum to zero
+            is passed over: no update, no loss.
 
         Raises
         ------
@@ -93,6 +94,8 @@ class Engine:
         with _blas_threads(self.n_threads):
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
+                if self._total_weight(batch) == 0:
+                    continue
                 loss = self._objective(self.parameters, batch, self._gradient)
                 _UPDATES[optimizer.name](optimizer, self.parameters.flat, self._gradient.flat)
                 summed_loss += loss * len(batch)
@@ -142,7 +145,11 @@ class Engine:
         A backend that trains on copies of its own writes them back here.
         """
 
-    def _forward(self, parameters: Parameters, X: NDArray) -> list[NDArray]:
+    def _total_weight(self, batch: NDArray) -> float:
+        """Return the sum of a batch's weights."""
+        return len(batch) if self.sample_weight is None else self.sample_weight[batch].sum()
+
+    def _forward(self, parameters: Parameters, X: Any) -> list[Any]:
         """Return the activations of every layer, from the input to the output."""
         activations = [X]
         last = len(parameters.coefs) - 1
@@ -168,7 +175,7 @@ class Engine:
         alpha = self.network.alpha
         Y = self.targets[batch]
         weight = None if self.sample_weight is None else self.sample_weight[batch]
-        total_weight = len(batch) if weight is None else weight.sum()
+        total_weight = self._total_weight(batch)
 
         activations = self._forward(parameters, _rows(self.inputs, batch))
         loss = _LOSSES[self.network.output_activation](Y, activations[-1], weight)
@@ -214,9 +221,11 @@ def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.
         out += out.dtype.type(shift)
 
 
-def _rows(inputs: Inputs, rows: NDArray | slice) -> NDArray:
-    """Return some rows of the input as the network sees them."""
+def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
+    """Return some rows of the input as the network sees them; sparse ones stay sparse."""
     X = inputs.values[rows]
+    if inputs.is_sparse:
+        return X if inputs.scale is None else X.multiply(inputs.scale).tocsr()
     if inputs.scale is None:
         return X.astype(inputs.dtype, copy=False)
     X = X * inputs.scale
@@ -243,6 +252,10 @@ def _relu(Z: NDArray) -> None:
     np.maximum(Z, 0, out=Z)
 
 
+def _exp(Z: NDArray) -> None:
+    np.exp(Z, out=Z)
+
+
 def _softmax(Z: NDArray) -> None:
     np.exp(Z - Z.max(axis=1)[:, np.newaxis], out=Z)
     Z /= Z.sum(axis=1)[:, np.newaxis]
@@ -253,6 +266,7 @@ _ACTIVATIONS = {
     "logistic": _logistic,
     "tanh": _tanh,
     "relu": _relu,
+    "exp": _exp,
     "softmax": _softmax,
 }
 
@@ -305,10 +319,16 @@ def _squared_error(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floatin
     return 0.5 * np.average((Y - P) ** 2, weights=weight, axis=0).mean()
 
 
+def _poisson(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    """Half the Poisson deviance."""
+    return np.average(xlogy(Y, Y / P) - Y + P, weights=weight, axis=0).sum()
+
+
 _LOSSES = {
     "softmax": _softmax_log_loss,
     "logistic": _logistic_log_loss,
     "identity": _squared_error,
+    "exp": _poisson,
 }
 
 

@@ -8,11 +8,14 @@ import numpy as np
 from fastmlp.threads import usable_threads
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "engine.h" nogil:
     enum activation:
-        IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX
+        IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP
+
+    enum input_kind:
+        DENSE, BYTES, CSR
 
     enum solver:
         SGD, ADAM
@@ -25,8 +28,10 @@ cdef extern from "engine.h" nogil:
         double alpha
 
     ctypedef struct input_matrix:
+        input_kind kind
         const void *values
-        int is_bytes
+        const int64_t *indptr
+        const int32_t *indices
         int64_t n_samples
         const void *scale
         const void *shift
@@ -70,6 +75,7 @@ _ACTIVATIONS = {
     "tanh": TANH,
     "relu": RELU,
     "softmax": SOFTMAX,
+    "exp": EXP,
 }
 
 # Vectors of the engine (the `which` of its load and store).
@@ -122,11 +128,23 @@ cdef const void *_address(array):
     return <const void *> address
 
 
-cdef input_matrix _matrix(inputs):
-    """Describe an Inputs object to the engine."""
+cdef input_matrix _matrix(inputs, list owners):
+    """Describe an Inputs object to the engine; `owners` keeps what is not the caller's alive."""
     cdef input_matrix matrix
-    matrix.values = _address(inputs.values)
-    matrix.is_bytes = inputs.values.dtype == np.uint8
+    values = inputs.values
+    matrix.indptr = NULL
+    matrix.indices = NULL
+    if inputs.is_sparse:
+        matrix.kind = CSR
+        indptr = values.indptr.astype(np.int64, copy=False)
+        indices = values.indices.astype(np.int32, copy=False)
+        owners += [indptr, indices]
+        matrix.indptr = <const int64_t *> _address(indptr)
+        matrix.indices = <const int32_t *> _address(indices)
+        values = values.data
+    else:
+        matrix.kind = BYTES if values.dtype == np.uint8 else DENSE
+    matrix.values = _address(values)
     matrix.n_samples = inputs.n_samples
     matrix.scale = _address(inputs.scale)
     matrix.shift = _address(inputs.shift)
@@ -151,6 +169,7 @@ cdef class Engine:
     cdef bint displaced     # the engine holds other parameters than the host's
     cdef readonly object network, parameters, inputs, targets, sample_weight, n_threads
     cdef object optimizer
+    cdef list owners        # of memory that `data` points to
 
     def __cinit__(self):
         self.handle = NULL
@@ -189,7 +208,8 @@ cdef class Engine:
             raise MemoryError("not enough memory for the engine's copy of the weights.")
         self._load(PARAMETERS, parameters.flat)
         if inputs is not None:
-            self.data.inputs = _matrix(inputs)
+            self.owners = []
+            self.data.inputs = _matrix(inputs, self.owners)
             self.data.targets = _address(self.targets)
             self.data.weights = _address(sample_weight)
 
@@ -265,7 +285,8 @@ cdef class Engine:
     def predict(self, inputs, out):
         """Compute the outputs of the network; see the NumPy backend."""
         self._own_parameters()
-        cdef input_matrix matrix = _matrix(inputs)
+        owners = []
+        cdef input_matrix matrix = _matrix(inputs, owners)
         cdef void *outputs = <void *> _address(out)
         cdef int failed
         with nogil:

@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum activation { IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX };
+enum activation { IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP };
+enum input_kind { DENSE, BYTES, CSR };
 enum solver { SGD, ADAM };
 
 typedef struct {
@@ -20,13 +21,16 @@ typedef struct {
     double alpha;           /* L2 penalty */
 } network_spec;
 
-/* A matrix of bytes, or of the engine's dtype, seen through an affine map. */
+/* A matrix, seen through an affine map. */
 typedef struct {
-    const void *values;     /* (n_samples, n_features), C order */
-    int is_bytes;
+    enum input_kind kind;
+    const void *values;     /* DENSE and BYTES: (n_samples, n_features) in C order, of the
+                               engine's dtype or uint8. CSR: the stored values, in its dtype */
+    const int64_t *indptr;  /* CSR: (n_samples + 1,) where each row begins */
+    const int32_t *indices; /* CSR: the column of each stored value */
     int64_t n_samples;
     const void *scale;      /* (n_features,) of the engine's dtype, or NULL with shift */
-    const void *shift;
+    const void *shift;      /* not used by CSR, whose zeros must stay zero */
 } input_matrix;
 
 /* What to train on. */

@@ -13,6 +13,9 @@
  * threads. A batch whose inputs would not fit the cache passes in chunks; then
  * the gradient is accumulated over the chunks and applied with the last one.
  *
+ * Sparse inputs (CSR) are not gathered. Phase A reads their rows where they lie; between the
+ * phases the team turns the chunk's rows into lists per feature, for phase B.
+ *
  * Layout. Vectors hold LANES numbers. A weight matrix (n_in, n_out) is cut
  * into panels of up to PANEL_VECTORS vectors of output units, zero-padded; a
  * panel is contiguous, one row per input. So the innermost product reads
@@ -72,8 +75,12 @@ typedef struct {
     double *squares;     /* (n_blocks,) sum of squares of each block's weights */
     int64_t input_stride;
     int64_t chunk_rows;  /* rows that the scratch below has room for */
-    int64_t chunk_limit; /* rows that it may grow to */
-    REAL *X;             /* gathered inputs (chunk_rows, input_stride) */
+    REAL *X;             /* gathered inputs (chunk_rows, input_stride); NULL while they are CSR */
+    int64_t list_room;   /* stored values of a CSR chunk that the lists have room for */
+    int32_t *list_start; /* (n_in + 1,) where the list of each feature begins */
+    int32_t *list_next;  /* (n_in,) where its next entry goes while the lists are made */
+    int32_t *list_rows;  /* (list_room,) rows of the chunk */
+    REAL *list_values;   /* (list_room,) their scaled values */
     REAL *Y;             /* unused columns of no target are zero (chunk_rows, n_outputs) */
     REAL *weights;       /* (chunk_rows,) */
     double *losses;      /* (chunk_rows,) */
@@ -122,6 +129,17 @@ static int64_t NAME(odd_lines)(int64_t n)
     return ((n + per_line - 1) / per_line | 1) * per_line;
 }
 
+static void NAME(free_lists)(engine *e)
+{
+    free(e->list_start);
+    free(e->list_next);
+    free(e->list_rows);
+    free(e->list_values);
+    e->list_start = e->list_next = e->list_rows = NULL;
+    e->list_values = NULL;
+    e->list_room = 0;
+}
+
 static void NAME(free_scratch)(engine *e)
 {
     free(e->X);
@@ -145,6 +163,7 @@ static void NAME(destroy)(void *handle)
         return;
     if (e->layers != NULL) {
         NAME(free_scratch)(e);
+        NAME(free_lists)(e);
         for (int l = 0; l < e->n_layers; l++) {
             for (int which = 0; which < 4; which++)
                 free(e->layers[l].vectors[which]);
@@ -221,28 +240,35 @@ static void *NAME(create)(const network_spec *network)
     }
     NAME(list_blocks)(e);
     e->input_stride = NAME(odd_lines)(e->layers[0].n_in);
-    e->chunk_limit = CHUNK_BYTES / (e->input_stride * (int64_t)sizeof(REAL));
-    if (e->chunk_limit > CHUNK_ROWS_MAX)
-        e->chunk_limit = CHUNK_ROWS_MAX;
-    if (e->chunk_limit < 8 * TILE_ROWS)
-        e->chunk_limit = 8 * TILE_ROWS;
     return e;
 }
 
-/* Make room for chunks of `rows` rows. Return nonzero if there is no memory. */
-static int NAME(reserve)(engine *e, int64_t rows)
+/* The rows of a chunk, which depend on the inputs only, so that sums have a fixed order. */
+static int64_t NAME(chunk_limit)(const engine *e, const input_matrix *inputs)
 {
-    if (rows > e->chunk_limit)
-        rows = e->chunk_limit;
-    if (rows <= e->chunk_rows)
+    int64_t limit = CHUNK_BYTES / (e->input_stride * (int64_t)sizeof(REAL));
+    if (inputs->kind == CSR || limit > CHUNK_ROWS_MAX)
+        return CHUNK_ROWS_MAX;
+    return limit < 8 * TILE_ROWS ? 8 * TILE_ROWS : limit;
+}
+
+/* Make room for chunks of up to `rows` rows. Return nonzero if there is no memory. */
+static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
+{
+    int64_t limit = NAME(chunk_limit)(e, inputs);
+    if (rows > limit)
+        rows = limit;
+    if (rows <= e->chunk_rows && (inputs->kind == CSR || e->X != NULL))
         return 0;
     NAME(free_scratch)(e);
     int64_t n_outputs = e->layers[e->n_layers - 1].n_out;
-    e->X = NAME(allocate)(rows * e->input_stride);
+    if (inputs->kind != CSR)
+        e->X = NAME(allocate)(rows * e->input_stride);
     e->Y = NAME(allocate)(rows * n_outputs);
     e->weights = NAME(allocate)(rows);
     e->losses = calloc((size_t)rows, sizeof(double));
-    int failed = e->X == NULL || e->Y == NULL || e->weights == NULL || e->losses == NULL;
+    int failed = (inputs->kind != CSR && e->X == NULL) || e->Y == NULL || e->weights == NULL ||
+                 e->losses == NULL;
     for (int l = 0; l < e->n_layers; l++) {
         layer *y = &e->layers[l];
         y->A = NAME(allocate)(rows * y->width);
@@ -254,6 +280,51 @@ static int NAME(reserve)(engine *e, int64_t rows)
         return 1;
     }
     e->chunk_rows = rows;
+    return 0;
+}
+
+/* The part of a batch of n samples that passes at once: batches are cut evenly. */
+static int64_t NAME(rows_per_chunk)(const engine *e, const input_matrix *inputs, int64_t n)
+{
+    int64_t limit = NAME(chunk_limit)(e, inputs);
+    int64_t n_chunks = (n + limit - 1) / limit;
+    return (n + n_chunks - 1) / n_chunks;
+}
+
+/* Make room for the lists of the fullest chunk of CSR inputs. Return nonzero if there is no
+ * memory. */
+static int NAME(reserve_lists)(engine *e, const input_matrix *inputs, const int64_t *order,
+                               int64_t start, int64_t stop, int64_t batch_size)
+{
+    int64_t most = 1;
+    for (int64_t at = start; at < stop; at += batch_size) {
+        int64_t n = stop - at < batch_size ? stop - at : batch_size;
+        int64_t rows = NAME(rows_per_chunk)(e, inputs, n);
+        for (int64_t from = 0; from < n; from += rows) {
+            int64_t m = n - from < rows ? n - from : rows, stored = 0;
+            for (int64_t i = 0; i < m; i++) {
+                int64_t sample = order ? order[at + from + i] : at + from + i;
+                stored += inputs->indptr[sample + 1] - inputs->indptr[sample];
+            }
+            most = stored > most ? stored : most;
+        }
+    }
+    if (most <= e->list_room)
+        return 0;
+    NAME(free_lists)(e);
+    size_t n_in = (size_t)e->layers[0].n_in;
+    if (most < INT32_MAX) {
+        e->list_start = malloc((n_in + 1) * sizeof(int32_t));
+        e->list_next = malloc(n_in * sizeof(int32_t));
+        e->list_rows = malloc((size_t)most * sizeof(int32_t));
+        e->list_values = NAME(allocate)(most);
+    }
+    if (e->list_start == NULL || e->list_next == NULL || e->list_rows == NULL ||
+        e->list_values == NULL) {
+        NAME(free_lists)(e);
+        return 1;
+    }
+    e->list_room = most;
     return 0;
 }
 
@@ -431,7 +502,7 @@ static inline __attribute__((always_inline)) void NAME(gather_row)(
 {
     const REAL *restrict scale = inputs->scale;
     const REAL *restrict shift = inputs->shift;
-    if (inputs->is_bytes) {
+    if (inputs->kind == BYTES) {
         const uint8_t *restrict from = (const uint8_t *)inputs->values + sample * n;
         if (scale == NULL)
             for (int64_t i = 0; i < n; i++)
@@ -466,6 +537,10 @@ static void NAME(activate)(enum activation activation, REAL *row, int64_t n)
         /* The comparison keeps NaN, so that a diverged network is noticed. */
         for (int64_t i = 0; i < n; i++)
             row[i] = row[i] < 0 ? 0 : row[i];
+        break;
+    case EXP:
+        for (int64_t i = 0; i < n; i++)
+            row[i] = REAL_EXP(row[i]);
         break;
     case SOFTMAX: {
         REAL max = row[0], sum = 0;
@@ -504,8 +579,51 @@ static void NAME(multiply_by_derivative)(enum activation activation, const REAL 
     }
 }
 
-/* Run rows [begin, end) of the gathered inputs forward through all layers. */
-static void NAME(forward)(engine *e, int64_t begin, int64_t end)
+/* C[0, :] = C0 + sum over the n entries of values[k] * B[rows[k], :], where B's rows are
+ * `vectors` vectors wide and b_step apart; scale, if any, multiplies values by scale[rows[k]].
+ * The sparse counterpart of `tile`, with one row. */
+static inline __attribute__((always_inline)) void NAME(sparse_tile)(
+    const int vectors, int64_t n, const int32_t *restrict rows, const REAL *restrict values,
+    const REAL *restrict scale, const REAL *restrict B, int64_t b_step, const REAL *C0, REAL *C)
+{
+    vec sums[PANEL_VECTORS];
+    UNROLL
+    for (int j = 0; j < vectors; j++)
+        sums[j] = *(const vec *)(C0 + j * LANES);
+    for (int64_t k = 0; k < n; k++) {
+        REAL a = scale ? values[k] * scale[rows[k]] : values[k];
+        const REAL *b = B + rows[k] * b_step;
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            sums[j] += a * *(const vec *)(b + j * LANES);
+    }
+    UNROLL
+    for (int j = 0; j < vectors; j++)
+        *(vec *)(C + j * LANES) = sums[j];
+}
+
+/* The sparse tile for any panel width. */
+static void NAME(sparse_product)(int64_t width, int64_t n, const int32_t *rows,
+                                 const REAL *values, const REAL *scale, const REAL *B,
+                                 int64_t b_step, const REAL *C0, REAL *C)
+{
+#define SPARSE_TILE(vectors) \
+    NAME(sparse_tile)(vectors, n, rows, values, scale, B, b_step, C0, C)
+    switch (width / LANES) {
+    case 1: SPARSE_TILE(1); break;
+    case 2: SPARSE_TILE(2); break;
+#if PANEL_VECTORS > 2
+    case 3: SPARSE_TILE(3); break;
+    case 4: SPARSE_TILE(4); break;
+#endif
+    }
+#undef SPARSE_TILE
+}
+
+/* Run rows [begin, end) of the chunk, the samples from `first_sample` on, forward through all
+ * layers. */
+static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *order,
+                          int64_t first_sample, int64_t begin, int64_t end)
 {
     const REAL *X = e->X;
     int64_t stride = e->input_stride;
@@ -515,9 +633,20 @@ static void NAME(forward)(engine *e, int64_t begin, int64_t end)
         const REAL *intercepts = W + y->n_in * y->width;
         for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
             int64_t width = NAME(panel_width)(y->width, first);
-            NAME(product)(end - begin, width, y->n_in, X + begin * stride, stride, 1,
-                          W + first * y->n_in, width, intercepts + first, 0,
-                          y->A + begin * y->width + first, y->width);
+            const REAL *panel = W + first * y->n_in;
+            REAL *A = y->A + begin * y->width + first;
+            if (l > 0 || inputs->kind != CSR) {
+                NAME(product)(end - begin, width, y->n_in, X + begin * stride, stride, 1,
+                              panel, width, intercepts + first, 0, A, y->width);
+                continue;
+            }
+            for (int64_t i = begin; i < end; i++, A += y->width) {
+                int64_t sample = order ? order[first_sample + i] : first_sample + i;
+                int64_t from = inputs->indptr[sample];
+                NAME(sparse_product)(width, inputs->indptr[sample + 1] - from,
+                                     inputs->indices + from, (const REAL *)inputs->values + from,
+                                     inputs->scale, panel, width, intercepts + first, A);
+            }
         }
         enum activation activation = l == e->n_layers - 1 ? e->output : e->hidden;
         for (int64_t i = begin; i < end; i++)
@@ -545,6 +674,13 @@ static double NAME(sample_loss)(enum activation output, const REAL *restrict a,
             loss += difference * difference;
         }
         return 0.5 * loss / (double)n * (double)weight;
+    }
+    if (output == EXP) {
+        for (int64_t j = 0; j < n; j++) {
+            double p = (double)a[j], t = (double)target[j];
+            loss += (t != 0 ? t * log(t / p) : 0) - t + p;
+        }
+        return loss * (double)weight;
     }
     for (int64_t j = 0; j < n; j++) {
         double p = (double)a[j], t = (double)target[j];
@@ -580,7 +716,8 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end)
     }
 }
 
-static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t begin, int64_t end)
+static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t begin,
+                          int64_t end)
 {
     engine *e = w->e;
     const training_data *data = w->data;
@@ -588,16 +725,60 @@ static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t 
     int64_t n_in = e->layers[0].n_in, n_out = top->n_out;
     for (int64_t i = begin; i < end; i++) {
         int64_t sample = w->order ? w->order[first_sample + i] : first_sample + i;
-        NAME(gather_row)(&data->inputs, sample, n_in, e->X + i * e->input_stride);
+        if (data->inputs.kind != CSR)
+            NAME(gather_row)(&data->inputs, sample, n_in, e->X + i * e->input_stride);
         memcpy(e->Y + i * n_out, (const REAL *)data->targets + sample * n_out,
                (size_t)n_out * sizeof(REAL));
         e->weights[i] = data->weights ? ((const REAL *)data->weights)[sample] : 1;
     }
-    NAME(forward)(e, begin, end);
+    NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end);
     for (int64_t i = begin; i < end; i++)
         e->losses[i] = NAME(sample_loss)(e->output, top->A + i * top->width, e->Y + i * n_out,
                                          e->weights[i], top->D + i * top->width, n_out);
     NAME(backward)(e, begin, end);
+}
+
+/* Make the lists of the features that are this thread's share, from the chunk's m rows. */
+static void NAME(make_lists)(const training_work *w, int64_t first_sample, int64_t m, int thread,
+                             int n_threads)
+{
+    engine *e = w->e;
+    const input_matrix *inputs = &w->data->inputs;
+    const REAL *values = inputs->values, *scale = inputs->scale;
+    int64_t n_in = e->layers[0].n_in;
+    int32_t low = (int32_t)(n_in * thread / n_threads);
+    int32_t high = (int32_t)(n_in * (thread + 1) / n_threads);
+    int32_t *next = e->list_next, position = 0;
+    if (low < high)
+        memset(next + low, 0, (size_t)(high - low) * sizeof(int32_t));
+    for (int64_t i = 0; i < m; i++) {
+        int64_t sample = w->order ? w->order[first_sample + i] : first_sample + i;
+        for (int64_t k = inputs->indptr[sample]; k < inputs->indptr[sample + 1]; k++) {
+            int32_t feature = inputs->indices[k];
+            if (feature < low)
+                position++;  /* lists of lower features come before ours */
+            else if (feature < high)
+                next[feature]++;
+        }
+    }
+    for (int32_t feature = low; feature < high; feature++) {
+        int32_t length = next[feature];
+        e->list_start[feature] = next[feature] = position;
+        position += length;
+    }
+    if (high == n_in)
+        e->list_start[n_in] = position;
+    for (int64_t i = 0; i < m; i++) {
+        int64_t sample = w->order ? w->order[first_sample + i] : first_sample + i;
+        for (int64_t k = inputs->indptr[sample]; k < inputs->indptr[sample + 1]; k++) {
+            int32_t feature = inputs->indices[k];
+            if (low <= feature && feature < high) {
+                int32_t to = next[feature]++;
+                e->list_rows[to] = (int32_t)i;
+                e->list_values[to] = scale ? values[k] * scale[feature] : values[k];
+            }
+        }
+    }
 }
 
 /* ---- phase B: weights ----------------------------------------------------------------- */
@@ -665,53 +846,77 @@ static void NAME(finish_gradient)(const step *s, REAL alpha, int64_t n,
         sums[i] = (sums[i] + alpha * weights[i]) * s->scale;
 }
 
-/* Form the gradient sums of n_rows x width weights at `offset` of layer y's vectors over the
- * n samples of a chunk: A^T D, where A(i, k) is A[i + k * a_step]. Then, if the chunk is the
- * batch's last, use them up; else leave them in vector 3. */
-static void NAME(phase_b_rows)(layer *y, int64_t offset, int64_t n_rows, int64_t width,
-                               int64_t n, const REAL *A, int64_t row_step, int64_t a_step,
-                               const REAL *D, REAL alpha, int is_first, int is_last,
-                               const step *s, int updates)
+/* Where the gradient sums of `offset` in layer y's vectors go: to the buffer if this chunk uses
+ * them up, else to vector 3, where those of earlier chunks are. */
+typedef struct {
+    const REAL *before;  /* the sums of earlier chunks, or one row of zeros */
+    int64_t before_step; /* between its rows */
+    REAL *sums;
+} NAME(place);
+
+static NAME(place) NAME(find_place)(layer *y, int64_t offset, int64_t width, REAL *buffer,
+                                    int is_first, int uses_up)
 {
     static const REAL zeros[PANEL_UNITS];
-    REAL buffer[BLOCK_ROWS * PANEL_UNITS] __attribute__((aligned(64)));
     REAL *stored = y->vectors[3] ? y->vectors[3] + offset : NULL;
-    REAL *sums = is_last && updates ? buffer : stored;
-    REAL *weights = y->vectors[0] + offset;
-
-    NAME(product)(n_rows, width, n, A, row_step, a_step, D, y->width,
-                  is_first ? zeros : stored, is_first ? 0 : width, sums, width);
-    if (!is_last)
-        return;
-    if (updates)
-        NAME(update)(s, alpha, n_rows * width, sums, weights, y->vectors[1] + offset,
-                     y->vectors[2] ? y->vectors[2] + offset : NULL);
-    else
-        NAME(finish_gradient)(s, alpha, n_rows * width, weights, sums);
+    return (NAME(place)){is_first ? zeros : stored, is_first ? 0 : width,
+                         uses_up ? buffer : stored};
 }
 
-/* Handle block `index`; the first block of a panel takes the panel's intercepts along. */
-static void NAME(phase_b_block)(engine *e, int64_t index, int64_t n, int is_first, int is_last,
-                                const step *s, int updates)
+/* Use up n gradient sums at `offset` of layer y's vectors: update, or only finish them. */
+static void NAME(use_up)(layer *y, int64_t offset, int64_t n, REAL *sums, REAL alpha,
+                         const step *s, int updates)
 {
-    static const REAL one = 1;
+    REAL *weights = y->vectors[0] + offset;
+    if (updates)
+        NAME(update)(s, alpha, n, sums, weights, y->vectors[1] + offset,
+                     y->vectors[2] ? y->vectors[2] + offset : NULL);
+    else
+        NAME(finish_gradient)(s, alpha, n, weights, sums);
+}
+
+/* Handle block `index` over the m samples of a chunk: form the gradient sums of its weights,
+ * A^T D, and with the last chunk use them up. A panel's first block takes its intercepts along. */
+static void NAME(phase_b_block)(engine *e, enum input_kind inputs, int64_t index, int64_t m,
+                                int is_first, int is_last, const step *s, int updates)
+{
+    REAL buffer[BLOCK_ROWS * PANEL_UNITS] __attribute__((aligned(64)));
     const block *b = &e->blocks[index];
     layer *y = &e->layers[b->l];
-    const REAL *A = b->l == 0 ? e->X : e->layers[b->l - 1].A;
-    int64_t a_step = b->l == 0 ? e->input_stride : e->layers[b->l - 1].width;
-    int64_t offset = b->first * y->n_in + b->row * b->width;
+    int64_t offset = b->first * y->n_in + b->row * b->width, size = b->n_rows * b->width;
     const REAL *D = y->D + b->first;
+    NAME(place) place =
+        NAME(find_place)(y, offset, b->width, buffer, is_first, is_last && updates);
 
-    NAME(phase_b_rows)(y, offset, b->n_rows, b->width, n, A + b->row, 1, a_step, D, e->alpha,
-                       is_first, is_last, s, updates);
-    if (b->row == 0)
-        NAME(phase_b_rows)(y, y->n_in * y->width + b->first, 1, b->width, n, &one, 0, 0, D, 0,
-                           is_first, is_last, s, updates);
-    if (is_last && updates) {
-        e->squares[index] =
-            NAME(sum_of_squares)(y->vectors[0] + offset, b->n_rows * b->width);
-        if (b->l > 0)
-            NAME(transpose_rows)(y, b);
+    if (b->l == 0 && inputs == CSR) {
+        for (int64_t i = 0; i < b->n_rows; i++) {
+            int32_t start = e->list_start[b->row + i];
+            NAME(sparse_product)(b->width, e->list_start[b->row + i + 1] - start,
+                                 e->list_rows + start, e->list_values + start, NULL, D, y->width,
+                                 place.before + i * place.before_step,
+                                 place.sums + i * b->width);
+        }
+    } else {
+        const REAL *A = b->l == 0 ? e->X : e->layers[b->l - 1].A;
+        int64_t a_step = b->l == 0 ? e->input_stride : e->layers[b->l - 1].width;
+        NAME(product)(b->n_rows, b->width, m, A + b->row, 1, a_step, D, y->width, place.before,
+                      place.before_step, place.sums, b->width);
+    }
+    if (is_last) {
+        NAME(use_up)(y, offset, size, place.sums, e->alpha, s, updates);
+        if (updates) {
+            e->squares[index] = NAME(sum_of_squares)(y->vectors[0] + offset, size);
+            if (b->l > 0)
+                NAME(transpose_rows)(y, b);
+        }
+    }
+    if (b->row == 0) {
+        static const REAL one = 1;
+        int64_t at = y->n_in * y->width + b->first;
+        place = NAME(find_place)(y, at, b->width, buffer, is_first, is_last && updates);
+        NAME(product)(1, b->width, m, &one, 0, 0, D, y->width, place.before, 0, place.sums, 0);
+        if (is_last)
+            NAME(use_up)(y, at, b->width, place.sums, 0, s, updates);
     }
 }
 
@@ -748,6 +953,7 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
     engine *e = w->e;
     int n_threads = meeting->n_threads;
     int updates = w->optimizer != NULL;
+    enum input_kind kind = w->data->inputs.kind;
     int64_t t = updates ? w->optimizer->t : 0;
     int64_t at = w->start;
     double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
@@ -755,16 +961,16 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
 
     while (at < w->stop && !w->out_of_time) {
         int64_t n = w->stop - at < w->batch_size ? w->stop - at : w->batch_size;
-        int64_t n_chunks = (n + e->chunk_rows - 1) / e->chunk_rows;
-        int64_t rows = (n + n_chunks - 1) / n_chunks;
+        int64_t rows = NAME(rows_per_chunk)(e, &w->data->inputs, n);
         double loss = 0, total_weight = 0;
-        t++;
         for (int64_t from = 0; from < n; from += rows) {
             int64_t m = n - from < rows ? n - from : rows;
             int is_first = from == 0, is_last = from + m == n;
             int64_t begin, end;
             NAME(share)(m, thread, n_threads, &begin, &end);
             NAME(phase_a)(w, at + from, begin, end);
+            if (kind == CSR)
+                NAME(make_lists)(w, at + from, m, thread, n_threads);
             /* The penalty is that of the weights before this batch's update. */
             if (thread == 0 && is_first && e->alpha != 0)
                 loss = 0.5 * (double)e->alpha * NAME(sum)(e->squares, e->n_blocks);
@@ -772,10 +978,13 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
 
             for (int64_t i = 0; i < m; i++)
                 total_weight += (double)e->weights[i];
+            /* A batch without weight teaches nothing: no update, no loss. */
+            int counts = !is_last || total_weight != 0;
+            t += is_last && counts;
             step s = NAME(make_step)(w->optimizer, t, total_weight);
-            for (int64_t i = 0; i < e->n_blocks; i++)
+            for (int64_t i = 0; i < e->n_blocks && counts; i++)
                 if (e->blocks[i].cost_before * n_threads / e->cost == thread)
-                    NAME(phase_b_block)(e, i, m, is_first, is_last, &s, updates);
+                    NAME(phase_b_block)(e, kind, i, m, is_first, is_last, &s, updates);
             if (thread == 0) {
                 loss += NAME(sum)(e->losses, m);
                 if (is_last && NAME(now)() > deadline)
@@ -783,7 +992,8 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
             }
             barrier_wait(meeting);
         }
-        summed_loss += loss / total_weight * (double)n;
+        if (total_weight != 0)
+            summed_loss += loss / total_weight * (double)n;
         at += n;
     }
     if (thread == 0) {
@@ -802,16 +1012,27 @@ static int NAME(useful_threads)(const engine *e, int64_t rows, int n_threads)
     return n_threads < limit ? n_threads : (int)limit;
 }
 
+/* Make room for what training on batches of this size needs besides the weights. Return nonzero
+ * if there is no memory. */
+static int NAME(prepare)(engine *e, const training_work *w)
+{
+    const input_matrix *inputs = &w->data->inputs;
+    int accumulates = w->optimizer == NULL || w->batch_size > NAME(chunk_limit)(e, inputs);
+    return NAME(reserve)(e, w->batch_size, inputs) || (accumulates && NAME(load)(e, 3, NULL)) ||
+           (inputs->kind == CSR &&
+            NAME(reserve_lists)(e, inputs, w->order, w->start, w->stop, w->batch_size));
+}
+
 static int64_t NAME(train)(void *handle, const training_data *data, const int64_t *order,
                            int64_t start, int64_t stop, int64_t batch_size,
                            optimizer_spec *optimizer, double seconds, int n_threads,
                            double *summed_loss)
 {
     engine *e = handle;
-    if (NAME(reserve)(e, batch_size) || (batch_size > e->chunk_rows && NAME(load)(e, 3, NULL)))
-        return -1;
     training_work w = {.e = e, .data = data, .order = order, .start = start, .stop = stop,
                        .batch_size = batch_size, .optimizer = optimizer, .seconds = seconds};
+    if (NAME(prepare)(e, &w))
+        return -1;
     team_run(NAME(train_member), &w, NAME(useful_threads)(e, batch_size, n_threads));
     *summed_loss += w.summed_loss;
     return w.position;
@@ -821,9 +1042,9 @@ static int NAME(objective)(void *handle, const training_data *data, int n_thread
 {
     engine *e = handle;
     int64_t n = data->inputs.n_samples;
-    if (NAME(reserve)(e, n) || NAME(load)(e, 3, NULL))
-        return 1;
     training_work w = {.e = e, .data = data, .stop = n, .batch_size = n, .seconds = INFINITY};
+    if (NAME(prepare)(e, &w))
+        return 1;
     team_run(NAME(train_member), &w, NAME(useful_threads)(e, n, n_threads));
     *loss = w.summed_loss / (double)n;
     return 0;
@@ -841,10 +1062,10 @@ static void NAME(predict_member)(void *context, int thread, barrier *meeting)
     int64_t begin = thread * rows;
     for (int64_t at = begin; at < n; at += rows * meeting->n_threads) {
         int64_t m = n - at < rows ? n - at : rows;
-        for (int64_t i = 0; i < m; i++)
+        for (int64_t i = 0; i < m && w->inputs->kind != CSR; i++)
             NAME(gather_row)(w->inputs, at + i, e->layers[0].n_in,
                              e->X + (begin + i) * e->input_stride);
-        NAME(forward)(e, begin, begin + m);
+        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m);
         for (int64_t i = 0; i < m; i++)
             memcpy(w->outputs + (at + i) * top->n_out, top->A + (begin + i) * top->width,
                    (size_t)top->n_out * sizeof(REAL));
@@ -855,7 +1076,7 @@ static int NAME(predict)(void *handle, const input_matrix *inputs, int n_threads
 {
     engine *e = handle;
     int64_t n = inputs->n_samples;
-    if (NAME(reserve)(e, n))
+    if (NAME(reserve)(e, n, inputs))
         return 1;
     n_threads = NAME(useful_threads)(e, n / 3, n_threads);
     int64_t rows = e->chunk_rows / n_threads;
