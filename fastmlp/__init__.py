@@ -8,11 +8,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastmlp.estimators import InputScaleWarning, MLPClassifier
+    from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPRegressor
 
     __version__: str
 
-__all__ = ["InputScaleWarning", "MLPClassifier", "__version__"]
+__all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -116,9 +116,23 @@ class ArrayLike:
         return "an array-like"
 
 
-Constraint = Interval | OneOf | InstanceOf | Exactly | ArrayLike
+@dataclass(frozen=True)
+class Callable:
+    """Anything that can be called."""
+
+    def accepts(self, value: object) -> bool:
+        """Return whether `value` can be called."""
+        return callable(value)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return "a callable"
+
+
+Constraint = Interval | OneOf | InstanceOf | Exactly | ArrayLike | Callable
 
 NONE = Exactly(None, "None")
+CALLABLE = Callable()
 BOOLEAN = (InstanceOf(bool), InstanceOf(np.bool_))
 VERBOSE = (Interval(Integral, 0, None, "[)"), *BOOLEAN)
 RANDOM_STATE = (

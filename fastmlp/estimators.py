@@ -1,42 +1,32 @@
-"""The estimator: scikit-learn's interface, labels and fitted attributes around the engine."""
+"""The estimators: scikit-learn's interface around the engine."""
 
-import operator
-import warnings
-from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import sklearn
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from fastmlp import backends, constraints
-from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
-from fastmlp.inputs import Inputs, affine_map
-from fastmlp.network import ACTIVATIONS, Network, Parameters
-from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train
+from fastmlp import constraints
+from fastmlp.base import BaseMLP, InputScaleWarning
+from fastmlp.callbacks import with_callbacks
+from fastmlp.constraints import OneOf
 
-#: Inputs that span more than this, unscaled, get an `InputScaleWarning`: 25 times the
-#: range of a standardised feature's central 95 %, well below the 255 of raw pixels.
-_WIDE_RANGE = 100.0
+__all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 
 
-class InputScaleWarning(UserWarning):
-    """The features span far more than unit scale, on which these networks train badly."""
-
-
-class MLPClassifier(ClassifierMixin, BaseEstimator):
+class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in for scikit-learn's, on a compiled engine.
 
-    It minimises the log loss by stochastic gradient descent or Adam. The
-    parameters that scikit-learn has mean what they mean there, and in float64
-    the same random state gives the same numbers.
+    It minimises the log loss by stochastic gradient descent, Adam or L-BFGS.
+    The parameters that scikit-learn has mean what they mean there, and in
+    float64 the same random state gives the same numbers.
 
     Parameters
     ----------
@@ -44,8 +34,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         Units per hidden layer; empty for a linear model.
     activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
         Function of the hidden layers.
-    solver : {"sgd", "adam"}, default="adam"
-        How the weights are optimised.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        How the weights are optimised. "lbfgs" sees all samples at once.
     alpha : float, default=0.0001
         Strength of the L2 penalty, which is divided by the batch size.
     batch_size : int or "auto", default="auto"
@@ -59,14 +49,15 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     power_t : float, default=0.5
         Exponent of "invscaling".
     max_iter : int, default=200
-        Epochs at most.
+        Epochs at most; for "lbfgs", iterations.
     shuffle : bool, default=True
         Visit the samples in a new order in every epoch.
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the validation split and the order of
         the samples.
     tol : float, default=1e-4
-        Improvement of the loss, or of the validation score, that counts.
+        Improvement of the loss, or of the validation score, that counts; for
+        "lbfgs", the largest component of the gradient at which it stops.
     verbose : bool or int, default=False
         Print a line per epoch.
     warm_start : bool, default=False
@@ -87,7 +78,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     n_iter_no_change : int or inf, default=10
         Epochs without improvement after which training stops.
     max_fun : int, default=15000
-        Accepted for compatibility; only L-BFGS uses it.
+        Evaluations of the loss at most, for ``solver="lbfgs"``.
     backend : {"auto", "cython", "numpy"}, default="auto"
         Implementation of the engine. "auto" is the first that is available;
         one that is named is used or refused with the reason.
@@ -101,6 +92,13 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         An affine map of the features, ``x' = scale * x + shift``, that is part
         of the model. "standard" gives every feature mean 0 and variance 1 over
         the training data; ``1 / 255`` suits byte images, which stay uint8.
+    lr_schedule : dict of int to float, callable or None, default=None
+        Learning rates by epoch, counted from 1: ``{1: 1e-3, 15: 1e-4}`` sets
+        the rate from these epochs on; a callable maps the epoch to its rate.
+        For "sgd" and "adam", with ``learning_rate="constant"``.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, as in other classifiers of scikit-learn;
+        multiplied with `sample_weight`.
 
     Attributes
     ----------
@@ -113,9 +111,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     loss_ : float
         Loss of the last epoch.
     best_loss_ : float or None
-        Lowest loss; None with `early_stopping`.
+        Lowest loss; None with `early_stopping`. Not for "lbfgs".
     loss_curve_ : list of float
-        Loss per epoch.
+        Loss per epoch. Not for "lbfgs".
     validation_scores_ : list of float or None
         Accuracy on the held-out data per epoch, with `early_stopping`.
     best_validation_score_ : float or None
@@ -132,6 +130,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         Number of features.
     feature_names_in_ : array of shape (n_features_in_,)
         Their names, if X had any.
+    history_ : dict of str to list of float
+        Lists of equal length with an entry per epoch: "loss",
+        "learning_rate" (not for "lbfgs"), "seconds" and, with validation data,
+        "val_loss" and "val_score".
     input_scale_ : tuple of array of shape (n_features_in_,), or None
         The affine map (scale, shift) in use.
 
@@ -145,40 +147,16 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     True
     """
 
-    _constraints: ClassVar[dict[str, Sequence[Constraint]]] = {
-        "hidden_layer_sizes": [constraints.ArrayLike(), Interval(Integral, 1, None, "[)")],
-        "activation": [OneOf(ACTIVATIONS)],
-        "solver": [OneOf(("sgd", "adam"))],
-        "alpha": [Interval(Real, 0, None, "[)")],
-        "batch_size": [OneOf(("auto",)), Interval(Integral, 1, None, "[)")],
-        "learning_rate": [OneOf(("constant", "invscaling", "adaptive"))],
-        "learning_rate_init": [Interval(Real, 0, None, "()")],
-        "power_t": [Interval(Real, 0, None, "[)")],
-        "max_iter": [Interval(Integral, 1, None, "[)")],
-        "shuffle": BOOLEAN,
-        "random_state": RANDOM_STATE,
-        "tol": [Interval(Real, 0, None, "[)")],
-        "verbose": VERBOSE,
-        "warm_start": BOOLEAN,
-        "momentum": [Interval(Real, 0, 1, "[]")],
-        "nesterovs_momentum": BOOLEAN,
-        "early_stopping": BOOLEAN,
-        "validation_fraction": [Interval(Real, 0, 1, "[)")],
-        "beta_1": [Interval(Real, 0, 1, "[)")],
-        "beta_2": [Interval(Real, 0, 1, "[)")],
-        "epsilon": [Interval(Real, 0, None, "()")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, "[)"),
-            Exactly(np.inf, "a float among {inf}"),
+    _constraints: ClassVar = {
+        **BaseMLP._constraints,
+        "class_weight": [
+            constraints.InstanceOf(dict),
+            constraints.InstanceOf(list),
+            OneOf(("balanced",)),
+            constraints.NONE,
         ],
-        "max_fun": [Interval(Integral, 1, None, "[)")],
-        "backend": [OneOf(("auto", *backends.NAMES))],
-        "n_threads": [Interval(Integral, 1, None, "[)"), constraints.NONE],
-        "dtype": [OneOf(("float32", "float64")), constraints.NONE],
     }
-
-    coefs_: list[NDArray]
-    intercepts_: list[NDArray]
+    loss = "log_loss"  # not a parameter; scikit-learn's classifier has it too
 
     def __init__(
         self,
@@ -210,137 +188,86 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         n_threads: int | None = None,
         dtype: str | None = None,
         input_scale: object = None,
+        lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+        class_weight: dict | list | str | None = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.backend = backend
-        self.n_threads = n_threads
-        self.dtype = dtype
-        self.input_scale = input_scale
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            backend=backend,
+            n_threads=n_threads,
+            dtype=dtype,
+            input_scale=input_scale,
+            lr_schedule=lr_schedule,
+        )
+        self.class_weight = class_weight
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train the network.
+    fit = with_callbacks(BaseMLP.fit)
 
-        Ctrl-C ends training with a warning and keeps what has been learned.
+    @available_if(lambda self: self._check_stochastic())
+    @with_callbacks
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """Train for one epoch on these samples; the optimiser's state goes on.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples. uint8 stays uint8.
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Class labels of any type, or a 0/1 matrix of labels that are not
-            exclusive (multilabel).
+        sample_weight : array-like of shape (n_samples,), optional
+        classes : array-like of shape (n_classes,), optional
+            All classes that any call will bring; needed in the first call only.
 
         Returns
         -------
         self
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data is invalid, or if training diverged to
-            weights that are not finite.
-        BackendUnavailableError
-            If `backend` names one that cannot be used here.
         """
-        return self._fit(X, y)
-
-    def _fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        on_epoch: Callable[[EpochReport], None] | None = None,
-    ) -> Self:
-        """Train, and call `on_epoch` after every epoch."""
-        if not sklearn.get_config()["skip_parameter_validation"]:
-            constraints.validate(
-                self.get_params(deep=False), self._constraints, type(self).__name__
-            )
-        backend = backends.get(self.backend)
-        hidden_units = _hidden_units(self.hidden_layer_sizes)
-        resumes = self.warm_start and hasattr(self, "coefs_")
-
-        data, Y = self._validate_training_data(X, y, reset=not resumes)
-        dtype = np.dtype(self.dtype or (np.float32 if data.dtype == np.uint8 else data.dtype))
-        random_state = check_random_state(self.random_state)
-        # scikit-learn's order of draws: initial weights, held-out samples, epochs.
-        if resumes:
-            network, parameters = self._resumed(hidden_units, dtype)
-        else:
-            network, parameters = self._initialized(data, Y, hidden_units, dtype, random_state)
-        X_train, Y_train, held_out = self._hold_out(data, Y, random_state)
-        if not resumes:
-            self.input_scale_ = self._input_scale(X_train, dtype)
-
-        engine = backend.Engine(
-            network,
-            parameters,
-            self._inputs(X_train, dtype),
-            Y_train.astype(dtype),
-            n_threads=self.n_threads,
-        )
-        validation_score = None
-        if held_out is not None:
-            X_validation, Y_validation = held_out
-            validation_score = _accuracy_scorer(
-                engine, self._inputs(X_validation, dtype), Y_validation
-            )
-            if self._state.best_flat is None:
-                self._state.best_flat = parameters.flat.copy()
-        self._optimizer = self._new_optimizer(parameters.flat)
-        self.n_layers_ = len(network.layer_units)
-        self.coefs_ = parameters.coefs
-        self.intercepts_ = parameters.intercepts
-        self.n_iter_ = train(
-            engine,
-            self._optimizer,
-            self._state,
-            n_samples=len(X_train),
-            batch_size=self._batch_size(len(X_train)),
-            max_iter=self.max_iter,
-            shuffle=self.shuffle,
-            random_state=random_state,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            validation_score=validation_score,
-            verbose=bool(self.verbose),
-            on_epoch=on_epoch,
-        )
-        self._publish_history()
-        if not np.isfinite(parameters.flat).all():
+        fitted = getattr(self, "classes_", None)
+        if classes is None and fitted is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if classes is not None and fitted is None:
+            self.classes_ = unique_labels(classes)
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        elif classes is not None and not np.array_equal(fitted, unique_labels(classes)):
             raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed."
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                f"{fitted!r}"
             )
-        return self
+        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict class labels.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -358,7 +285,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -376,7 +303,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -387,202 +314,243 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         return np.log(probabilities, out=probabilities)
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: several classes and several labels are fine."""
+        """Return scikit-learn's tags: several labels are fine too."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Return whether there are weights to predict with."""
-        return hasattr(self, "coefs_")
-
-    def _validate_training_data(self, X: Any, y: Any, *, reset: bool) -> tuple[NDArray, NDArray]:
-        """Return X as a matrix that an engine takes, and the labels as 0/1 columns."""
-        floating = (np.float64, np.float32) if self.dtype is None else (np.dtype(self.dtype),)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            dtype=(*floating, np.uint8),
-            order="C",
-            multi_output=True,
-        )
+    def _encode(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, Any, NDArray]:
+        """Validate training data; return X, y, and the labels as 0/1 columns."""
+        X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if reset:
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         else:
             classes = unique_labels(y)
-            if set(classes) != set(self.classes_):
+            if self.warm_start:
+                if set(classes) != set(self.classes_):
+                    raise ValueError(
+                        "warm_start can only be used where `y` has the same classes as in the "
+                        f"previous call to fit. Previously got {self.classes_!s}, `y` has "
+                        f"{classes!s}"
+                    )
+            elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
                 raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the previous "
-                    f"call to fit. Previously got {self.classes_!s}, `y` has {classes!s}"
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has "
+                    f"{self.classes_!s}. 'y' has {classes!s}."
                 )
-        return X, self._label_binarizer.transform(y)
+        return X, y, self._label_binarizer.transform(y).astype(bool)
 
-    def _initialized(
-        self,
-        X: NDArray,
-        Y: NDArray,
-        hidden_units: tuple[int, ...],
-        dtype: np.dtype,
-        random_state: np.random.RandomState,
-    ) -> tuple[Network, Parameters]:
-        """Begin a new model: its network and initial weights."""
-        self.n_outputs_ = Y.shape[1]
-        multiclass = self._label_binarizer.y_type_ == "multiclass"
-        self.out_activation_ = "softmax" if multiclass else "logistic"
-        self._state = TrainingState()
-        network = self._network((X.shape[1], *hidden_units, self.n_outputs_))
-        return network, Parameters.initial(network, random_state, dtype)
+    def _encode_validation(self, y: Any) -> NDArray:
+        """Return the validation labels as 0/1 columns."""
+        y = check_array(y, ensure_2d=False, dtype=None, input_name="y_val")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        unseen = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unseen):
+            raise ValueError(f"y_val has classes that y has not: {unseen.tolist()}.")
+        return self._label_binarizer.transform(y).astype(bool)
 
-    def _resumed(
-        self, hidden_units: tuple[int, ...], dtype: np.dtype
-    ) -> tuple[Network, Parameters]:
-        """Go on with the fitted model: its network and a copy of its weights."""
-        network = self._network()
-        if network.layer_units[1:-1] != hidden_units:
-            warnings.warn(
-                f"warm_start keeps the hidden layers {network.layer_units[1:-1]} of the first fit; "
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
-                stacklevel=4,
-            )
-        return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
-
-    def _hold_out(
-        self, X: NDArray, Y: NDArray, random_state: np.random.RandomState
-    ) -> tuple[NDArray, NDArray, tuple[NDArray, NDArray] | None]:
-        """Return what to train on and, with early stopping, what to validate on."""
-        if not self.early_stopping:
-            return X, Y, None
-        X_train, X_validation, Y_train, Y_validation = train_test_split(
-            X,
-            Y,
-            random_state=random_state,
-            test_size=self.validation_fraction,
-            stratify=Y if self.n_outputs_ == 1 else None,
-        )
-        if len(X_validation) < 2:
+    def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
+        """Return the weights of the training samples: their own times those of their classes."""
+        weights = super()._weights(y, sample_weight, X, incremental=incremental)
+        if self.class_weight is None:
+            return weights
+        if incremental and self.class_weight == "balanced":
             raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of "
-                "your dataset."
+                "class_weight='balanced' needs all samples at once, which partial_fit does not "
+                "have; pass the dict of sklearn.utils.class_weight.compute_class_weight instead."
             )
-        return X_train, Y_train, (X_validation, Y_validation)
+        of_classes = compute_sample_weight(self.class_weight, y)
+        return of_classes if weights is None else weights * of_classes
 
-    def _network(self, layer_units: tuple[int, ...] | None = None) -> Network:
-        """Return the network of these layers, or else of the fitted weights."""
-        if layer_units is None:
-            layer_units = (self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_))
-        return Network(layer_units, self.activation, self.out_activation_, float(self.alpha))
+    def _output_activation(self) -> str:
+        """Return softmax for exclusive classes, logistic for two classes or several labels."""
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
-    def _input_scale(self, X: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
-        """Return the affine map to learn with; warn if there should be one and is none."""
-        scale, shift = affine_map(self.input_scale, X, dtype)
-        if scale is not None and shift is not None:
-            return scale, shift
-        low, high = X.min(), X.max()
-        if float(high) - float(low) > _WIDE_RANGE:
-            warnings.warn(
-                f"The features span {low:g} to {high:g}; a network trains well on about unit "
-                "scale and may diverge or stall on this. Pass input_scale='standard' (or "
-                "input_scale=1/255 for byte images), or scale X first.",
-                InputScaleWarning,
-                stacklevel=4,
-            )
-        return None
+    def _strata(self, Y: NDArray) -> NDArray | None:
+        """Return the classes, if there are two: scikit-learn stratifies no others."""
+        return Y if self.n_outputs_ == 1 else None
 
-    def _inputs(self, X: NDArray, dtype: np.dtype) -> Inputs:
-        """Return X behind the fitted affine map."""
-        if X.dtype != np.uint8:
-            X = X.astype(dtype, copy=False)
-        if self.input_scale_ is None:
-            return Inputs(X, dtype)
-        scale, shift = (part.astype(dtype, copy=False) for part in self.input_scale_)
-        return Inputs(X, dtype, scale, shift)
-
-    def _batch_size(self, n_samples: int) -> int:
-        """Return the samples per update."""
-        if self.batch_size == "auto":
-            return min(200, n_samples)
-        batch_size = operator.index(self.batch_size)  # type: ignore[arg-type]
-        if batch_size > n_samples:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-                "clipped",
-                stacklevel=4,
-            )
-        return min(batch_size, n_samples)
-
-    def _new_optimizer(self, flat: NDArray) -> SGD | Adam:
-        """Return the solver's optimiser in its initial state."""
-        if self.solver == "sgd":
-            return SGD(
-                np.zeros_like(flat),
-                self.learning_rate_init,
-                self.learning_rate,
-                self.power_t,
-                self.momentum,
-                bool(self.nesterovs_momentum),
-            )
-        return Adam(
-            np.zeros_like(flat),
-            np.zeros_like(flat),
-            self.learning_rate_init,
-            self.beta_1,
-            self.beta_2,
-            self.epsilon,
-        )
-
-    def _publish_history(self) -> None:
-        """Hand out the training state under scikit-learn's names."""
-        state = self._state
-        self.t_ = state.n_samples_seen
-        self.loss_curve_ = state.loss_curve
-        if state.loss_curve:
-            self.loss_ = state.loss_curve[-1]
-        self.best_loss_ = None if self.early_stopping else state.best_loss
-        self.validation_scores_ = state.validation_scores if self.early_stopping else None
-        self.best_validation_score_ = state.best_validation_score if self.early_stopping else None
-
-    def _outputs(self, X: Any) -> NDArray:
-        """Return the values of the output units, of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype="numeric", order="C")
-        if self.dtype is not None:
-            dtype = np.dtype(self.dtype)
+    def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
+        """Return the accuracy; for several labels, that of whole rows."""
+        if self.out_activation_ == "softmax":
+            correct = outputs.argmax(axis=1) == Y.argmax(axis=1)
         else:
-            dtype = np.result_type(self.coefs_[0], X)
-        backend = backends.get(self.backend)
-        network = self._network()
-        parameters = Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
-        engine = backend.Engine(network, parameters, n_threads=self.n_threads)
-        outputs = np.empty((X.shape[0], network.n_outputs), dtype)
-        engine.predict(self._inputs(X, dtype), outputs)
-        return outputs
+            correct = ((outputs > 0.5) == Y).all(axis=1)
+        return float(np.average(correct, weights=weight))
 
 
-def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:
-    """Return the units of the hidden layers as a tuple."""
-    sizes = list(hidden_layer_sizes) if np.iterable(hidden_layer_sizes) else [hidden_layer_sizes]
-    if any(size <= 0 for size in sizes):
-        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return tuple(operator.index(size) for size in sizes)
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Multilayer perceptron regressor, a drop-in for scikit-learn's, on a compiled engine.
 
+    It minimises the squared error or the Poisson deviance.
 
-def _accuracy_scorer(engine: Any, inputs: Inputs, Y: NDArray) -> Callable[[], float]:
-    """Return a function that scores the engine's current parameters on held-out data.
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        The loss, each halved; "poisson" predicts through an exponential and
+        needs targets that are not negative.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, \
+    learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
+    momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
+    n_iter_no_change, max_fun, backend, n_threads, dtype, input_scale, lr_schedule
+        As in `MLPClassifier`. With early stopping the score is R^2.
 
-    The score is the accuracy; for several labels, that of whole rows.
+    Attributes
+    ----------
+    coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, \
+    best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
+    n_features_in_, feature_names_in_, history_, input_scale_
+        As in `MLPClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import MLPRegressor
+    >>> X = np.linspace(-1, 1, 200)[:, np.newaxis]
+    >>> model = MLPRegressor((30,), solver="lbfgs", random_state=0).fit(X, np.sin(3 * X[:, 0]))
+    >>> model.score(X, np.sin(3 * X[:, 0])) > 0.99
+    True
     """
-    outputs = np.empty(Y.shape, inputs.dtype)
-    classes = Y.argmax(axis=1)
 
-    def score() -> float:
-        engine.predict(inputs, outputs)
-        if engine.network.output_activation == "softmax":
-            return float(np.mean(outputs.argmax(axis=1) == classes))
-        return float(np.mean(((outputs > 0.5) == Y).all(axis=1)))
+    _constraints: ClassVar = {
+        "loss": [OneOf(("squared_error", "poisson"))],
+        **BaseMLP._constraints,
+    }
 
-    return score
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | ArrayLike = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: str = "auto",
+        n_threads: int | None = None,
+        dtype: str | None = None,
+        input_scale: object = None,
+        lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            backend=backend,
+            n_threads=n_threads,
+            dtype=dtype,
+            input_scale=input_scale,
+            lr_schedule=lr_schedule,
+        )
+        self.loss = loss
+
+    fit = with_callbacks(BaseMLP.fit)
+
+    # scikit-learn's regressor has partial_fit whatever the solver; L-BFGS then runs in full.
+    @with_callbacks
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train for one epoch on these samples; the optimiser's state goes on.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Predict numbers.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        outputs = self._outputs(X)
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _encode(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, Any, NDArray]:
+        """Validate training data; return X, y, and y as columns."""
+        X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y, self._columns(y, "y")
+
+    def _encode_validation(self, y: Any) -> NDArray:
+        """Return the validation targets as columns."""
+        y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y_val")
+        return self._columns(y, "y_val")
+
+    def _columns(self, y: NDArray, name: str) -> NDArray:
+        if self.loss == "poisson" and np.any(y < 0):
+            raise ValueError(
+                f"{name} must not be negative for loss='poisson', got {np.min(y):g}; use "
+                "loss='squared_error', or shift the targets."
+            )
+        return y[:, np.newaxis] if y.ndim == 1 else y
+
+    def _output_activation(self) -> str:
+        """Return the function that belongs to the loss."""
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
+        """Return R^2, or not a number if the network has diverged."""
+        if not np.isfinite(outputs).all():
+            return np.nan
+        return float(r2_score(Y, outputs, sample_weight=weight))

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.special import xlogy
 
 #: Functions of the hidden layers.
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
@@ -59,6 +60,16 @@ class Network:
     def loss(self) -> str:
         """The loss that is minimised: "log_loss", "squared_error" or "poisson"."""
         return CANONICAL_LOSSES[self.output_activation]
+
+    def loss_value(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> np.floating:
+        """Return the mean loss of the network's outputs, without the penalty.
+
+        Parameters
+        ----------
+        Y, outputs : array of shape (n_samples, n_outputs)
+        weight : array of shape (n_samples,) or None
+        """
+        return _LOSSES[self.output_activation](Y, outputs, weight)
 
     @property
     def n_features(self) -> int:
@@ -160,3 +171,37 @@ class Parameters:
                 raise ValueError(f"a layer of shape {view.shape} was expected, got {source.shape}.")
             view[...] = source
         return parameters
+
+
+# Losses: weighted means over the samples, summed over the outputs (squared error: halved
+# and averaged over them, as scikit-learn prints it, though the gradient is that of the sum).
+# Probabilities are clipped, so that a certain mistake costs much but not infinitely much.
+
+
+def _softmax_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    eps = np.finfo(P.dtype).eps
+    P = np.clip(P, eps, 1 - eps)
+    return -np.average(xlogy(Y, P), weights=weight, axis=0).sum()
+
+
+def _logistic_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    eps = np.finfo(P.dtype).eps
+    P = np.clip(P, eps, 1 - eps)
+    return -np.average(xlogy(Y, P) + xlogy(1 - Y, 1 - P), weights=weight, axis=0).sum()
+
+
+def _squared_error(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    return 0.5 * np.average((Y - P) ** 2, weights=weight, axis=0).mean()
+
+
+def _poisson(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    """Half the Poisson deviance."""
+    return np.average(xlogy(Y, Y / P) - Y + P, weights=weight, axis=0).sum()
+
+
+_LOSSES = {
+    "softmax": _softmax_log_loss,
+    "logistic": _logistic_log_loss,
+    "identity": _squared_error,
+    "exp": _poisson,
+}

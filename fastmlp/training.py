@@ -1,4 +1,4 @@
-"""How weights change over time: optimisers, epochs, shuffling and stopping rules.
+"""How weights change over time: optimisers, epochs, shuffling, stopping rules, L-BFGS.
 
 The loop asks the engine that it receives for one epoch at a time. What it
 draws from the random state, and in which order, is scikit-learn's.
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import Parameters
@@ -51,6 +52,15 @@ class SGD:
 
     def __post_init__(self) -> None:
         self.learning_rate = float(self.learning_rate_init)
+
+    @property
+    def rate(self) -> float:
+        """The rate of the next epoch; may be set."""
+        return self.learning_rate
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self.learning_rate = value
 
     def epoch_ended(self, n_samples_seen: int) -> None:
         """Follow the schedule after an epoch."""
@@ -104,6 +114,15 @@ class Adam:
     def __post_init__(self) -> None:
         self.learning_rate = float(self.learning_rate_init)
 
+    @property
+    def rate(self) -> float:
+        """The rate of the next epoch, before the bias correction; may be set."""
+        return self.learning_rate_init
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self.learning_rate_init = value
+
     def corrected_rate(self) -> float:
         """Return the step size of update `t`, which corrects the bias of both moments."""
         return (
@@ -134,6 +153,7 @@ class EpochReport:
     seconds : float
         Time that the epoch took, validation included.
     validation_score : float or None
+        Of the held-out data, if there is any.
     """
 
     epoch: int
@@ -160,6 +180,10 @@ class TrainingState:
     best_validation_score : float
     best_flat : array of shape (n_parameters,) or None
         The parameters of the best validation score.
+    history : dict of str to list of float
+        Lists of equal length, one entry per epoch: "loss", "learning_rate",
+        "seconds" and, while there is validation data, "val_loss" and
+        "val_score" (not a number in epochs without).
     """
 
     n_samples_seen: int = 0
@@ -169,6 +193,14 @@ class TrainingState:
     validation_scores: list[float] = field(default_factory=list)
     best_validation_score: float = -np.inf
     best_flat: NDArray | None = None
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    def add_history(self, **values: float) -> None:
+        """Record an epoch's entries of the history."""
+        length = max(map(len, self.history.values()), default=0)
+        for name in {**self.history, **values}:
+            entries = self.history.setdefault(name, [np.nan] * length)
+            entries.append(values.get(name, np.nan))
 
     def add_loss(self, loss: float, tol: float) -> None:
         """Record an epoch's training loss; a rise above best - tol is no improvement."""
@@ -200,15 +232,19 @@ def train(
     random_state: np.random.RandomState,
     tol: float,
     n_iter_no_change: float,
-    validation_score: Callable[[], float] | None = None,
+    validate: Callable[[], tuple[float, float]] | None = None,
+    early_stopping: bool = False,
+    lr_schedule: Callable[[int], float] | None = None,
+    incremental: bool = False,
     verbose: bool = False,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    before_epoch: Callable[[], None] | None = None,
+    on_epoch: Callable[[EpochReport], bool] | None = None,
 ) -> int:
     """Train epoch by epoch until a stopping rule, `max_iter` or Ctrl-C ends it.
 
-    With a `validation_score` the engine's parameters end as those of the best
-    score seen, otherwise as those of the last epoch. Ctrl-C ends training
-    with a warning and keeps what has been learned.
+    With `early_stopping` the engine's parameters end as those of the best
+    validation score seen, otherwise as those of the last epoch. Ctrl-C ends
+    training with a warning and keeps what has been learned.
 
     Parameters
     ----------
@@ -225,12 +261,23 @@ def train(
         Improvement that counts as such.
     n_iter_no_change : int or inf
         Epochs without improvement after which training stops.
-    validation_score : callable, optional
-        Scores the engine's current parameters on held-out data.
+    validate : callable, optional
+        Returns the loss and the score of the engine's current parameters on
+        validation data.
+    early_stopping : bool
+        Watch the validation score instead of the training loss.
+    lr_schedule : callable, optional
+        Epoch (counted from 1 over all calls that share `state`) to learning
+        rate.
+    incremental : bool
+        One epoch, with no word about convergence (partial_fit).
     verbose : bool
         Print scikit-learn's lines.
+    before_epoch : callable, optional
+        Called before every epoch.
     on_epoch : callable, optional
-        Called with an `EpochReport` after every epoch.
+        Called with an `EpochReport` after every epoch; a true result ends
+        training.
 
     Returns
     -------
@@ -238,11 +285,16 @@ def train(
         Epochs finished in this call.
     """
     order = np.arange(n_samples)
-    watched = "Training loss" if validation_score is None else "Validation score"
+    watched = "Validation score" if early_stopping else "Training loss"
     epoch = 0
     try:
         while epoch < max_iter:
+            if before_epoch is not None:
+                before_epoch()
             started = time.perf_counter()
+            if lr_schedule is not None:
+                optimizer.rate = float(lr_schedule(len(state.loss_curve) + 1))
+            rate = optimizer.rate
             if shuffle:
                 permutation = np.arange(n_samples)
                 random_state.shuffle(permutation)
@@ -253,19 +305,26 @@ def train(
             _say(verbose, f"Iteration {epoch}, loss = {loss:.8f}")
 
             score = None
-            if validation_score is None:
-                state.add_loss(loss, tol)
-            else:
+            entries = {"loss": loss, "learning_rate": rate}
+            if validate is not None:
+                entries["val_loss"], score = validate()
+                entries["val_score"] = score
+            if early_stopping:
+                assert score is not None
                 state.loss_curve.append(loss)
-                score = validation_score()
                 _say(verbose, f"Validation score: {score:f}")
                 engine.sync()
                 state.add_validation_score(score, tol, engine.parameters)
-            if on_epoch is not None:
-                seconds = time.perf_counter() - started
-                on_epoch(EpochReport(epoch, max_iter, loss, n_samples, seconds, score))
-
+            else:
+                state.add_loss(loss, tol)
+            seconds = time.perf_counter() - started
+            state.add_history(**entries, seconds=seconds)
             optimizer.epoch_ended(state.n_samples_seen)
+
+            if on_epoch is not None:
+                report = EpochReport(epoch, max_iter, loss, n_samples, seconds, score)
+                if on_epoch(report):
+                    break
             if state.no_improvement_count > n_iter_no_change:
                 stop, consequence = optimizer.progress_stalled()
                 _say(
@@ -276,6 +335,8 @@ def train(
                 if stop:
                     break
                 state.no_improvement_count = 0
+            if incremental:
+                break
             if epoch == max_iter:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
@@ -286,9 +347,129 @@ def train(
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     engine.sync()
-    if validation_score is not None and state.best_flat is not None:
+    if early_stopping and state.best_flat is not None:
         engine.parameters.flat[...] = state.best_flat
     return epoch
+
+
+def train_lbfgs(
+    engine: Any,
+    state: TrainingState,
+    *,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    validate: Callable[[], tuple[float, float]] | None = None,
+    verbose: bool = False,
+    before_epoch: Callable[[], None] | None = None,
+    on_epoch: Callable[[EpochReport], bool] | None = None,
+) -> tuple[int, float]:
+    """Minimise the objective over all samples by L-BFGS (scipy's L-BFGS-B).
+
+    scipy's vector is the flat parameter vector itself, in float64; a network
+    in float32 is evaluated in float32. Ctrl-C ends training with a warning and
+    keeps the parameters of the last iteration.
+
+    Parameters
+    ----------
+    engine : Engine of any backend
+        Bound to the training data. Its parameters are the starting point, and
+        become the solution.
+    state : TrainingState
+        Its history gets an entry per iteration.
+    max_iter, max_fun : int
+        Iterations and evaluations at most.
+    tol : float
+        Largest component of the gradient at which to stop.
+    validate : callable, optional
+        Returns the loss and the score of the engine's current parameters on
+        validation data.
+    verbose : bool
+        Print a line per iteration.
+    before_epoch : callable, optional
+        Called before every iteration, and after the last one.
+    on_epoch : callable, optional
+        Called with an `EpochReport` after every iteration; a true result ends
+        training.
+
+    Returns
+    -------
+    n_iter : int
+    loss : float
+        The objective at the solution.
+    """
+    parameters = engine.parameters
+    dtype = parameters.flat.dtype
+    n_samples = engine.inputs.n_samples
+    started = time.perf_counter()
+    iterations = 0
+    # What Ctrl-C leaves: the point and the objective of the last iteration.
+    latest = parameters.flat.astype(np.float64)
+    loss = np.nan
+
+    def objective(x: NDArray) -> tuple[float, NDArray]:
+        gradient = np.empty_like(parameters.flat)  # scipy keeps it
+        value = engine.loss_and_gradient(x.astype(dtype, copy=False), gradient)
+        return value, gradient.astype(np.float64, copy=False)
+
+    def iteration_ended(intermediate_result: OptimizeResult) -> None:
+        nonlocal latest, loss, iterations, started
+        latest, loss = intermediate_result.x.copy(), float(intermediate_result.fun)
+        iterations += 1
+        parameters.flat[...] = latest
+        entries, score = {"loss": loss}, None
+        if validate is not None:
+            entries["val_loss"], score = validate()
+            entries["val_score"] = score
+        seconds = time.perf_counter() - started
+        started += seconds
+        state.add_history(**entries, seconds=seconds)
+        _say(verbose, f"Iteration {iterations}, loss = {loss:.8f}")
+        if on_epoch is not None and on_epoch(
+            EpochReport(iterations, max_iter, loss, n_samples, seconds, score)
+        ):
+            raise StopIteration
+        if before_epoch is not None:
+            before_epoch()
+
+    try:
+        if before_epoch is not None:
+            before_epoch()
+        result = minimize(
+            objective,
+            latest,
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+            callback=iteration_ended,
+        )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    else:
+        latest, loss = result.x, float(result.fun)
+        iterations = min(result.nit, max_iter)
+        stopped_by_callback = result.status == 99
+        if result.status != 0 and not stopped_by_callback:
+            _warn_not_converged(result, iterations, max_iter)
+    parameters.flat[...] = latest
+    return iterations, loss
+
+
+def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> None:
+    """Say in scikit-learn's words that L-BFGS has not converged."""
+    message = (
+        f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n"
+        f"{result.message}\n"
+    )
+    if n_iter == max_iter:
+        message += (
+            f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
+        )
+    message += (
+        "\nYou might also want to scale the data as shown in:\n"
+        "    https://scikit-learn.org/stable/modules/preprocessing.html"
+    )
+    warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
 def _say(verbose: bool, line: str) -> None:

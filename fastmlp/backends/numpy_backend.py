@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, xlogy
+from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
 from fastmlp.inputs import Inputs
@@ -115,7 +115,7 @@ class Engine:
         float
         """
         assert self.inputs is not None
-        everything = np.arange(self.inputs.n_samples)
+        everything = slice(0, self.inputs.n_samples)  # a view, not a gathered copy
         with _blas_threads(self.n_threads):
             return float(
                 self._objective(
@@ -164,7 +164,7 @@ class Engine:
         return activations
 
     def _objective(
-        self, parameters: Parameters, batch: NDArray, gradient: Parameters
+        self, parameters: Parameters, batch: NDArray | slice, gradient: Parameters
     ) -> np.floating:
         """Return the objective of a batch and write its gradient.
 
@@ -175,10 +175,10 @@ class Engine:
         alpha = self.network.alpha
         Y = self.targets[batch]
         weight = None if self.sample_weight is None else self.sample_weight[batch]
-        total_weight = self._total_weight(batch)
+        total_weight = len(Y) if weight is None else weight.sum()
 
         activations = self._forward(parameters, _rows(self.inputs, batch))
-        loss = _LOSSES[self.network.output_activation](Y, activations[-1], weight)
+        loss = self.network.loss_value(Y, activations[-1], weight)
         squares = 0
         for coef in parameters.coefs:
             squares += np.dot(coef.ravel(), coef.ravel())
@@ -296,39 +296,6 @@ _DERIVATIVES = {
     "logistic": _d_logistic,
     "tanh": _d_tanh,
     "relu": _d_relu,
-}
-
-
-# Losses: weighted means over the samples, summed over the outputs (squared error: halved
-# and averaged over them, as scikit-learn prints it, though the gradient is that of the sum).
-
-
-def _softmax_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
-    eps = np.finfo(P.dtype).eps
-    P = np.clip(P, eps, 1 - eps)
-    return -np.average(xlogy(Y, P), weights=weight, axis=0).sum()
-
-
-def _logistic_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
-    eps = np.finfo(P.dtype).eps
-    P = np.clip(P, eps, 1 - eps)
-    return -np.average(xlogy(Y, P) + xlogy(1 - Y, 1 - P), weights=weight, axis=0).sum()
-
-
-def _squared_error(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
-    return 0.5 * np.average((Y - P) ** 2, weights=weight, axis=0).mean()
-
-
-def _poisson(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
-    """Half the Poisson deviance."""
-    return np.average(xlogy(Y, Y / P) - Y + P, weights=weight, axis=0).sum()
-
-
-_LOSSES = {
-    "softmax": _softmax_log_loss,
-    "logistic": _logistic_log_loss,
-    "identity": _squared_error,
-    "exp": _poisson,
 }
 
 

@@ -1,0 +1,621 @@
+"""What both estimators share: validation, the way from data to engine, fitted attributes."""
+
+import operator
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import sklearn
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastmlp import backends, constraints
+from fastmlp.callbacks import CallbackSupportMixin, FitTasks
+from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
+from fastmlp.inputs import Inputs, affine_map
+from fastmlp.network import ACTIVATIONS, Network, Parameters
+from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
+
+#: Inputs that span more than this, unscaled, get an `InputScaleWarning`: 25 times the
+#: range of a standardised feature's central 95 %, well below the 255 of raw pixels.
+_WIDE_RANGE = 100.0
+
+
+class InputScaleWarning(UserWarning):
+    """The features span far more than unit scale, on which these networks train badly."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Validated samples.
+
+    Parameters
+    ----------
+    X : array or CSR matrix of shape (n_samples, n_features)
+    Y : array of shape (n_samples, n_outputs)
+        Targets of the output units.
+    weight : array of shape (n_samples,) or None
+    """
+
+    X: Any
+    Y: NDArray
+    weight: NDArray | None
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.X.shape[0]
+
+
+class BaseMLP(CallbackSupportMixin, BaseEstimator):
+    """A multilayer perceptron, whatever its targets mean.
+
+    Subclasses say how targets become columns of numbers (`_encode`), what the
+    output layer computes (`_output_activation`) and how outputs are scored
+    (`_score_outputs`).
+    """
+
+    _constraints: ClassVar[dict[str, Sequence[Constraint]]] = {
+        "hidden_layer_sizes": [constraints.ArrayLike(), Interval(Integral, 1, None, "[)")],
+        "activation": [OneOf(ACTIVATIONS)],
+        "solver": [OneOf(("lbfgs", "sgd", "adam"))],
+        "alpha": [Interval(Real, 0, None, "[)")],
+        "batch_size": [OneOf(("auto",)), Interval(Integral, 1, None, "[)")],
+        "learning_rate": [OneOf(("constant", "invscaling", "adaptive"))],
+        "learning_rate_init": [Interval(Real, 0, None, "()")],
+        "power_t": [Interval(Real, 0, None, "[)")],
+        "max_iter": [Interval(Integral, 1, None, "[)")],
+        "shuffle": BOOLEAN,
+        "random_state": RANDOM_STATE,
+        "tol": [Interval(Real, 0, None, "[)")],
+        "verbose": VERBOSE,
+        "warm_start": BOOLEAN,
+        "momentum": [Interval(Real, 0, 1, "[]")],
+        "nesterovs_momentum": BOOLEAN,
+        "early_stopping": BOOLEAN,
+        "validation_fraction": [Interval(Real, 0, 1, "[)")],
+        "beta_1": [Interval(Real, 0, 1, "[)")],
+        "beta_2": [Interval(Real, 0, 1, "[)")],
+        "epsilon": [Interval(Real, 0, None, "()")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, "[)"),
+            Exactly(np.inf, "a float among {inf}"),
+        ],
+        "max_fun": [Interval(Integral, 1, None, "[)")],
+        "backend": [OneOf(("auto", *backends.NAMES))],
+        "n_threads": [Interval(Integral, 1, None, "[)"), constraints.NONE],
+        "dtype": [OneOf(("float32", "float64")), constraints.NONE],
+        "lr_schedule": [constraints.InstanceOf(dict), constraints.CALLABLE, constraints.NONE],
+    }
+    coefs_: list[NDArray]
+    intercepts_: list[NDArray]
+
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes: int | ArrayLike,
+        activation: str,
+        solver: str,
+        alpha: float,
+        batch_size: int | str,
+        learning_rate: str,
+        learning_rate_init: float,
+        power_t: float,
+        max_iter: int,
+        shuffle: bool,
+        random_state: int | np.random.RandomState | None,
+        tol: float,
+        verbose: bool | int,
+        warm_start: bool,
+        momentum: float,
+        nesterovs_momentum: bool,
+        early_stopping: bool,
+        validation_fraction: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        n_iter_no_change: float,
+        max_fun: int,
+        backend: str,
+        n_threads: int | None,
+        dtype: str | None,
+        input_scale: object,
+        lr_schedule: Mapping[int, float] | Callable[[int], float] | None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.input_scale = input_scale
+        self.lr_schedule = lr_schedule
+
+    @abstractmethod
+    def _encode(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, Any, NDArray]:
+        """Validate training data; return X, y, and y as columns for the output units."""
+
+    @abstractmethod
+    def _encode_validation(self, y: Any) -> NDArray:
+        """Return the targets of validation data as columns for the output units."""
+
+    @abstractmethod
+    def _output_activation(self) -> str:
+        """Return the function of the output layer."""
+
+    @abstractmethod
+    def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
+        """Return the score of some outputs."""
+
+    def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
+        """Return the weights of the training samples, or None if they are all equal."""
+        return None if sample_weight is None else check_sample_weight(sample_weight, X)
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Ctrl-C ends training with a warning and keeps what has been learned.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Samples. uint8 stays uint8, and sparse stays sparse.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. For a classifier, labels of any type, or a 0/1 matrix of
+            labels that are not exclusive (multilabel); for a regressor, numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+            A batch whose weights sum to zero is passed over.
+        X_val, y_val, sample_weight_val : array-like, optional
+            Validation data: loss and score on it go into `history_`, and with
+            `early_stopping` it stands in for the part that is held out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is invalid, or if training diverged to
+            weights that are not finite.
+        BackendUnavailableError
+            If `backend` names one that cannot be used here.
+        """
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation: tuple[Any, Any, Any] = (None, None, None),
+        incremental: bool = False,
+        on_epoch: Callable[[EpochReport], bool | None] | None = None,
+    ) -> Self:
+        """Train, and call `on_epoch` after every epoch."""
+        if not sklearn.get_config()["skip_parameter_validation"]:
+            constraints.validate(
+                self.get_params(deep=False), self._constraints, type(self).__name__
+            )
+        backend = backends.get(self.backend)
+        hidden_units = _hidden_units(self.hidden_layer_sizes)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
+
+        X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
+        samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
+        held_out = self._validation_samples(*validation)
+        dtype = np.dtype(self.dtype or (np.float32 if X.dtype == np.uint8 else X.dtype))
+        self._random_state = check_random_state(self.random_state)
+        # scikit-learn's order of draws: initial weights, held-out samples, epochs.
+        if resumes:
+            network, parameters = self._resumed(hidden_units, dtype)
+        else:
+            network, parameters = self._initialized(samples, hidden_units, dtype)
+        if held_out is None and self.early_stopping and self.solver != "lbfgs":
+            samples, held_out = self._hold_out(samples)
+        if not resumes:
+            self.input_scale_ = self._input_scale(samples.X, dtype)
+
+        engine = backend.Engine(
+            network,
+            parameters,
+            self._inputs(samples.X, dtype),
+            samples.Y.astype(dtype),
+            None if samples.weight is None else samples.weight.astype(dtype),
+            self.n_threads,
+        )
+        self.n_layers_ = len(network.layer_units)
+        self.coefs_ = parameters.coefs
+        self.intercepts_ = parameters.intercepts
+        self._optimize(
+            engine,
+            samples,
+            self._validator(engine, held_out),
+            FitTasks(self, self._max_epochs(incremental), X, y, sample_weight),
+            incremental,
+            on_epoch,
+        )
+        if not np.isfinite(parameters.flat).all():
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                "values and need to be preprocessed."
+            )
+        return self
+
+    def _optimize(
+        self,
+        engine: Any,
+        samples: Samples,
+        validate: Callable[[], tuple[float, float]] | None,
+        tasks: FitTasks,
+        incremental: bool,
+        on_epoch: Callable[[EpochReport], bool | None] | None,
+    ) -> None:
+        """Run the solver, and hand out what it leaves under scikit-learn's names."""
+        state = self._state
+
+        def fitted_attributes() -> dict[str, Any]:
+            engine.sync()
+            return {
+                "coefs_": [coef.copy() for coef in self.coefs_],
+                "intercepts_": [intercept.copy() for intercept in self.intercepts_],
+            }
+
+        def epoch_ended(report: EpochReport) -> bool:
+            stop = tasks.epoch_ended(fitted_attributes)
+            return bool(on_epoch is not None and on_epoch(report)) or stop
+
+        common: dict[str, Any] = {
+            "validate": validate,
+            "verbose": bool(self.verbose),
+            "before_epoch": tasks.epoch_begins,
+            "on_epoch": epoch_ended,
+        }
+        if self.solver == "lbfgs":
+            self.n_iter_, self.loss_ = train_lbfgs(
+                engine,
+                state,
+                max_iter=self.max_iter,
+                max_fun=self.max_fun,
+                tol=self.tol,
+                **common,
+            )
+        else:
+            if not incremental or getattr(self, "_optimizer", None) is None:
+                self._optimizer = self._new_optimizer(engine.parameters.flat)
+            early_stopping = bool(self.early_stopping)
+            if early_stopping and state.best_flat is None:
+                state.best_flat = engine.parameters.flat.copy()
+            self.n_iter_ = train(
+                engine,
+                self._optimizer,
+                state,
+                n_samples=len(samples),
+                batch_size=self._batch_size(len(samples)),
+                max_iter=self.max_iter,
+                shuffle=self.shuffle,
+                random_state=self._random_state,
+                tol=self.tol,
+                n_iter_no_change=self.n_iter_no_change,
+                early_stopping=early_stopping,
+                lr_schedule=self._schedule(),
+                incremental=incremental,
+                **common,
+            )
+            self.loss_curve_ = state.loss_curve
+            if state.loss_curve:
+                self.loss_ = state.loss_curve[-1]
+            self.best_loss_ = None if early_stopping else state.best_loss
+            self.validation_scores_ = state.validation_scores if early_stopping else None
+            self.best_validation_score_ = state.best_validation_score if early_stopping else None
+        self.t_ = state.n_samples_seen
+        self.history_ = state.history
+        tasks.fit_ended(fitted_attributes)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse input is fine."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there are weights to predict with."""
+        return hasattr(self, "coefs_")
+
+    @property
+    def _no_improvement_count(self) -> int:
+        """Epochs in a row without improvement, under scikit-learn's name."""
+        return self._state.no_improvement_count
+
+    def _check_stochastic(self) -> bool:
+        """Return True, or say why there is no partial_fit."""
+        if self.solver not in ("sgd", "adam"):
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+        return True
+
+    def _validate_matrix(self, X: Any, **options: Any) -> Any:
+        """Return validated training data as a matrix that an engine takes."""
+        floating = (np.float64, np.float32) if self.dtype is None else (np.dtype(self.dtype),)
+        return validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=floating if issparse(X) else (*floating, np.uint8),
+            order="C",
+            **options,
+        )
+
+    def _validation_samples(self, X: Any, y: Any, sample_weight: Any) -> Samples | None:
+        """Return the validation data that the user gave, if any."""
+        if X is None and y is None and sample_weight is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must be given together, got only one of them.")
+        X = self._validate_matrix(X, reset=False)
+        Y = self._encode_validation(y)
+        if len(Y) != X.shape[0]:
+            raise ValueError(
+                "X_val and y_val must have the same number of samples, got "
+                f"{X.shape[0]} and {len(Y)}."
+            )
+        return Samples(
+            X, Y, None if sample_weight is None else check_sample_weight(sample_weight, X)
+        )
+
+    def _initialized(
+        self, samples: Samples, hidden_units: tuple[int, ...], dtype: np.dtype
+    ) -> tuple[Network, Parameters]:
+        """Begin a new model: its network and initial weights."""
+        self.n_outputs_ = samples.Y.shape[1]
+        self.out_activation_ = self._output_activation()
+        self._state = TrainingState()
+        self._optimizer: SGD | Adam | None = None
+        network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
+        return network, Parameters.initial(network, self._random_state, dtype)
+
+    def _resumed(
+        self, hidden_units: tuple[int, ...], dtype: np.dtype
+    ) -> tuple[Network, Parameters]:
+        """Go on with the fitted model: its network and a copy of its weights."""
+        network = self._network()
+        if network.layer_units[1:-1] != hidden_units:
+            warnings.warn(
+                f"the hidden layers {network.layer_units[1:-1]} of the first fit are kept; "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
+                stacklevel=4,
+            )
+        return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
+
+    def _hold_out(self, samples: Samples) -> tuple[Samples, Samples]:
+        """Split the samples for early stopping, as scikit-learn does."""
+        arrays = [samples.X, samples.Y]
+        if samples.weight is not None:
+            arrays.append(samples.weight)
+        parts = train_test_split(
+            *arrays,
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=self._strata(samples.Y),
+        )
+        if parts[1].shape[0] < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        weights = parts[4:] or (None, None)
+        return Samples(parts[0], parts[2], weights[0]), Samples(parts[1], parts[3], weights[1])
+
+    def _strata(self, Y: NDArray) -> NDArray | None:
+        """Return what the split for early stopping keeps balanced."""
+        return None
+
+    def _network(self, layer_units: tuple[int, ...] | None = None) -> Network:
+        """Return the network of these layers, or else of the fitted weights."""
+        if layer_units is None:
+            layer_units = (self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_))
+        return Network(layer_units, self.activation, self.out_activation_, float(self.alpha))
+
+    def _input_scale(self, X: Any, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
+        """Return the affine map to learn with; warn if there should be one and is none."""
+        scale, shift = affine_map(self.input_scale, X, dtype)
+        if scale is not None and shift is not None:
+            return scale, shift
+        values = X.data if issparse(X) else X
+        low, high = values.min(initial=0), values.max(initial=0)
+        if float(high) - float(low) > _WIDE_RANGE:
+            warnings.warn(
+                f"The features span {low:g} to {high:g}; a network trains well on about unit "
+                "scale and may diverge or stall on this. Pass input_scale='standard' (or "
+                "input_scale=1/255 for byte images), or scale X first.",
+                InputScaleWarning,
+                stacklevel=4,
+            )
+        return None
+
+    def _inputs(self, X: Any, dtype: np.dtype) -> Inputs:
+        """Return X behind the fitted affine map."""
+        if X.dtype != np.uint8 or issparse(X):
+            X = X.astype(dtype, copy=False)
+        if self.input_scale_ is None:
+            return Inputs(X, dtype)
+        scale, shift = (part.astype(dtype, copy=False) for part in self.input_scale_)
+        return Inputs(X, dtype, scale, shift)
+
+    def _batch_size(self, n_samples: int) -> int:
+        """Return the samples per update."""
+        if self.batch_size == "auto":
+            return min(200, n_samples)
+        batch_size = operator.index(self.batch_size)  # type: ignore[arg-type]
+        if batch_size > n_samples:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
+                stacklevel=5,
+            )
+        return min(batch_size, n_samples)
+
+    def _max_epochs(self, incremental: bool) -> int:
+        """Return how many epochs callbacks must expect at most."""
+        if incremental:
+            return 1
+        return self.max_iter + (self.solver == "lbfgs")  # scipy's last iteration begins in vain
+
+    def _new_optimizer(self, flat: NDArray) -> SGD | Adam:
+        """Return the solver's optimiser in its initial state."""
+        if self.solver == "sgd":
+            return SGD(
+                np.zeros_like(flat),
+                self.learning_rate_init,
+                self.learning_rate,
+                self.power_t,
+                self.momentum,
+                bool(self.nesterovs_momentum),
+            )
+        return Adam(
+            np.zeros_like(flat),
+            np.zeros_like(flat),
+            self.learning_rate_init,
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+        )
+
+    def _schedule(self) -> Callable[[int], float] | None:
+        """Return `lr_schedule` as a function of the epoch."""
+        schedule = self.lr_schedule
+        if schedule is None:
+            return None
+        if self.solver == "sgd" and self.learning_rate != "constant":
+            raise ValueError(
+                f"lr_schedule and learning_rate={self.learning_rate!r} both set the learning rate; "
+                "keep one of them."
+            )
+        if not isinstance(schedule, Mapping):
+            return schedule
+        if not all(
+            isinstance(epoch, Integral) and isinstance(rate, Real) and epoch >= 1 and rate > 0
+            for epoch, rate in schedule.items()
+        ):
+            raise ValueError(
+                "lr_schedule must map epochs (counted from 1) to learning rates > 0, "
+                f"got {schedule!r}."
+            )
+
+        def rate_of(epoch: int) -> float:
+            begun = [first for first in schedule if first <= epoch]
+            return float(schedule[max(begun)] if begun else self.learning_rate_init)
+
+        return rate_of
+
+    def _validator(
+        self, engine: Any, samples: Samples | None
+    ) -> Callable[[], tuple[float, float]] | None:
+        """Return a function for the loss and score of the engine's parameters on some samples."""
+        if samples is None:
+            return None
+        dtype = engine.parameters.flat.dtype
+        inputs = self._inputs(samples.X, dtype)
+        Y = samples.Y.astype(dtype)
+        outputs = np.empty(Y.shape, dtype)
+
+        def validate() -> tuple[float, float]:
+            engine.predict(inputs, outputs)
+            loss = engine.network.loss_value(Y, outputs, samples.weight)
+            return float(loss), self._score_outputs(samples.Y, outputs, samples.weight)
+
+        return validate
+
+    def _outputs(self, X: Any) -> NDArray:
+        """Return the values of the output units, of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", order="C")
+        if self.dtype is not None:
+            dtype = np.dtype(self.dtype)
+        else:
+            dtype = np.result_type(self.coefs_[0], X.dtype)
+        backend = backends.get(self.backend)
+        network = self._network()
+        parameters = Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
+        engine = backend.Engine(network, parameters, n_threads=self.n_threads)
+        outputs = np.empty((X.shape[0], network.n_outputs), dtype)
+        engine.predict(self._inputs(X, dtype), outputs)
+        return outputs
+
+
+def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
+    """Validate sample weights as scikit-learn does, with its error texts."""
+    n_samples = X.shape[0]
+    dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
+    if isinstance(sample_weight, Real):
+        weights = np.full(n_samples, sample_weight, dtype=dtype)
+    else:
+        weights = check_array(
+            sample_weight,
+            accept_sparse=False,
+            ensure_2d=False,
+            dtype=(np.float64, np.float32),
+            order="C",
+            input_name="sample_weight",
+        )
+        if weights.ndim != 1:
+            raise ValueError(
+                f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Expected "
+                f"either a scalar value or a 1D array of length {n_samples}."
+            )
+        if weights.shape != (n_samples,):
+            raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:
+    """Return the units of the hidden layers as a tuple."""
+    sizes = list(hidden_layer_sizes) if np.iterable(hidden_layer_sizes) else [hidden_layer_sizes]
+    if any(size <= 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return tuple(operator.index(size) for size in sizes)
