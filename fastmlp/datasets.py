@@ -37,6 +37,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "FILE_NAMES",
+    "data_home_path",
     "fetch",
     "load",
     "load_digits",
@@ -396,7 +397,7 @@ def _locate(
     dataset: Dataset, data_home: PathArgument | None, download: bool
 ) -> tuple[Path, dict[str, Path]]:
     """Return the directory and the paths of the four files, fetching what is missing."""
-    home = _data_home(data_home)
+    home = data_home_path(data_home)
     own = home / dataset.name
     places = [own, home]
     if dataset.debian_directory:
@@ -419,7 +420,14 @@ def _locate(
     return own, _files_of(dataset, own)
 
 
-def _data_home(data_home: PathArgument | None) -> Path:
+def data_home_path(data_home: PathArgument | None = None) -> Path:
+    """Return the directory where data sets are kept.
+
+    Parameters
+    ----------
+    data_home : path, optional
+        By default ``$FASTMLP_DATA``, else the platform's cache directory.
+    """
     chosen = data_home or os.environ.get("FASTMLP_DATA")
     if not chosen:
         import pooch

@@ -13,12 +13,11 @@ import gzip
 import io
 import math
 import os
-import secrets
 import struct
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ
 from mmap import mmap as MemoryMap
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastmlp import backends
+from fastmlp.files import atomic_write
 
 __all__ = ["IDXError", "IDXInfo", "info", "read", "write"]
 
@@ -232,24 +232,10 @@ def write(path_or_file: AnyPath | Any, array: ArrayLike, *, compress: bool | Non
     if not isinstance(path_or_file, AnyPath):
         _encode(path_or_file, header, array, bool(compress))
         return
-    name = os.fsdecode(path_or_file)
-    target = os.path.realpath(name)  # a symbolic link stays one
     if compress is None:
-        compress = name.endswith(".gz")
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as file:  # a pipe or device must not be replaced
-            _encode(file, header, array, compress)
-        return
-    # Not from tempfile, which would make the file unreadable for others.
-    part = os.path.join(os.path.dirname(target), f".fastmlp-{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as file:
-            _encode(file, header, array, compress)
-        os.replace(part, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(part)
-        raise
+        compress = os.fsdecode(path_or_file).endswith(".gz")
+    with atomic_write(path_or_file) as file:
+        _encode(file, header, array, compress)
 
 
 def _make_header(array: NDArray) -> bytes:

@@ -59,7 +59,8 @@ class TestParameters:
         ("name", "value"),
         [
             ("hidden_layer_sizes", 0), ("hidden_layer_sizes", "abc"),
-            ("hidden_layer_sizes", [3, -1]), ("hidden_layer_sizes", 2.5), ("activation", "swish"), ("activation", None),
+            ("hidden_layer_sizes", [3, -1]), ("hidden_layer_sizes", 2.5),
+            ("activation", "swish"), ("activation", None),
             ("alpha", -1), ("alpha", "a"), ("alpha", np.nan), ("batch_size", 0),
             ("batch_size", "all"), ("batch_size", 2.0), ("learning_rate", "fast"),
             ("learning_rate_init", 0), ("power_t", -0.1), ("max_iter", 0), ("max_iter", 2.5),

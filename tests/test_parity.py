@@ -103,7 +103,7 @@ def test_training(backend, activation, solver, target, early_stopping):
         {"early_stopping": True, "n_iter_no_change": 2, "max_iter": 50},
         {"random_state": np.random.RandomState(5)},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_parameters(backend, parameters):
     X, y = data("multiclass")
@@ -166,7 +166,7 @@ def test_float32(backend, solver, target):
         },
         {"early_stopping": True, "n_iter_no_change": 2},
     ],
-    ids=str,
+    ids="-".join,
 )  # fmt: skip
 def test_verbose_text(backend, parameters, capsys):
     X, y = data("multiclass")

@@ -1,0 +1,637 @@
+"""The command line: ``fastmlp train``, ``evaluate``, ``predict``, ``data`` and ``info``.
+
+NumPy, scikit-learn and rich are imported where they are needed, so that ``fastmlp --help`` is
+quick. Results go to standard output; notes and errors, a sentence each, to standard error.
+"""
+
+import csv
+import errno
+import math
+import os
+import sys
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import typer
+
+from fastmlp import __version__, backends, recipes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from fastmlp.estimators import MLPClassifier
+    from fastmlp.training import EpochReport
+
+_DEFAULT_RECIPE = "sgd-50"
+_USAGE_ERROR = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
+
+app = typer.Typer(
+    help="Multilayer perceptrons, trained by a compiled engine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend becomes one sentence."""
+    try:
+        app(prog_name="fastmlp")
+    except (ValueError, OSError, MemoryError, backends.BackendUnavailableError) as error:
+        typer.echo(f"Error: {_in_words(error)}", err=True)
+        sys.exit(_USAGE_ERROR)
+
+
+# ----------------------------------------------------------------------------------------- options
+
+
+def _hidden(text: str) -> tuple[int, ...]:
+    """Parse the units of the hidden layers, such as "100,50"."""
+    units = text.split(",")
+    if not all(part.isdecimal() and int(part) for part in units):
+        raise typer.BadParameter(f"must be units per layer such as 50 or 100,50, got {text!r}.")
+    return tuple(map(int, units))
+
+
+def _scale(text: str) -> str | float:
+    """Parse an input scale: a word, or a number that may be a fraction."""
+    if text in ("auto", "standard", "none"):
+        return text
+    try:
+        return float(Fraction(text))
+    except (ValueError, ArithmeticError):
+        rule = "must be auto, standard, none, or a number such as 1/255"
+        raise typer.BadParameter(f"{rule}, got {text!r}.") from None
+
+
+_data_option = partial(typer.Option, rich_help_panel="Data")
+_network_option = partial(typer.Option, rich_help_panel="Network and training")
+_engine_option = partial(typer.Option, rich_help_panel="Engine")
+_output_option = partial(typer.Option, rich_help_panel="Output")
+
+_DATA = _data_option(
+    metavar="NAME|DIR", help="mnist, fashion, kmnist, digits, or a directory with four IDX files."
+)
+DataHome: TypeAlias = Annotated[
+    Path | None,
+    _data_option(
+        metavar="DIR",
+        help="Where data sets are kept. Otherwise $FASTMLP_DATA, else the cache.",
+    ),
+]
+Backend: TypeAlias = Annotated[
+    str | None,
+    _engine_option(
+        metavar="|".join(("auto", *backends.NAMES)), help="Implementation; see 'fastmlp info'."
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int | None, _engine_option(min=1, metavar="N", help="Threads at most; otherwise all.")
+]
+ModelFile: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model that 'fastmlp train' has saved.")
+]
+
+
+# ---------------------------------------------------------------------------------------- commands
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A published system, which supplies the data set and all values that are not "
+            f"given: {', '.join(recipes.RECIPES)}.",
+        ),
+    ] = None,
+    data: Annotated[str | None, _DATA] = None,
+    data_home: DataHome = None,
+    input_scale: Annotated[
+        Any,
+        _data_option(
+            parser=_scale,
+            metavar="auto|standard|none|X",
+            help="Factor of the features, such as 1/255. 'auto' makes the largest value 1, "
+            "'standard' gives every feature mean 0 and variance 1.",
+        ),
+    ] = None,
+    hidden: Annotated[
+        list[Any] | None,
+        _network_option(
+            parser=_hidden,
+            metavar="N[,N...]",
+            help="Units of the hidden layers, such as 50 or 100,50,25.",
+        ),
+    ] = None,
+    activation: Annotated[
+        Literal["identity", "logistic", "tanh", "relu"] | None,
+        _network_option(help="Function of the hidden layers."),
+    ] = None,
+    solver: Annotated[
+        Literal["sgd", "adam"] | None,
+        _network_option(
+            help="Optimiser. If it is not the recipe's, neither is the learning rate: 0.001."
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, _network_option(metavar="X", help="Initial learning rate.")
+    ] = None,
+    alpha: Annotated[
+        float | None, _network_option(metavar="X", help="Strength of the L2 penalty.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, _network_option(min=1, metavar="N", help="Samples per update.")
+    ] = None,
+    epochs: Annotated[
+        int | None, _network_option(min=1, metavar="N", help="Epochs at most.")
+    ] = None,
+    early_stopping: Annotated[
+        bool,
+        _network_option(
+            "--early-stopping",
+            help="Hold out a tenth of the training data, and stop when it is no longer "
+            "predicted better.",
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None,
+        _network_option(
+            min=0, metavar="N", help="Determines the initial weights and the order of the samples."
+        ),
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "float64"] | None, _engine_option(help="Precision; float32 is faster.")
+    ] = None,
+    backend: Backend = None,
+    threads: Threads = None,
+    out: Annotated[
+        Path,
+        _output_option(
+            metavar="FILE",
+            help="Where to save the model. A model of that name is replaced, any other file "
+            "is not.",
+        ),
+    ] = Path("model.npz"),
+    no_save: Annotated[bool, _output_option("--no-save", help="Do not save the model.")] = False,
+) -> None:
+    """Train a network, watch it learn, score it, and save it.
+
+    The recipe, sgd-50 on MNIST if none is named, supplies every value that is not given. Its
+    input scale is the exception: on another data set than its own that is 'auto'. If neither
+    --recipe nor --data is given and MNIST cannot be had, the digits that come with scikit-learn
+    take its place.
+
+    Ctrl-C ends the training: what has been learned is scored and saved, and the exit status is
+    130.
+
+    For example:
+
+        fastmlp train
+        fastmlp train --data digits --hidden 100,50 --epochs 50
+        fastmlp train --data fashion --solver adam --early-stopping --out fashion.npz
+    """
+    from fastmlp import datasets, persistence
+    from fastmlp.estimators import MLPClassifier
+    from fastmlp.threads import usable_threads
+
+    chosen = recipes.get(recipe or _DEFAULT_RECIPE)
+    backend_name = backends.resolve(backend or "auto")
+    if not no_save:
+        _check_destination(out)
+
+    name = data or chosen.dataset
+    try:
+        (X, y), (X_test, y_test) = datasets.load(name, data_home)
+    except datasets.DatasetError:
+        if data or recipe:
+            raise
+        _note(f"{name} cannot be had ('fastmlp data fetch {name}' says why); using the digits.")
+        name = "digits"
+        (X, y), (X_test, y_test) = datasets.load(name)
+
+    parameters = dict(chosen.parameters)
+    if solver not in (None, parameters["solver"]):
+        del parameters["learning_rate_init"]  # a good rate for SGD is far too high for Adam
+    given = {
+        "hidden_layer_sizes": tuple(chain(*hidden)) if hidden else None,
+        "activation": activation,
+        "solver": solver,
+        "learning_rate_init": learning_rate,
+        "alpha": alpha,
+        "batch_size": batch_size,
+        "max_iter": epochs,
+        "early_stopping": early_stopping or None,
+        "random_state": seed,
+        "dtype": dtype,
+    }
+    parameters |= {key: value for key, value in given.items() if value is not None}
+    parameters["input_scale"] = _input_scale(input_scale, chosen, name, X)
+    model = MLPClassifier(**parameters, backend=backend or "auto", n_threads=threads)
+
+    typer.echo(f"{name}: {len(X)} training samples, {len(X_test)} test samples")
+    if backend is None and backend_name != (first := backends.NAMES[0]):
+        _note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
+    with _notes() as notes, _epoch_display(model.max_iter) as on_epoch:
+        started = time.perf_counter()
+        model._fit(X, y, on_epoch=on_epoch)
+        seconds = time.perf_counter() - started
+    interrupted = _INTERRUPTION in notes
+    if interrupted and not model.n_iter_:
+        _note("no epoch was finished, so nothing is saved.")
+        raise typer.Exit(_INTERRUPTED)
+    if not no_save:  # before anything else, so that another Ctrl-C cannot come between
+        persistence.save(model, out)
+
+    scores = [f"{model.score(*part):.3f}" for part in ((X, y), (X_test, y_test))]
+    if name == chosen.dataset and parameters == chosen.parameters:
+        published = (chosen.train_score, chosen.test_score)
+        scores = [f"{a} (published: {b:.3f})" for a, b in zip(scores, published, strict=True)]
+    typer.echo()
+    unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
+    _print_facts(
+        {
+            "data set": name,
+            "network": _network_in_words(model),
+            "solver": f"{model.solver}, learning rate {model.learning_rate_init:g}",
+            "backend": _backend_in_words(backend_name),
+            "threads": str(threads or usable_threads()),
+            "dtype": str(model.coefs_[0].dtype),
+            "epochs": f"{model.n_iter_} of {model.max_iter}{unsettled}",
+            "final loss": f"{model.loss_:.8f}",
+            "train score": scores[0],
+            "test score": scores[1],
+            "training time": f"{seconds:.2f} s, {model.t_ / seconds:,.0f} samples/s",
+            "saved to": "nowhere" if no_save else str(out),
+        }
+    )
+    if interrupted:
+        raise typer.Exit(_INTERRUPTED)
+
+
+@app.command()
+def evaluate(
+    model_file: ModelFile,
+    data: Annotated[str, _DATA] = "mnist",
+    data_home: DataHome = None,
+    backend: Backend = None,
+    threads: Threads = None,
+) -> None:
+    """Score a saved model on a data set."""
+    from sklearn.metrics import accuracy_score
+
+    from fastmlp import datasets
+
+    model = _load_model(model_file, backend, threads)
+    train_part, (X_test, y_test) = datasets.load(data, data_home)
+    with _notes():
+        started = time.perf_counter()
+        predictions = model.predict(X_test)
+        seconds = time.perf_counter() - started
+        n_errors = len(y_test) - int(accuracy_score(y_test, predictions, normalize=False))
+        train_score = model.score(*train_part)
+    _print_facts(
+        {
+            "data set": data,
+            "network": _network_in_words(model),
+            "backend": _backend_in_words(model.backend),
+            "train score": f"{train_score:.3f}",
+            "test score": f"{1 - n_errors / len(y_test):.3f}",
+            "test errors": f"{n_errors} of {len(y_test)}",
+            "test time": f"{seconds:.3f} s",
+        }
+    )
+
+
+@app.command()
+def predict(
+    model_file: ModelFile,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A row or an image per sample: IDX, gzipped IDX, .npy or .npz."
+        ),
+    ],
+    proba: Annotated[
+        bool,
+        typer.Option("--proba", help="Print CSV: the classes, then their probabilities."),
+    ] = False,
+    backend: Backend = None,
+    threads: Threads = None,
+) -> None:
+    """Print the label of every sample as a saved model predicts it, one a line."""
+    model = _load_model(model_file, backend, threads)
+    samples = _read_array(file)
+    if samples.ndim < 2:
+        raise ValueError(
+            f"{file} must hold a row or an image per sample, got shape {samples.shape}."
+        )
+    X = samples.reshape(len(samples), math.prod(samples.shape[1:]))
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    with _notes():
+        outputs = model.predict_proba(X) if proba else model.predict(X).reshape(len(X), -1)
+    if proba:
+        writer.writerow(model.classes_.tolist())
+        writer.writerows([f"{value:.6g}" for value in row] for row in outputs)
+    else:
+        writer.writerows(outputs.tolist())
+
+
+@app.command()
+def info() -> None:
+    """Show versions, backends, instruction set, threads and the data directory."""
+    import platform
+
+    import numpy as np
+    import sklearn
+
+    from fastmlp import datasets
+    from fastmlp.threads import usable_threads
+
+    reasons = backends.unavailable()
+    facts = {
+        "fastmlp": __version__,
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+    for name in backends.NAMES:
+        reason = reasons.get(name)
+        facts[f"{name} backend"] = f"not available: {reason}" if reason else "available"
+    if "cython" in backends.available():
+        from fastmlp.backends import cython_backend
+
+        others = ", ".join(cython_backend.supported_isas())
+        facts["instruction set"] = f"{cython_backend.ISA} (this CPU can: {others})"
+    facts["threads"] = str(usable_threads())
+    facts["data directory"] = str(datasets.data_home_path())
+    _print_facts(facts)
+
+
+app.add_typer(data_app, name="data", help="Fetch, inspect and convert data sets.")
+
+
+@data_app.command()
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="mnist, fashion or kmnist.")
+    ],
+    data_home: DataHome = None,
+) -> None:
+    """Make sure that data sets are here and genuine, and print where."""
+    from fastmlp import datasets
+
+    for name in names:
+        typer.echo(datasets.fetch(name, data_home))
+
+
+@data_app.command("info")
+def inspect(
+    source: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", help="A data set, a directory or an IDX file.")
+    ],
+    data_home: DataHome = None,
+) -> None:
+    """Show what the headers of IDX files say."""
+    from rich.table import Table
+
+    from fastmlp import datasets, idx
+
+    path = Path(source)
+    if source in datasets.DATASETS:
+        datasets.load(source, data_home, download=False)  # or the error says what is missing
+        path = datasets.fetch(source, data_home)
+    elif not path.exists():
+        raise ValueError(f"{source!r} is no file or directory, and none of {[*datasets.DATASETS]}.")
+    paths = [path]
+    if path.is_dir():
+        paths = sorted(p for p in path.iterdir() if "idx" in p.name.lower() and p.is_file())
+        typer.echo(path)
+    table = Table("file", "kind", "type", "shape", "bytes", "gzip", box=None)
+    for path in paths:
+        header = idx.info(path)
+        table.add_row(
+            path.name,
+            header.kind,
+            str(header.dtype),
+            " x ".join(map(str, header.shape)),
+            f"{header.n_bytes:,}",
+            "yes" if header.compressed else "no",
+        )
+    _console().print(table)
+
+
+@data_app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="IDX, gzipped IDX, .npy or .npz.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace DST if it exists.")] = False,
+) -> None:
+    """Convert an array between IDX, gzipped IDX, .npy and .npz.
+
+    The name of DST says what it becomes: ending in .npy, .npz, or .gz for gzipped IDX; with idx
+    or ubyte in it, IDX as it is.
+
+    For example:
+
+        fastmlp data convert train-images-idx3-ubyte.gz train-images-idx3-ubyte
+        fastmlp data convert train-images-idx3-ubyte images.npy
+    """
+    import numpy as np
+
+    from fastmlp import idx
+    from fastmlp.files import atomic_write
+
+    is_numpy = target.suffix in (".npy", ".npz")
+    if not (is_numpy or target.suffix == ".gz" or "idx" in target.name or "ubyte" in target.name):
+        raise ValueError(
+            f"DST must end in .npy, .npz or .gz, or have idx or ubyte in its name, got {target}."
+        )
+    if target.exists() and not force:
+        raise ValueError(f"{target} exists: name another file, or replace it with --force.")
+    array = _read_array(source)
+    if not is_numpy:
+        idx.write(target, array)
+    else:
+        with atomic_write(target) as file:
+            if target.suffix == ".npy":
+                np.save(file, array, allow_pickle=False)
+            else:
+                np.savez_compressed(file, array)
+    typer.echo(f"{target}: {array.dtype} of shape {array.shape}")
+
+
+# ----------------------------------------------------------------------------------------- helpers
+
+
+def _input_scale(wanted: Any, recipe: recipes.Recipe, data: str, X: "NDArray") -> Any:
+    """Return the estimator's `input_scale`; a recipe's number suits the recipe's data only."""
+    if wanted is None:
+        own = recipe.parameters["input_scale"]
+        wanted = own if data == recipe.dataset or own == "standard" else "auto"
+    if wanted == "auto":
+        return 1 / int(X.max(initial=1))
+    return None if wanted == "none" else wanted
+
+
+def _check_destination(out: Path) -> None:
+    """Refuse a place where the model cannot or must not be put, before it has been trained."""
+    from fastmlp.persistence import is_model_file
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    is_device = out.exists() and not out.is_file()
+    if not os.access(out if is_device else out.resolve().parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot be written", str(out))
+    if out.is_file() and out.stat().st_size and not is_model_file(out):
+        raise ValueError(f"{out} exists and is not a model: name another file with --out.")
+
+
+def _load_model(path: Path, backend: str | None, threads: int | None) -> "MLPClassifier":
+    """Load a model, to be used with another backend or number of threads if these are given."""
+    from fastmlp import persistence
+
+    model = persistence.load(path)
+    if backend is not None:
+        model.set_params(backend=backends.resolve(backend))
+    if threads is not None:
+        model.set_params(n_threads=threads)
+    return model
+
+
+def _read_array(path: Path) -> "NDArray":
+    """Read the array in an IDX, .npy or .npz file, whatever its name."""
+    import numpy as np
+
+    from fastmlp import idx
+
+    with path.open("rb") as file:
+        magic = file.read(6)
+        if magic != b"\x93NUMPY" and not magic.startswith(b"PK"):
+            return idx.read(path)
+        try:
+            if magic == b"\x93NUMPY":  # mapped: that compares the header with the file's length
+                return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                if len(archive.files) != 1:
+                    raise ValueError(f"it must hold one array, got {archive.files}")
+                return archive[archive.files[0]]
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} cannot be read: {str(error).rstrip('.')}.") from error
+
+
+@contextmanager
+def _notes() -> Iterator[list[str]]:
+    """Show the library's warnings as notes; what they said is collected in the list."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    texts: list[str] = []
+
+    def show(message: Warning | str, *_: Any) -> None:
+        texts.append(str(message))
+        _note(texts[-1])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield texts
+
+
+def _note(text: str) -> None:
+    # Not typer.echo, which looks behind what a progress bar has put in the place of sys.stderr.
+    sys.stderr.write(f"Note: {text}\n")
+
+
+@contextmanager
+def _epoch_display(max_iter: int) -> Iterator[Callable[["EpochReport"], None]]:
+    """Show a line per epoch and, on a terminal, a progress bar below the lines."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    console = _console()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("epoch {task.completed}/{task.total}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.description}"),
+    )
+    seconds = 0.0
+    on_terminal = sys.stdout.isatty()  # rich would take FORCE_COLOR for a terminal, too
+    with Progress(*columns, console=console, transient=True, disable=not on_terminal) as progress:
+        task = progress.add_task("", total=max_iter)
+
+        def show(report: "EpochReport") -> None:
+            nonlocal seconds
+            seconds += report.seconds
+            line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
+            if report.validation_score is not None:
+                line += f", validation score = {report.validation_score:.4f}"
+            console.print(line)
+            speed = f"{report.n_samples / report.seconds:,.0f} samples/s"
+            # Not rich's own estimate, which forgets what is longer ago than half a minute.
+            left = timedelta(seconds=round(seconds / report.epoch * (max_iter - report.epoch)))
+            status = f"loss {report.loss:.4f}  {speed}  {left} left"
+            progress.update(task, completed=report.epoch, description=status)
+
+        yield show
+
+
+def _console() -> "Console":
+    """Return a console for standard output that prints text as it is."""
+    from rich.console import Console
+
+    # In a file or a pipe there is no edge of a screen to break lines at.
+    width = None if sys.stdout.isatty() else 500
+    return Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
+    """Print a table of names and values."""
+    from rich.text import Text
+
+    console = _console()
+    width = max(map(len, facts)) + 2
+    for name, value in facts.items():
+        console.print(Text.assemble((name.ljust(width), "bold"), value), soft_wrap=True)
+
+
+def _network_in_words(model: "MLPClassifier") -> str:
+    units = [model.n_features_in_, *(len(intercept) for intercept in model.intercepts_)]
+    return f"{'-'.join(map(str, units))}, {model.activation}"
+
+
+def _backend_in_words(name: str) -> str:
+    name = backends.resolve(name)
+    isa = getattr(backends.get(name), "ISA", None)
+    return f"{name} ({isa})" if isa else name
+
+
+def _in_words(error: Exception) -> str:
+    """Return an error as the sentence that its user reads."""
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory. {error}".rstrip()
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}."
+    # scikit-learn's messages go on with advice in further lines; those of DatasetError, an
+    # OSError, list what was tried.
+    text = str(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
+    return text or type(error).__name__

@@ -1,0 +1,597 @@
+"""The command line: in this process where that suffices, in one of its own where it matters."""
+
+import errno
+import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastmlp import MLPClassifier, __version__, backends, cli, datasets, idx, persistence, recipes
+from fastmlp.datasets import FILE_NAMES
+
+LOSSES = recipes.RECIPES["sgd-50"].losses
+DATA_HOME = os.environ.get("FASTMLP_DATA")
+USAGE_ERROR, INTERRUPTED = 2, 130
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    """No test finds a data set, or leaves a model, where it runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTMLP_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def fastmlp(*args, status=0):
+    """Run a command in this process; return its standard output."""
+    result = CliRunner().invoke(cli.app, [str(arg) for arg in args], prog_name="fastmlp")
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == status, result.output
+    return result.stdout
+
+
+def refusal(monkeypatch, capsys, *args):
+    """Run a command that must fail with a sentence; return the sentence."""
+    monkeypatch.setattr(sys, "argv", ["fastmlp", *map(str, args)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    captured = capsys.readouterr()
+    assert caught.value.code == USAGE_ERROR
+    assert captured.err.startswith("Error: ") and captured.err.endswith(".\n")
+    return captured.err.removeprefix("Error: ")[:-1]
+
+
+COMMAND = (sys.executable, "-c", "from fastmlp.cli import main; main()")
+
+
+def subprocess_of(*args, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def facts(stdout):
+    """Return the summary as a mapping."""
+    return dict(re.findall(r"^(\S+(?: \S+)*) {2,}(.+?) *$", stdout, re.MULTILINE))
+
+
+def losses(stdout):
+    return re.findall(r"^Iteration \d+, loss = ([\d.]+)", stdout, re.MULTILINE)
+
+
+@pytest.fixture
+def idx_directory(tmp_path):
+    """A data set in which the label is the brightest of three columns; labels 5, 6 and 7."""
+    rng = np.random.default_rng(0)
+    directory = tmp_path / "toys"
+    directory.mkdir()
+    for part, n_samples in ((FILE_NAMES[:2], 90), (FILE_NAMES[2:], 30)):
+        images = rng.integers(0, 100, (n_samples, 2, 3), dtype=np.uint8)
+        labels = rng.integers(0, 3, n_samples)
+        images[np.arange(n_samples), :, labels] += 150
+        idx.write(directory / part[0], images)
+        idx.write(directory / f"{part[1]}.gz", (labels + 5).astype(np.uint8))
+    return directory
+
+
+@pytest.fixture
+def model_file(idx_directory, tmp_path):
+    (X, y), _ = datasets.load_idx_directory(idx_directory)
+    model = MLPClassifier((8,), input_scale=1 / 255, random_state=0, learning_rate_init=0.05)
+    persistence.save(model.fit(X, y), tmp_path / "toys.npz")
+    return tmp_path / "toys.npz"
+
+
+# ---------------------------------------------------------------------------------------- help
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy():
+    code = "import sys, fastmlp.cli; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert not {"numpy", "sklearn", "rich.table", "fastmlp.datasets"} & set(modules.split())
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "info", "data"])
+def test_help(command):
+    help_text = fastmlp(*command.split(), "--help")
+    assert f"fastmlp {command}".strip() in help_text
+    assert max(map(len, help_text.splitlines())) <= 80
+
+
+def test_help_tells_the_rules():
+    text = " ".join(fastmlp("train", "-h").split())
+    assert "sgd-50" in text and "fastmlp train --data digits" in text
+    assert "exit status is 130" in text
+
+
+# --------------------------------------------------------------------------------------- train
+
+
+def test_train_on_digits_saves_what_it_shows():
+    stdout = fastmlp("train", "--data", "digits", "--epochs", "5")
+    summary = facts(stdout)
+    assert list(summary) == [
+        *("data set", "network", "solver", "backend", "threads", "dtype", "epochs", "final loss"),
+        *("train score", "test score", "training time", "saved to"),
+    ]
+    assert summary["network"] == "64-50-10, relu"
+    assert summary["solver"] == "sgd, learning rate 0.1"
+    assert summary["dtype"] == "float64"
+    assert summary["epochs"] == "5 of 5, the loss had not settled"
+    assert summary["saved to"] == "model.npz"
+    assert losses(stdout)[-1] == summary["final loss"]
+
+    (X, y), test_part = datasets.load_digits()
+    model = persistence.load("model.npz")
+    assert f"{model.score(X, y):.3f}" == summary["train score"]
+    assert f"{model.score(*test_part):.3f}" == summary["test score"]
+    parameters = recipes.get("sgd-50").parameters | {"input_scale": 1 / 16, "max_iter": 5}
+    assert model.get_params() == MLPClassifier(**parameters).get_params()
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        expected = MLPClassifier(**parameters).fit(X, y)
+    np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
+
+
+def test_every_option_reaches_the_model(idx_directory):
+    fastmlp(
+        *("train", "--data", idx_directory, "--hidden", "7,6", "--hidden", "5", "--epochs", "2"),
+        *("--activation", "tanh", "--solver", "adam", "--batch-size", "9", "--alpha", "0.5"),
+        *("--learning-rate", "0.02", "--seed", "3", "--dtype", "float32", "--early-stopping"),
+        *("--input-scale", "1/100", "--backend", "numpy", "--threads", "1", "--out", "m.npz"),
+    )
+    parameters = persistence.load("m.npz").get_params()
+    assert {name: parameters[name] for name in parameters} == MLPClassifier(
+        hidden_layer_sizes=(7, 6, 5),
+        max_iter=2,
+        activation="tanh",
+        solver="adam",
+        batch_size=9,
+        alpha=0.5,
+        learning_rate_init=0.02,
+        random_state=3,
+        dtype="float32",
+        early_stopping=True,
+        input_scale=0.01,
+        backend="numpy",
+        n_threads=1,
+    ).get_params()
+
+
+def test_validation_scores_are_shown(idx_directory):
+    stdout = fastmlp("train", "--data", idx_directory, "--early-stopping", "--epochs", "2")
+    assert re.search(r"^Iteration 2, loss = \d\.\d{8}, validation score = \d\.\d{4}$", stdout, re.M)
+
+
+def test_a_recipe_s_learning_rate_is_for_its_solver():
+    fastmlp("train", "--data", "digits", "--solver", "adam", "--epochs", "1")
+    assert persistence.load("model.npz").learning_rate_init == 0.001
+    fastmlp("train", "--data", "digits", "--solver", "sgd", "--epochs", "1")
+    assert persistence.load("model.npz").learning_rate_init == 0.1
+
+
+@pytest.mark.parametrize(
+    ("option", "scale"),
+    [
+        ((), 1 / 249),
+        (("--input-scale", "auto"), 1 / 249),
+        (("--input-scale", "standard"), "standard"),
+        (("--input-scale", "none"), None),
+        (("--input-scale", "0.25"), 0.25),
+        (("--input-scale", "1/255"), 1 / 255),
+    ],
+)
+def test_input_scale(option, scale, idx_directory):
+    (X, _), _ = datasets.load_idx_directory(idx_directory)
+    assert X.max() == 249
+    fastmlp("train", "--data", idx_directory, "--epochs", "1", *option)
+    assert persistence.load("model.npz").input_scale == scale
+
+
+def test_without_mnist_the_digits_are_used(monkeypatch, tmp_path):
+    load = datasets.load
+
+    def offline(name, *args, **kwargs):
+        if name == "mnist":
+            raise datasets.DatasetError("MNIST could not be fetched:\n  a mirror: no answer")
+        return load(name, *args, **kwargs)
+
+    monkeypatch.setattr(datasets, "load", offline)
+    result = CliRunner().invoke(cli.app, ["train", "--epochs", "2"])
+    assert result.exit_code == 0
+    note = "mnist cannot be had ('fastmlp data fetch mnist' says why); using the digits."
+    assert result.stderr == f"Note: {note}\n"
+    assert facts(result.stdout)["data set"] == "digits"
+    assert persistence.load("model.npz").input_scale == 1 / 16  # not the recipe's
+    for asked in (["--data", "mnist"], ["--recipe", "sgd-50"]):
+        with pytest.raises(datasets.DatasetError):
+            fastmlp("train", *asked)
+
+
+def test_published_figures_stand_beside_an_unchanged_recipe_only(monkeypatch):
+    monkeypatch.setattr(datasets, "load", lambda *_: datasets.load_digits())
+    scale = ("--input-scale", "1/255")
+    stdout = fastmlp("train", *scale, "--no-save")
+    assert facts(stdout)["test score"].endswith(" (published: 0.970)")
+    assert facts(stdout)["saved to"] == "nowhere"
+    stdout = fastmlp("train", *scale, "--no-save", "--epochs", "9")
+    assert "published" not in stdout
+    assert not Path("model.npz").exists()
+
+
+def test_warnings_become_notes(idx_directory):
+    result = CliRunner().invoke(
+        cli.app,
+        ["train", "--data", str(idx_directory), "--input-scale", "none", "--epochs", "1"],
+    )
+    assert result.stderr.startswith("Note: The features span ")
+    assert result.stderr.count("\n") == 1 and ".py" not in result.stderr
+
+
+@pytest.fixture
+def without_cython(monkeypatch):
+    load = backends._load
+    missing = (None, "it was not built")
+    monkeypatch.setattr(backends, "_load", lambda name: missing if name == "cython" else load(name))
+
+
+@pytest.mark.usefixtures("without_cython")
+def test_without_cython_train_says_why_it_uses_numpy(idx_directory, monkeypatch, capsys):
+    train = ["train", "--data", str(idx_directory), "--epochs", "1"]
+    result = CliRunner().invoke(cli.app, train)
+    assert result.stderr == "Note: the cython backend is not available: it was not built.\n"
+    assert facts(result.stdout)["backend"] == "numpy"
+    message = refusal(monkeypatch, capsys, *train, "--backend", "cython")
+    assert message.startswith("backend='cython' is not available: it was not built. Available: ")
+
+
+# ---------------------------------------------------------------------------------- the model file
+
+
+def test_a_model_is_replaced_and_nothing_else(idx_directory, monkeypatch, capsys):
+    train = ("train", "--data", idx_directory, "--epochs", "1", "--out")
+    fastmlp(*train, "m.npz")
+    fastmlp(*train, "m.npz", "--seed", "2")
+    assert persistence.load("m.npz").random_state == 2
+
+    Path("empty").touch()
+    fastmlp(*train, "empty")
+    assert persistence.is_model_file("empty")
+
+    np.savez("mine.npz", X=[1, 2])
+    for name in ("mine.npz", "toys/train-images-idx3-ubyte"):
+        before = Path(name).read_bytes()
+        message = refusal(monkeypatch, capsys, *train, name)
+        assert message == f"{name} exists and is not a model: name another file with --out."
+        assert Path(name).read_bytes() == before
+    for name in ("none/m.npz", "toys"):
+        assert "--out must be a file in a directory that exists" in refusal(
+            monkeypatch, capsys, *train, name
+        )
+
+
+def test_a_directory_that_cannot_be_written_is_noticed_before_training(monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    message = refusal(monkeypatch, capsys, "train", "--data", "digits", "--out", "m.npz")
+    assert message == "m.npz: cannot be written."
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX devices")
+def test_the_model_may_go_to_a_device():
+    fastmlp("train", "--data", "digits", "--epochs", "1", "--out", os.devnull)
+    assert not Path(os.devnull).is_file()
+
+
+# ----------------------------------------------------------------------------------- interruption
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT")
+def test_ctrl_c_keeps_what_was_learned():
+    arguments = ("train", "--data", "digits", "--hidden", "1500,1500", "--epochs", "500")
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        shown = ""
+        while "Iteration 2," not in shown:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            shown += line
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert stderr == "Note: Training interrupted by user.\n"
+    summary = facts(stdout)
+    assert re.fullmatch(r"\d+ of 500", summary["epochs"])
+    assert summary["saved to"] == "model.npz"
+    model = persistence.load("model.npz")
+    assert model.n_iter_ == int(summary["epochs"].split()[0]) >= 2
+    assert f"{model.score(*datasets.load_digits()[1]):.3f}" == summary["test score"]
+
+
+def test_ctrl_c_in_the_first_epoch_saves_nothing(monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastmlp.backends.numpy_backend.Engine.train_epoch", interrupt)
+    stdout = fastmlp("train", "--data", "digits", "--backend", "numpy", status=INTERRUPTED)
+    assert not facts(stdout) and not Path("model.npz").exists()
+
+
+def test_ctrl_c_elsewhere_is_quiet(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "load", interrupt)
+    assert fastmlp("train", status=INTERRUPTED) == ""
+
+
+# ------------------------------------------------------------------------------ evaluate, predict
+
+
+def test_evaluate(model_file, idx_directory):
+    summary = facts(fastmlp("evaluate", model_file, "--data", idx_directory))
+    _, (X_test, y_test) = datasets.load_idx_directory(idx_directory)
+    model = persistence.load(model_file)
+    n_errors = int((model.predict(X_test) != y_test).sum())
+    assert summary["test errors"] == f"{n_errors} of 30"
+    assert summary["test score"] == f"{model.score(X_test, y_test):.3f}"
+    assert float(summary["train score"]) > 0.9
+    assert summary["network"] == "6-8-3, relu"
+    assert fastmlp("evaluate", model_file, "--data", idx_directory, "--backend", "numpy")
+
+
+@pytest.mark.parametrize("form", ["raw", "gz", "npy", "flat.npy", "npz"])
+def test_predict(form, model_file, idx_directory):
+    raw = idx_directory / FILE_NAMES[2]
+    images = idx.read(raw)
+    path = Path(f"images.{form}")
+    if form == "raw":
+        path = raw
+    elif form == "gz":
+        path.write_bytes(gzip.compress(raw.read_bytes()))
+    elif form == "npz":
+        np.savez(path, images)
+    else:
+        np.save(path, images.reshape(30, 6) if form == "flat.npy" else images)
+    model = persistence.load(model_file)
+    expected = model.predict(images.reshape(30, 6))
+    assert fastmlp("predict", model_file, path) == "".join(f"{label}\n" for label in expected)
+
+    header, *rows = fastmlp("predict", model_file, path, "--proba").splitlines()
+    assert header == "5,6,7"
+    probabilities = np.array([row.split(",") for row in rows], float)
+    np.testing.assert_allclose(
+        probabilities, model.predict_proba(images.reshape(30, 6)), rtol=1e-5, atol=1e-12
+    )
+
+
+def test_predict_prints_labels_of_any_kind(tmp_path):
+    X = np.random.RandomState(0).normal(size=(40, 3))
+    np.save("X.npy", X)
+    text = np.array(["a,b", 'say "c"', "d"])[np.arange(40) % 3]
+    for y, pattern in (
+        (text, '("a,b"|"say ""c"""|d)\n'),
+        ((X > 0).astype(int), "[01],[01],[01]\n"),
+    ):
+        persistence.save(MLPClassifier((9,), max_iter=200, tol=1).fit(X, y), "m.npz")
+        assert re.fullmatch(f"(?:{pattern}){{40}}", fastmlp("predict", "m.npz", "X.npy"))
+
+
+def test_predict_notes_what_the_library_warns_of(model_file, idx_directory):
+    model = persistence.load(model_file)
+    model.feature_names_in_ = np.array(list("abcdef"), object)
+    persistence.save(model, "named.npz")
+    images = idx_directory / FILE_NAMES[2]
+    result = CliRunner().invoke(cli.app, ["predict", "named.npz", str(images)])
+    assert result.stderr.startswith("Note: X does not have valid feature names")
+    assert result.stderr.count("\n") == 1 and result.stdout.count("\n") == 30
+
+
+def test_predict_into_a_closed_pipe(model_file, idx_directory):
+    command = [*COMMAND, "predict", str(model_file), str(idx_directory / FILE_NAMES[2])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+# ------------------------------------------------------------------------------------ info, data
+
+
+def test_info(tmp_path):
+    summary = facts(fastmlp("info"))
+    assert summary["fastmlp"] == __version__ and summary["NumPy"] == np.__version__
+    assert summary["numpy backend"] == "available"
+    assert int(summary["threads"]) >= 1
+    assert summary["data directory"] == str(tmp_path / "data")
+    assert ("instruction set" in summary) == (summary["cython backend"] == "available")
+
+
+@pytest.mark.usefixtures("without_cython")
+def test_info_says_why_a_backend_is_missing():
+    summary = facts(fastmlp("info"))
+    assert summary["cython backend"] == "not available: it was not built"
+    assert "instruction set" not in summary
+
+
+def test_data_fetch(monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets, "fetch", lambda name, home: (home or tmp_path) / name)
+    assert fastmlp("data", "fetch", "mnist", "kmnist", "--data-home", "d").splitlines() == [
+        *("d/mnist", "d/kmnist"),
+    ]
+
+
+def test_data_info(idx_directory):
+    rows = [line.split() for line in fastmlp("data", "info", idx_directory).splitlines()]
+    assert rows == [
+        [str(idx_directory)],
+        ["file", "kind", "type", "shape", "bytes", "gzip"],
+        ["t10k-images-idx3-ubyte", "images", "uint8", "30", "x", "2", "x", "3", "180", "no"],
+        ["t10k-labels-idx1-ubyte.gz", "labels", "uint8", "30", "30", "yes"],
+        ["train-images-idx3-ubyte", "images", "uint8", "90", "x", "2", "x", "3", "540", "no"],
+        ["train-labels-idx1-ubyte.gz", "labels", "uint8", "90", "90", "yes"],
+    ]
+    idx.write("an array", np.zeros((2, 0), np.float32))
+    assert fastmlp("data", "info", "an array").split()[-6:] == ["float32", "2", "x", "0", "0", "no"]
+
+
+@pytest.mark.parametrize("start", ["a-idx3-ubyte", "a.npy", "a.npz", "a.gz"])
+@pytest.mark.parametrize("end", ["b-idx3-ubyte", "b.npy", "b.npz", "b.gz"])
+@pytest.mark.parametrize("array", [np.arange(12, dtype=np.uint8).reshape(3, 2, 2), np.ones((0, 2))])
+def test_convert(start, end, array):
+    np.save("source.npy", array)
+    fastmlp("data", "convert", "source.npy", start)
+    stdout = fastmlp("data", "convert", start, end)
+    assert stdout == f"{end}: {array.dtype} of shape {array.shape}\n"
+    result = cli._read_array(Path(end))
+    np.testing.assert_array_equal(result, array)
+    assert result.dtype == array.dtype
+    assert (Path(end).read_bytes()[:2] == b"\x1f\x8b") == (end == "b.gz")
+
+
+def test_convert_does_not_overwrite(monkeypatch, capsys):
+    np.save("a.npy", np.arange(3, dtype=np.uint8))
+    Path("b.npy").write_text("precious")
+    message = refusal(monkeypatch, capsys, "data", "convert", "a.npy", "b.npy")
+    assert message == "b.npy exists: name another file, or replace it with --force."
+    assert Path("b.npy").read_text() == "precious"
+    fastmlp("data", "convert", "a.npy", "b.npy", "--force")
+    fastmlp("data", "convert", "b.npy", "b.npy", "--force")
+    assert np.load("b.npy").tolist() == [0, 1, 2]
+
+
+# ---------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("train --data mnits", r"\['mnist', 'fashion', 'kmnist', 'digits'\].*got 'mnits'"),
+        ("train --data digits --recipe sgd", r"recipe must be one of \['sgd-50'\], got 'sgd'"),
+        ("train --data digits --backend gpu", "backend must be one of 'auto'.*got 'gpu'"),
+        ("train --data digits --alpha -1", "'alpha' parameter .* Got -1.0 instead"),
+        ("train --data digits --learning-rate 1e30 --epochs 1", "non-finite"),
+        ("train --data empty", "must hold four IDX files"),
+        ("evaluate none.npz --data digits", "none.npz: No such file or directory"),
+        ("evaluate text --data digits", "text is not a model that fastmlp can load: "),
+        ("evaluate toys.npz --data digits", "X has 64 features, but MLPClassifier is expecting 6"),
+        ("predict toys.npz none", "none: No such file or directory"),
+        ("predict toys.npz text", "text is not IDX"),
+        ("predict toys.npz 1d.npy", r"1d.npy must hold a row or an image per sample, got .*\(3,\)"),
+        ("predict toys.npz nan.npy", "NaN"),
+        ("predict toys.npz cut.npy", "cut.npy cannot be read: mmap length"),
+        ("predict toys.npz objects.npy", "objects.npy cannot be read: .*[Oo]bject"),
+        (
+            "predict toys.npz two.npz",
+            r"two.npz cannot be read: it must hold one array, got \['a', 'b'\]",
+        ),
+        ("predict toys.npz cut.npz", "cut.npz cannot be read: File is not a zip file"),
+        ("data fetch digits", r"\['mnist', 'fashion', 'kmnist'\], got 'digits'"),
+        ("data info mnits", "'mnits' is no file or directory"),
+        ("data info mnist", "MNIST was not found"),
+        ("data info text", "text is not IDX"),
+        ("data convert 1d.npy 1d.csv", "DST must end in .npy, .npz or .gz"),
+        ("data convert int64.npy labels-idx1", "got an array of int64: cast it"),
+        ("data convert none there.npy", "none: No such file"),
+    ],
+)
+def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):
+    Path("empty").mkdir()
+    Path("text").write_text("text, not data")
+    np.save("1d.npy", np.zeros(3))
+    np.save("nan.npy", np.full((2, 6), np.nan))
+    np.save("int64.npy", np.arange(3))
+    np.save("objects.npy", np.array([None]))
+    np.savez("two.npz", a=[1], b=[2])
+    for whole, cut in (("1d.npy", "cut.npy"), ("two.npz", "cut.npz")):
+        Path(cut).write_bytes(Path(whole).read_bytes()[:-9])
+    assert re.search(message, refusal(monkeypatch, capsys, *args.split()))
+    assert not Path("model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "train --hidden 0",
+        "train --hidden 50,x",
+        "train --input-scale 1/0",
+        "train --input-scale wide",
+        "train --solver newton",
+        "train --epochs 0",
+        "train --threads 0",
+        "train mnist",
+        "evaluate",
+        "predict model.npz",
+        "data convert a.npy",
+        "explain",
+    ],
+)
+def test_a_usage_error_exits_with_2(args):
+    assert fastmlp(*args.split(), status=USAGE_ERROR) == ""
+
+
+def test_memory_and_other_errors_in_words():
+    assert cli._in_words(MemoryError()) == "there is not enough memory."
+    assert cli._in_words(MemoryError("8 TB")) == "there is not enough memory. 8 TB"
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.npz")
+    assert cli._in_words(full) == "model.npz: No space left on device."
+    assert cli._in_words(ValueError("one\ntwo")) == "one"
+    assert cli._in_words(datasets.DatasetError("tried:\n  this")) == "tried:\n  this"
+    assert cli._in_words(ValueError()) == "ValueError"
+
+
+# ------------------------------------------------------------------------- in a process of its own
+
+
+def test_the_process_s_streams_and_status(idx_directory):
+    run = subprocess_of("train", "--data", idx_directory, "--epochs", "3")
+    assert run.returncode == 0 and run.stderr == ""
+    assert len(losses(run.stdout)) == 3 and "\x1b" not in run.stdout
+    run = subprocess_of("evaluate", "model.npz", "--data", idx_directory)
+    assert run.returncode == 0 and "test score" in run.stdout
+    run = subprocess_of("predict", "nothing.npz", "nothing")
+    assert run.returncode == USAGE_ERROR and run.stdout == ""
+    assert run.stderr == "Error: nothing.npz: No such file or directory.\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
+def test_on_a_terminal_a_bar_moves_below_the_losses():
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"TERM": "xterm", "COLUMNS": "80"}
+        os.execv(COMMAND[0], [*COMMAND, "train", "--data", "digits", "--epochs", "4"])
+    shown = b""
+    try:
+        while part := os.read(terminal, 1 << 16):
+            shown += part
+    except OSError:  # Linux reports the end of a terminal as an error
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
+    assert "epoch 0/4" in text and "Iteration 4, loss = " in text
+    assert "samples/s" in text and " left" in text
+    assert "model.npz" in text
+
+
+@pytest.mark.mnist
+def test_without_arguments_it_is_the_published_run(mnist, monkeypatch):
+    if DATA_HOME is None:
+        monkeypatch.delenv("FASTMLP_DATA")
+    else:
+        monkeypatch.setenv("FASTMLP_DATA", DATA_HOME)
+    run = subprocess_of("train")
+    assert run.returncode == 0 and run.stderr == ""
+    assert losses(run.stdout) == [f"{loss:.8f}" for loss in LOSSES]
+    summary = facts(run.stdout)
+    assert summary["train score"] == "0.987 (published: 0.987)"
+    assert summary["test score"] == "0.970 (published: 0.970)"
+    assert f"{persistence.load('model.npz').score(*mnist[1]):.3f}" == "0.970"
