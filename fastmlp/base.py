@@ -1,7 +1,6 @@
 """What both estimators share: validation, the way from data to engine, fitted attributes."""
 
 import operator
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +21,12 @@ from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
 from fastmlp.network import ACTIVATIONS, Network, Parameters
+from fastmlp.notices import InputScaleWarning, warn
 from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
 
 #: Inputs that span more than this, unscaled, get an `InputScaleWarning`: 25 times the
 #: range of a standardised feature's central 95 %, well below the 255 of raw pixels.
 _WIDE_RANGE = 100.0
-
-
-class InputScaleWarning(UserWarning):
-    """The features span far more than unit scale, on which these networks train badly."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         "dtype": [OneOf(("float32", "float64")), constraints.NONE],
         "lr_schedule": [constraints.InstanceOf(dict), constraints.CALLABLE, constraints.NONE],
     }
+    _optimizer: SGD | Adam | None = None
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
 
@@ -246,14 +243,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
         held_out = self._validation_samples(*validation)
         dtype = np.dtype(self.dtype or (np.float32 if X.dtype == np.uint8 else X.dtype))
-        self._random_state = check_random_state(self.random_state)
+        random_state = check_random_state(self.random_state)
         # scikit-learn's order of draws: initial weights, held-out samples, epochs.
         if resumes:
             network, parameters = self._resumed(hidden_units, dtype)
         else:
-            network, parameters = self._initialized(samples, hidden_units, dtype)
+            network, parameters = self._initialized(samples, hidden_units, dtype, random_state)
         if held_out is None and self.early_stopping and self.solver != "lbfgs":
-            samples, held_out = self._hold_out(samples)
+            samples, held_out = self._hold_out(samples, random_state)
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
 
@@ -273,6 +270,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             samples,
             self._validator(engine, held_out),
             FitTasks(self, self._max_epochs(incremental), X, y, sample_weight),
+            random_state,
             incremental,
             on_epoch,
         )
@@ -289,6 +287,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         samples: Samples,
         validate: Callable[[], tuple[float, float]] | None,
         tasks: FitTasks,
+        random_state: np.random.RandomState,
         incremental: bool,
         on_epoch: Callable[[EpochReport], bool | None] | None,
     ) -> None:
@@ -322,7 +321,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 **common,
             )
         else:
-            if not incremental or getattr(self, "_optimizer", None) is None:
+            if not incremental or self._optimizer is None:
                 self._optimizer = self._new_optimizer(engine.parameters.flat)
             early_stopping = bool(self.early_stopping)
             if early_stopping and state.best_flat is None:
@@ -335,7 +334,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 batch_size=self._batch_size(len(samples)),
                 max_iter=self.max_iter,
                 shuffle=self.shuffle,
-                random_state=self._random_state,
+                random_state=random_state,
                 tol=self.tol,
                 n_iter_no_change=self.n_iter_no_change,
                 early_stopping=early_stopping,
@@ -343,15 +342,23 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 incremental=incremental,
                 **common,
             )
-            self.loss_curve_ = state.loss_curve
-            if state.loss_curve:
-                self.loss_ = state.loss_curve[-1]
-            self.best_loss_ = None if early_stopping else state.best_loss
-            self.validation_scores_ = state.validation_scores if early_stopping else None
-            self.best_validation_score_ = state.best_validation_score if early_stopping else None
+        self._publish_history()
+        tasks.fit_ended(fitted_attributes)
+
+    def _publish_history(self) -> None:
+        """Hand out the training state under scikit-learn's names."""
+        state = self._state
         self.t_ = state.n_samples_seen
         self.history_ = state.history
-        tasks.fit_ended(fitted_attributes)
+        if self.solver == "lbfgs":
+            return
+        early_stopping = bool(self.early_stopping)
+        self.loss_curve_ = state.loss_curve
+        if state.loss_curve:
+            self.loss_ = state.loss_curve[-1]
+        self.best_loss_ = None if early_stopping else state.best_loss
+        self.validation_scores_ = state.validation_scores if early_stopping else None
+        self.best_validation_score_ = state.best_validation_score if early_stopping else None
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is fine."""
@@ -407,15 +414,19 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         )
 
     def _initialized(
-        self, samples: Samples, hidden_units: tuple[int, ...], dtype: np.dtype
+        self,
+        samples: Samples,
+        hidden_units: tuple[int, ...],
+        dtype: np.dtype,
+        random_state: np.random.RandomState,
     ) -> tuple[Network, Parameters]:
         """Begin a new model: its network and initial weights."""
         self.n_outputs_ = samples.Y.shape[1]
         self.out_activation_ = self._output_activation()
         self._state = TrainingState()
-        self._optimizer: SGD | Adam | None = None
+        self._optimizer = None
         network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
-        return network, Parameters.initial(network, self._random_state, dtype)
+        return network, Parameters.initial(network, random_state, dtype)
 
     def _resumed(
         self, hidden_units: tuple[int, ...], dtype: np.dtype
@@ -423,21 +434,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Go on with the fitted model: its network and a copy of its weights."""
         network = self._network()
         if network.layer_units[1:-1] != hidden_units:
-            warnings.warn(
+            warn(
                 f"the hidden layers {network.layer_units[1:-1]} of the first fit are kept; "
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
-                stacklevel=4,
             )
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
 
-    def _hold_out(self, samples: Samples) -> tuple[Samples, Samples]:
+    def _hold_out(
+        self, samples: Samples, random_state: np.random.RandomState
+    ) -> tuple[Samples, Samples]:
         """Split the samples for early stopping, as scikit-learn does."""
         arrays = [samples.X, samples.Y]
         if samples.weight is not None:
             arrays.append(samples.weight)
         parts = train_test_split(
             *arrays,
-            random_state=self._random_state,
+            random_state=random_state,
             test_size=self.validation_fraction,
             stratify=self._strata(samples.Y),
         )
@@ -467,12 +479,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         values = X.data if issparse(X) else X
         low, high = values.min(initial=0), values.max(initial=0)
         if float(high) - float(low) > _WIDE_RANGE:
-            warnings.warn(
+            warn(
                 f"The features span {low:g} to {high:g}; a network trains well on about unit "
                 "scale and may diverge or stall on this. Pass input_scale='standard' (or "
                 "input_scale=1/255 for byte images), or scale X first.",
                 InputScaleWarning,
-                stacklevel=4,
             )
         return None
 
@@ -491,10 +502,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return min(200, n_samples)
         batch_size = operator.index(self.batch_size)  # type: ignore[arg-type]
         if batch_size > n_samples:
-            warnings.warn(
+            warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
                 "clipped",
-                stacklevel=5,
             )
         return min(batch_size, n_samples)
 

@@ -8,15 +8,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastmlp import constraints
-from fastmlp.base import BaseMLP, InputScaleWarning
+from fastmlp.base import BaseMLP
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import OneOf
+from fastmlp.notices import InputScaleWarning
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 
@@ -248,7 +249,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        fitted = getattr(self, "classes_", None)
+        fitted: Any = getattr(self, "classes_", None)
         if classes is None and fitted is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if classes is not None and fitted is None:

@@ -6,7 +6,7 @@ stranger can at worst be a wrong model, and ``numpy.load(path, allow_pickle=Fals
     model                       uint8; a JSON document in UTF-8: versions, parameters, history
     coef_0, coef_1, ...         (fan_in, fan_out) per layer
     intercept_0, ...            (fan_out,) per layer
-    classes                     (n_classes,); labels that are str objects as fixed-width text
+    classes                     (n_classes,), of a classifier; str objects as fixed-width text
     input_scale, input_shift    (n_features,), if the model has such a map
     feature_names               (n_features,), if the training data had them
 
@@ -28,7 +28,8 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import __version__, constraints
-from fastmlp.estimators import MLPClassifier
+from fastmlp.base import BaseMLP
+from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.files import atomic_write
 from fastmlp.network import Parameters
 from fastmlp.training import TrainingState
@@ -40,20 +41,21 @@ PathArgument: TypeAlias = str | os.PathLike[str]
 #: Raised when a reader of the old format would misunderstand the new one. A parameter that is
 #: new to an estimator needs no new format: old readers refuse it, new ones know its default.
 _FORMAT = 1
-_ESTIMATORS = {MLPClassifier.__name__: MLPClassifier}
+_ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
 
 
 class ModelFileError(ValueError):
     """The file is not a model, is damaged, or is of a newer fastmlp."""
 
 
-def save(model: MLPClassifier, path: PathArgument) -> None:
+def save(model: BaseMLP, path: PathArgument) -> None:
     """Write a fitted model to a file, which appears whole or not at all.
 
     Parameters
     ----------
-    model : MLPClassifier
-        Fitted. A `random_state` that is a generator is saved as None.
+    model : MLPClassifier or MLPRegressor
+        Fitted. A `random_state` that is a generator, and an `lr_schedule` that is a function, are
+        saved as None.
     path : path
         Used as it is: no suffix is added. A file that is there is replaced.
 
@@ -73,26 +75,29 @@ def save(model: MLPClassifier, path: PathArgument) -> None:
     if type(model) not in _ESTIMATORS.values():
         raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
     check_is_fitted(model)
-    labels = model._label_binarizer
     state = {field.name: getattr(model._state, field.name) for field in _state_fields()}
     document = {
         "format": _FORMAT,
         "fastmlp": __version__,
         "estimator": type(model).__name__,
-        "parameters": model.get_params(deep=False),
-        "labels": {
+        "parameters": {k: _as_plain(v) for k, v in model.get_params(deep=False).items()},
+        "n_iter": model.n_iter_,
+        "loss": getattr(model, "loss_", None),
+        "state": state,
+    }
+    arrays = {}
+    if isinstance(model, MLPClassifier):
+        labels = model._label_binarizer
+        document["labels"] = {
             "multilabel": labels.y_type_.startswith("multilabel"),
             "sparse": labels.sparse_input_,
             "objects": model.classes_.dtype == object,
-        },
-        "n_iter": model.n_iter_,
-        "state": state,
-    }
+        }
+        arrays["classes"] = _as_plain_labels(model.classes_)
     text = json.dumps(document, indent=1, default=_to_json)
-    arrays = {"model": np.frombuffer(text.encode(), np.uint8)}
+    arrays["model"] = np.frombuffer(text.encode(), np.uint8)
     for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
-    arrays["classes"] = _as_plain_labels(model.classes_)
     if model.input_scale_ is not None:
         arrays["input_scale"], arrays["input_shift"] = model.input_scale_
     if hasattr(model, "feature_names_in_"):
@@ -101,7 +106,7 @@ def save(model: MLPClassifier, path: PathArgument) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: PathArgument) -> MLPClassifier:
+def load(path: PathArgument) -> BaseMLP:
     """Read a model that `save` has written.
 
     The result has the parameters and fitted attributes of the one that was saved, predicts the
@@ -113,7 +118,7 @@ def load(path: PathArgument) -> MLPClassifier:
 
     Returns
     -------
-    MLPClassifier
+    MLPClassifier or MLPRegressor
 
     Raises
     ------
@@ -138,7 +143,7 @@ def is_model_file(path: PathArgument) -> bool:
     """Tell whether a file looks like one that `save` has written, sound or not."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {"model.npy", "classes.npy", "coef_0.npy"} <= set(archive.namelist())
+            return {"model.npy", "coef_0.npy"} <= set(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return False
 
@@ -148,10 +153,17 @@ def _state_fields() -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(TrainingState) if field.name != "best_flat"]
 
 
-def _to_json(value: Any) -> Any:
-    """Return what stands in JSON for a parameter that JSON has no type for."""
-    if isinstance(value, np.random.RandomState):
+def _as_plain(value: Any) -> Any:
+    """Return a parameter without generators, functions and dicts, whose keys JSON would change."""
+    if isinstance(value, Mapping):
+        return {"items": list(value.items())}
+    if isinstance(value, np.random.RandomState) or callable(value):
         return None
+    return [_as_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _to_json(value: Any) -> Any:
+    """Return what stands in JSON for a value that JSON has no type for."""
     return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
@@ -196,21 +208,28 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _rebuild(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> MLPClassifier:
+def _rebuild(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> BaseMLP:
     """Make the estimator of a file's content."""
     writer = f"it was written by fastmlp {document['fastmlp']}, and this is {__version__}: upgrade"
     if document["format"] > _FORMAT or document["estimator"] not in _ESTIMATORS:
         raise ValueError(writer)
     estimator = _ESTIMATORS[document["estimator"]]
-    parameters = {name: _as_tuple(value) for name, value in document["parameters"].items()}
+    parameters = {name: _as_parameter(value) for name, value in document["parameters"].items()}
     if unknown := sorted(parameters.keys() - estimator().get_params()):
         raise ValueError(f"{estimator.__name__} has no parameters {unknown}; {writer}")
     constraints.validate(parameters, estimator._constraints, estimator.__name__)
 
     model = estimator(**parameters)
-    _restore_labels(model, document["labels"], arrays["classes"])
+    if isinstance(model, MLPClassifier):
+        n_outputs = _restore_labels(model, document["labels"], arrays["classes"])
+    else:
+        n_outputs = arrays[max(name for name in arrays if name.startswith("intercept_"))].size
+    model.n_outputs_ = n_outputs
+    model.out_activation_ = model._output_activation()
     _restore_network(model, arrays)
     model.n_iter_ = int(document["n_iter"])
+    if document["loss"] is not None:
+        model.loss_ = document["loss"]
     model._state = TrainingState(**document["state"])
     if model._state.validation_scores:  # fit leaves the network at its best weights
         model._state.best_flat = np.concatenate(
@@ -220,13 +239,15 @@ def _rebuild(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> MLPC
     return model
 
 
-def _as_tuple(value: Any) -> Any:
-    """Return a parameter with tuples in place of JSON's lists."""
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+def _as_parameter(value: Any) -> Any:
+    """Return a parameter with tuples in place of JSON's lists, and dicts for lists of items."""
+    if isinstance(value, Mapping):
+        return {key: _as_parameter(item) for key, item in value["items"]}
+    return tuple(_as_parameter(item) for item in value) if isinstance(value, list) else value
 
 
-def _restore_labels(model: MLPClassifier, labels: Mapping[str, Any], classes: NDArray) -> None:
-    """Set the classes, and how the network's outputs stand for them."""
+def _restore_labels(model: MLPClassifier, labels: Mapping[str, Any], classes: NDArray) -> int:
+    """Set the classes, and return how many outputs stand for them."""
     if labels["objects"]:
         classes = classes.astype(object)
     if labels["multilabel"]:
@@ -238,12 +259,10 @@ def _restore_labels(model: MLPClassifier, labels: Mapping[str, Any], classes: ND
     model.classes_ = model._label_binarizer.classes_
     if not np.array_equal(model.classes_, classes):
         raise ValueError("its classes are not sorted and unique")
-    kind = model._label_binarizer.y_type_
-    model.out_activation_ = "softmax" if kind == "multiclass" else "logistic"
-    model.n_outputs_ = 1 if kind == "binary" else len(classes)
+    return 1 if model._label_binarizer.y_type_ == "binary" else len(classes)
 
 
-def _restore_network(model: MLPClassifier, arrays: Mapping[str, NDArray]) -> None:
+def _restore_network(model: BaseMLP, arrays: Mapping[str, NDArray]) -> None:
     """Set the weights and all that has the network's shape, once it fits together."""
     n_layers = sum(name.startswith("coef_") for name in arrays)
     model.coefs_ = [arrays[f"coef_{i}"] for i in range(n_layers)]
@@ -257,7 +276,7 @@ def _restore_network(model: MLPClassifier, arrays: Mapping[str, NDArray]) -> Non
     model.n_layers_ = len(network.layer_units)
     model.n_features_in_ = network.n_features
     if network.n_outputs != model.n_outputs_:
-        raise ValueError(f"it has {network.n_outputs} outputs for {len(model.classes_)} classes")
+        raise ValueError(f"it has {network.n_outputs} outputs where {model.n_outputs_} are needed")
 
     per_feature = [
         arrays[name] for name in ("input_scale", "input_shift", "feature_names") if name in arrays

@@ -6,7 +6,6 @@ draws from the random state, and in which order, is scikit-learn's.
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import Parameters
+from fastmlp.notices import warn
 
 
 @dataclass
@@ -338,14 +338,13 @@ def train(
             if incremental:
                 break
             if epoch == max_iter:
-                warnings.warn(
+                warn(
                     f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
-                    stacklevel=2,
                 )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn("Training interrupted by user.")
     engine.sync()
     if early_stopping and state.best_flat is not None:
         engine.parameters.flat[...] = state.best_flat
@@ -444,7 +443,7 @@ def train_lbfgs(
             callback=iteration_ended,
         )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn("Training interrupted by user.")
     else:
         latest, loss = result.x, float(result.fun)
         iterations = min(result.nit, max_iter)
@@ -469,7 +468,7 @@ def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> N
         "\nYou might also want to scale the data as shown in:\n"
         "    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
-    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    warn(message, ConvergenceWarning)
 
 
 def _say(verbose: bool, line: str) -> None:

@@ -66,9 +66,7 @@ def sample_loss(out, p, y):
     if out == "identity":
         return 0.5 * sum((a - b) ** 2 for a, b in zip(p, y, strict=True)) / len(y)
     if out == "exp":
-        return sum(
-            (t * math.log(t / q) if t else 0) - t + q for q, t in zip(p, y, strict=True)
-        )
+        return sum((t * math.log(t / q) if t else 0) - t + q for q, t in zip(p, y, strict=True))
     if out == "softmax":
         return -sum(t * math.log(q) for q, t in zip(p, y, strict=True) if t)
     return -sum(

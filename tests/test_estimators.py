@@ -16,13 +16,14 @@ import sklearn
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastmlp import InputScaleWarning, MLPClassifier, backends
+from fastmlp import InputScaleWarning, MLPClassifier, MLPRegressor, backends
 from fastmlp.training import EpochReport
 
-OURS_ONLY = {"backend", "n_threads", "dtype", "input_scale"}
+OURS_ONLY = {"backend", "n_threads", "dtype", "input_scale", "lr_schedule"}
 
 
 @pytest.fixture
@@ -39,17 +40,30 @@ def quick(**parameters):
     )
 
 
-@parametrize_with_checks([MLPClassifier(backend=name) for name in backends.available()])
+@parametrize_with_checks(
+    [
+        estimator(backend=name)
+        for estimator in (MLPClassifier, MLPRegressor)
+        for name in backends.available()
+    ]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
 
 
 class TestParameters:
-    def test_signature_is_scikit_learns_and_more(self):
-        ours = inspect.signature(MLPClassifier).parameters
-        theirs = inspect.signature(SklearnMLPClassifier).parameters
-        assert set(ours) - set(theirs) == OURS_ONLY
+    @pytest.mark.parametrize(
+        ("our_class", "their_class", "extra"),
+        [
+            (MLPClassifier, SklearnMLPClassifier, OURS_ONLY | {"class_weight"}),
+            (MLPRegressor, SklearnMLPRegressor, OURS_ONLY),
+        ],
+    )
+    def test_signature_is_scikit_learns_and_more(self, our_class, their_class, extra):
+        ours = inspect.signature(our_class).parameters
+        theirs = inspect.signature(their_class).parameters
+        assert set(ours) - set(theirs) == extra
         for name, parameter in theirs.items():
             assert ours[name].default == parameter.default, name
             assert ours[name].kind == parameter.kind, name
@@ -86,7 +100,10 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"solver": "lion"}, r"'solver' parameter .* must be a str among \{'adam', 'sgd'\}"),
+            (
+                {"solver": "lion"},
+                r"'solver' parameter .* must be a str among \{'adam', 'lbfgs', 'sgd'\}",
+            ),
             ({"backend": "abacus"}, r"'backend' parameter .* among \{'auto', 'cython', 'numpy'\}"),
             ({"n_threads": 0}, r"'n_threads' parameter .* an int in the range \[1, inf\) or None"),
             ({"dtype": "float16"}, r"'dtype' .* among \{'float32', 'float64'\} or None"),
@@ -161,7 +178,7 @@ class TestFit:
     def test_warm_start_says_that_new_layers_have_no_effect(self, blobs):
         model = quick(warm_start=True).fit(*blobs)
         model.set_params(hidden_layer_sizes=(4, 4))
-        with pytest.warns(UserWarning, match=r"keeps the hidden layers \(8,\)"):
+        with pytest.warns(UserWarning, match=r"the hidden layers \(8,\) of the first fit are kept"):
             model.fit(*blobs)
         assert model.coefs_[0].shape == (5, 8)
 

@@ -102,7 +102,9 @@ def test_permutations_compose_as_in_scikit_learn():
 
 def test_best_validation_score_is_kept():
     scores = iter([0.5, 0.9, 0.7, 0.8, 0.6])
-    epochs, engine, state = run([1.0] * 5, validation_score=lambda: next(scores))
+    epochs, engine, state = run(
+        [1.0] * 5, validate=lambda: (0.0, next(scores)), early_stopping=True
+    )
     assert epochs == 5
     assert state.best_validation_score == 0.9
     assert engine.parameters.flat.tolist() == [2, 2]
@@ -111,7 +113,7 @@ def test_best_validation_score_is_kept():
 def test_a_score_that_is_not_a_number_is_never_best():
     scores = iter([0.5, np.nan])
     with pytest.warns(ConvergenceWarning):
-        _, engine, _ = run([1.0, np.nan], validation_score=lambda: next(scores))
+        _, engine, _ = run([1.0, np.nan], validate=lambda: (0.0, next(scores)), early_stopping=True)
     assert engine.parameters.flat.tolist() == [1, 1]
 
 

@@ -1,0 +1,22 @@
+"""The warnings that fastmlp has of its own, and how they point at the user's line."""
+
+import sys
+import warnings
+
+
+class InputScaleWarning(UserWarning):
+    """The features span far more than unit scale, on which these networks train badly."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, naming the line outside fastmlp and scikit-learn that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (
+        "fastmlp",
+        "sklearn",
+        "contextlib",
+        "joblib",
+        "scipy",
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
