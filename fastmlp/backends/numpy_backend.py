@@ -316,14 +316,18 @@ def _update_sgd(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
 
 def _update_adam(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
     """Step by Adam (Kingma and Ba, 2014, end of section 2: epsilon outside the bias correction)."""
-    beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
     optimizer.t += 1
-    optimizer.m *= beta_1
-    optimizer.m += (1 - beta_1) * gradient
-    optimizer.v *= beta_2
-    optimizer.v += (1 - beta_2) * gradient**2
+    optimizer.m *= optimizer.beta_1
+    optimizer.m += (1 - optimizer.beta_1) * gradient
+    optimizer.v *= optimizer.beta_2
+    optimizer.v += (1 - optimizer.beta_2) * gradient**2
     optimizer.learning_rate = optimizer.corrected_rate()
-    flat += -optimizer.learning_rate * optimizer.m / (np.sqrt(optimizer.v) + optimizer.epsilon)
+    # In place, because each of these vectors is as large as the network.
+    scale = np.sqrt(optimizer.v)
+    scale += optimizer.epsilon
+    step = -optimizer.learning_rate * optimizer.m
+    step /= scale
+    flat += step
 
 
 _UPDATES = {"sgd": _update_sgd, "adam": _update_adam}
