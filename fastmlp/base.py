@@ -21,7 +21,7 @@ from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
 from fastmlp.network import ACTIVATIONS, Network, Parameters
-from fastmlp.notices import InputScaleWarning, warn
+from fastmlp.notices import InputScaleWarning, WarmStartWarning, warn
 from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
 
 #: Inputs that span more than this, unscaled, get an `InputScaleWarning`: 25 times the
@@ -370,6 +370,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Return whether there are weights to predict with."""
         return hasattr(self, "coefs_")
 
+    def to_sklearn(self) -> BaseEstimator:
+        """Return this fitted model as scikit-learn's; see `fastmlp.conversion.to_sklearn`."""
+        from fastmlp.conversion import to_sklearn
+
+        return to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, model: BaseEstimator) -> Self:
+        """Return scikit-learn's model as one of ours; see `fastmlp.conversion.from_sklearn`."""
+        from fastmlp.conversion import from_sklearn
+
+        converted = from_sklearn(model)
+        if not isinstance(converted, cls):
+            raise TypeError(f"model must be scikit-learn's {cls.__name__}, got {model!r}.")
+        return converted
+
     @property
     def _no_improvement_count(self) -> int:
         """Epochs in a row without improvement, under scikit-learn's name."""
@@ -437,6 +453,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             warn(
                 f"the hidden layers {network.layer_units[1:-1]} of the first fit are kept; "
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
+                WarmStartWarning,
             )
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
 

@@ -4,8 +4,16 @@ import sys
 import warnings
 
 
-class InputScaleWarning(UserWarning):
+class FastMLPWarning(UserWarning):
+    """Something that scikit-learn would not warn about; the base of all such warnings."""
+
+
+class InputScaleWarning(FastMLPWarning):
     """The features span far more than unit scale, on which these networks train badly."""
+
+
+class WarmStartWarning(FastMLPWarning):
+    """A parameter was changed that a warm start does not heed."""
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

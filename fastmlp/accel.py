@@ -1,0 +1,200 @@
+"""fastmlp in programs that import scikit-learn, without a change to them.
+
+    python -m fastmlp.accel [--report] script.py [argument ...]
+    python -m fastmlp.accel [--report] -m module [argument ...]
+
+run a program as Python would, after `patch_sklearn`. It prints the same lines, except for
+
+- the last digits of results printed to full precision, unless the backend is "numpy" in float64;
+- parameters that only fastmlp has, in ``get_params()`` and in representations that show defaults;
+- the name of the class's module, ``fastmlp.estimators``, which is also the one in pickles: these
+  load wherever fastmlp is installed, patched or not;
+- with ``solver="lbfgs", verbose=True``, a line per iteration.
+
+What only fastmlp warns about (`fastmlp.notices.FastMLPWarning`) is ignored, so that ``python -W error`` fails on what scikit-learn
+itself warns of and on nothing else; a filter that the program sets comes before that. Processes
+that the program starts are not patched, though workers train the estimators they are sent.
+"""
+
+import argparse
+import atexit
+import functools
+import io
+import os
+import runpy
+import sys
+import threading
+import time
+import types
+import warnings
+from types import TracebackType
+from typing import Any
+
+import sklearn.neural_network
+
+from fastmlp import MLPClassifier, MLPRegressor, backends
+from fastmlp.base import BaseMLP
+from fastmlp.notices import FastMLPWarning
+
+__all__ = ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"]
+
+#: The classes by name: fastmlp's, and scikit-learn's own, which under the patch are not to be had
+#: from `sklearn.neural_network`.
+ESTIMATORS: dict[str, type] = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
+SKLEARN_ESTIMATORS: dict[str, type] = {
+    name: getattr(sklearn.neural_network, name) for name in ESTIMATORS
+}
+
+
+def patch_sklearn() -> None:
+    """Put fastmlp's estimators in the place of scikit-learn's.
+
+    From here on ``sklearn.neural_network.MLPClassifier`` and ``MLPRegressor`` are fastmlp's,
+    however they are imported, in this process. What was imported before, and models made before,
+    stay as they are; so do scikit-learn's private modules, from which its old pickles load.
+    Patching twice does no harm.
+
+    Examples
+    --------
+    >>> from fastmlp.accel import patch_sklearn, unpatch_sklearn
+    >>> patch_sklearn()
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> MLPClassifier
+    <class 'fastmlp.estimators.MLPClassifier'>
+    >>> unpatch_sklearn()
+    """
+    for name, cls in ESTIMATORS.items():
+        setattr(sklearn.neural_network, name, cls)
+
+
+def unpatch_sklearn() -> None:
+    """Put scikit-learn's estimators back; models made under the patch stay fastmlp's."""
+    for name, cls in SKLEARN_ESTIMATORS.items():
+        setattr(sklearn.neural_network, name, cls)
+
+
+class _Report:
+    """The fits of this process: how many of which kind, and their time."""
+
+    _HEADER = ("fits", "estimator", "method", "backend", "dtype", "samples x features", "seconds")
+    _MAX_LINES = 20
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fits: dict[tuple[str, ...], tuple[int, float]] = {}
+
+    def start(self) -> None:
+        """Record every fit from now on, and print the report at exit."""
+        fit = BaseMLP._fit
+
+        @functools.wraps(fit)
+        def recorded_fit(
+            model: Any, X: Any, *args: Any, incremental: bool = False, **options: Any
+        ) -> Any:
+            started = time.perf_counter()
+            fit(model, X, *args, incremental=incremental, **options)
+            seconds = time.perf_counter() - started
+            self._add(model, X, "partial_fit" if incremental else "fit", seconds)
+            return model
+
+        BaseMLP._fit = recorded_fit  # type: ignore[assignment, method-assign]
+        atexit.register(lambda: sys.stderr.write(str(self)))
+
+    def _add(self, model: Any, X: Any, method: str, seconds: float) -> None:
+        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+        kind = (
+            type(model).__name__,
+            method,
+            backends.resolve(model.backend),
+            str(model.coefs_[0].dtype),
+            f"{n_samples} x {model.n_features_in_}",
+        )
+        with self._lock:
+            count, total = self._fits.get(kind, (0, 0.0))
+            self._fits[kind] = count + 1, total + seconds
+
+    def __str__(self) -> str:
+        n_fits = sum(count for count, _ in self._fits.values())
+        seconds = sum(total for _, total in self._fits.values())
+        title = f"fastmlp: {n_fits or 'no'} fit{'s' * (n_fits != 1)} in this process"
+        if not n_fits:
+            return f"{title}\n"
+        longest = sorted(self._fits.items(), key=lambda fit: -fit[1][1])
+        rows = [(str(count), *kind, f"{total:.3f}") for kind, (count, total) in longest]
+        rows = [self._HEADER, *rows[: self._MAX_LINES]]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        numbers = ("fits", "samples x features", "seconds")
+        align = [">" if name in numbers else "<" for name in self._HEADER]
+        lines = [f"{title}, {seconds:.3f} s"]
+        for row in rows:
+            cells = zip(row, align, widths, strict=True)
+            lines.append("  " + "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells))
+        if len(longest) > self._MAX_LINES:
+            lines.append(f"  and {len(longest) - self._MAX_LINES} other kinds, each of less time")
+        return "\n".join(lines) + "\n"
+
+
+def _run_script(path: str) -> None:
+    """Run a file as ``python path`` does; unlike `runpy.run_path`, also for what it leaves behind.
+
+    The module stays ``__main__`` until the interpreter ends, so functions that run at exit or in
+    other threads find (and pickle) what they refer to, and ``sys.argv[0]`` stays as it was typed.
+    """
+    if not sys.flags.safe_path:
+        sys.path[0] = os.path.dirname(os.path.realpath(path))
+    main_module = types.ModuleType("__main__")
+    main_module.__file__ = os.path.abspath(path)
+    sys.modules["__main__"] = main_module
+    with io.open_code(path) as file:
+        code = compile(file.read(), main_module.__file__, "exec", dont_inherit=True)
+    exec(code, main_module.__dict__)
+
+
+def _show_exception(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Show an uncaught exception without the frames that lead to the program."""
+    ours = (__file__, runpy.run_module.__code__.co_filename)
+    while traceback is not None and traceback.tb_frame.f_code.co_filename in ours:
+        traceback = traceback.tb_next
+    sys.__excepthook__(kind, error.with_traceback(traceback), traceback)
+
+
+def main() -> None:
+    """Run the command line."""
+    command = "python -m fastmlp.accel"
+    parser = argparse.ArgumentParser(
+        prog=command,
+        usage=f"{command} [--report] (script.py | -m module) [argument ...]",
+        description="Run a program with fastmlp in the place of scikit-learn's "
+        "MLPClassifier and MLPRegressor.",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="print at exit, to standard error, which fits ran where and for how long",
+    )
+    parser.add_argument("-m", dest="is_module", action="store_true", help="run a module by name")
+    parser.add_argument("program", help="the script, or the module with -m")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="left to the program")
+    options = parser.parse_args()
+    if not options.is_module and not os.path.isfile(options.program):
+        parser.exit(2, f"{command}: there is no script {options.program!r}.\n")
+
+    patch_sklearn()
+    warnings.filterwarnings("ignore", category=FastMLPWarning)
+    if options.report:
+        _Report().start()
+    sys.excepthook = _show_exception
+    sys.argv[:] = [options.program, *options.arguments]
+    if options.is_module:
+        runpy.run_module(options.program, run_name="__main__", alter_sys=True)
+    else:
+        _run_script(options.program)
+
+
+if __name__ == "__main__":
+    # The module under its own name, because a program that imports it must get this one.
+    from fastmlp import accel
+
+    accel.main()

@@ -1,0 +1,219 @@
+"""Fitted models from fastmlp to scikit-learn, and back.
+
+Both directions copy everything, so neither model changes when the other is trained further. Only
+the exact classes cross over: what a subclass does to predictions is not known here.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.accel import ESTIMATORS, SKLEARN_ESTIMATORS
+from fastmlp.base import BaseMLP
+from fastmlp.network import Parameters
+from fastmlp.training import SGD, Adam, TrainingState
+
+__all__ = ["from_sklearn", "to_sklearn"]
+
+#: What a fit leaves under the same name and with the same meaning in both; which of these there
+#: are depends on the estimator and the solver.
+_FITTED_ATTRIBUTES = (
+    "classes_",
+    "_label_binarizer",
+    "n_features_in_",
+    "feature_names_in_",
+    "n_outputs_",
+    "n_layers_",
+    "out_activation_",
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+)
+
+
+def to_sklearn(model: BaseMLP) -> Any:
+    """Return scikit-learn's estimator with this model's weights.
+
+    It predicts the same, up to rounding, and neither it nor its pickle needs fastmlp. Parameters
+    that only fastmlp has are left behind; ``input_scale_`` becomes part of the first layer. It can
+    be trained further (`warm_start`, `partial_fit`), with a new optimiser.
+
+    Parameters
+    ----------
+    model : MLPClassifier or MLPRegressor
+        Fitted.
+
+    Returns
+    -------
+    sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
+
+    Raises
+    ------
+    TypeError
+        If the model is not one of fastmlp's.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import MLPRegressor
+    >>> X = np.arange(8.0).reshape(4, 2)
+    >>> model = MLPRegressor(hidden_layer_sizes=3, solver="lbfgs", random_state=0).fit(X, X[:, 0])
+    >>> theirs = to_sklearn(model)
+    >>> type(theirs).__module__.split(".")[0]
+    'sklearn'
+    >>> np.allclose(theirs.predict(X), model.predict(X))
+    True
+    """
+    _check_type(model, ESTIMATORS, "fastmlp")
+    check_is_fitted(model)
+    theirs = _with_parameters_of(model, SKLEARN_ESTIMATORS[type(model).__name__])
+    _copy_fitted_attributes(model, theirs)
+    theirs.coefs_ = [coef.copy() for coef in model.coefs_]
+    theirs.intercepts_ = [intercept.copy() for intercept in model.intercepts_]
+    if model.input_scale_ is not None:
+        _fold(model.input_scale_, theirs.coefs_[0], theirs.intercepts_[0])
+    # What its fit reads when it continues.
+    theirs._best_coefs = [coef.copy() for coef in theirs.coefs_]
+    theirs._best_intercepts = [intercept.copy() for intercept in theirs.intercepts_]
+    theirs._no_improvement_count = model._no_improvement_count
+    theirs._random_state = check_random_state(theirs.random_state)
+    return theirs
+
+
+def from_sklearn(model: Any) -> BaseMLP:
+    """Return fastmlp's estimator with the parameters and weights of scikit-learn's.
+
+    It predicts the same, up to rounding, and training it further (`warm_start`, `partial_fit`)
+    goes on where scikit-learn's has ended, the optimiser's state included.
+
+    Parameters
+    ----------
+    model : sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
+        If it is not fitted, its parameters are all that is taken over.
+
+    Returns
+    -------
+    MLPClassifier or MLPRegressor
+
+    Raises
+    ------
+    TypeError
+        If the model is not one of scikit-learn's two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> X = np.arange(8.0).reshape(4, 2)
+    >>> model = MLPRegressor(hidden_layer_sizes=3, solver="lbfgs", random_state=0).fit(X, X[:, 0])
+    >>> np.allclose(from_sklearn(model).predict(X), model.predict(X))
+    True
+    """
+    _check_type(model, SKLEARN_ESTIMATORS, "scikit-learn")
+    ours = _with_parameters_of(model, ESTIMATORS[type(model).__name__])
+    if not hasattr(model, "coefs_"):
+        return ours
+    _copy_fitted_attributes(model, ours)
+    network = ours._network((len(model.coefs_[0]), *map(len, model.intercepts_)))
+    dtype = np.result_type(*model.coefs_)
+    parameters = Parameters.from_layers(network, model.coefs_, model.intercepts_, dtype)
+    ours.coefs_, ours.intercepts_ = parameters.coefs, parameters.intercepts
+    ours.input_scale_ = None
+    ours._state = _training_state(ours, parameters.flat, model)
+    ours.history_ = ours._state.history
+    if hasattr(model, "_optimizer"):
+        ours._optimizer = _optimizer(model._optimizer, dtype)
+    return ours
+
+
+def _check_type(model: object, estimators: dict[str, type], package: str) -> None:
+    """Raise an error unless the model's class is one of these."""
+    cls = type(model)
+    if cls not in estimators.values():
+        raise TypeError(
+            f"model must be {package}'s {' or '.join(estimators)}, "
+            f"got {cls.__module__}.{cls.__qualname__}."
+        )
+
+
+def _with_parameters_of(model: Any, cls: type) -> Any:
+    """Return a new estimator of this class, with a copy of the parameters that both have."""
+    estimator = cls()
+    known = estimator.get_params()
+    shared = {name: v for name, v in model.get_params(deep=False).items() if name in known}
+    return estimator.set_params(**copy.deepcopy(shared))
+
+
+def _copy_fitted_attributes(source: Any, target: Any) -> None:
+    """Copy the fitted attributes that mean the same in both."""
+    for name in _FITTED_ATTRIBUTES:
+        if hasattr(source, name):
+            setattr(target, name, copy.deepcopy(getattr(source, name)))
+
+
+def _fold(input_scale: tuple[NDArray, NDArray], coef: NDArray, intercept: NDArray) -> None:
+    """Make the map ``x' = scale * x + shift`` part of the layer that x' enters, in place.
+
+    x' W + b = x (scale[:, None] * W) + (b + shift W), computed in float64.
+    """
+    scale, shift = (part.astype(np.float64) for part in input_scale)
+    intercept[...] = intercept + shift @ coef
+    coef[...] = scale[:, np.newaxis] * coef
+
+
+def _training_state(ours: Any, flat: NDArray, model: Any) -> TrainingState:
+    """Return what fastmlp's fit continues from: scikit-learn's fitted attributes."""
+    state = TrainingState(n_samples_seen=ours.t_)
+    state.loss_curve = getattr(ours, "loss_curve_", [])
+    state.no_improvement_count = getattr(model, "_no_improvement_count", 0)
+    if state.loss_curve:
+        state.history = {"loss": list(state.loss_curve)}
+    if getattr(ours, "validation_scores_", None):
+        state.validation_scores = ours.validation_scores_
+        state.best_validation_score = ours.best_validation_score_
+        state.best_flat = flat.copy()  # fit leaves the network at its best weights
+        state.history["val_score"] = list(state.validation_scores)
+    elif state.loss_curve:
+        state.best_loss = ours.best_loss_
+    return state
+
+
+def _optimizer(theirs: Any, dtype: np.dtype) -> SGD | Adam:
+    """Return scikit-learn's optimiser as fastmlp's, whose state is flat."""
+
+    def flat(layers: Iterable[NDArray]) -> NDArray:
+        return np.concatenate([layer.ravel() for layer in layers]).astype(dtype, copy=False)
+
+    ours: SGD | Adam
+    if hasattr(theirs, "velocities"):
+        ours = SGD(
+            flat(theirs.velocities),
+            theirs.learning_rate_init,
+            theirs.lr_schedule,
+            theirs.power_t,
+            theirs.momentum,
+            theirs.nesterov,
+        )
+    else:
+        ours = Adam(
+            flat(theirs.ms),
+            flat(theirs.vs),
+            theirs.learning_rate_init,
+            theirs.beta_1,
+            theirs.beta_2,
+            theirs.epsilon,
+            theirs.t,
+        )
+    ours.learning_rate = float(theirs.learning_rate)
+    return ours

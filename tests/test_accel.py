@@ -1,0 +1,325 @@
+"""scikit-learn's names for fastmlp's estimators, and programs run under them unchanged."""
+
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import sklearn.neural_network
+from sklearn.base import clone
+
+import fastmlp
+from fastmlp.accel import SKLEARN_ESTIMATORS, patch_sklearn, unpatch_sklearn
+
+DATA = """
+    import numpy as np
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((150, 4))
+    y = np.array(["a", "b", "c"])[(X @ rng.standard_normal((4, 3))).argmax(axis=1)]
+"""
+
+
+@pytest.fixture
+def patched():
+    patch_sklearn()
+    yield
+    unpatch_sklearn()
+
+
+def write(directory, *code, name="script.py"):
+    (directory / name).write_text("".join(map(textwrap.dedent, code)))
+
+
+def python(directory, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=directory, capture_output=True, text=True, **options
+    )
+
+
+def accelerated(directory, *arguments, flags=(), **options):
+    return python(directory, *flags, "-m", "fastmlp.accel", *arguments, **options)
+
+
+def assert_same_run(directory, *arguments, flags=(), returncode=0, stderr=True, **options):
+    expected = python(directory, *flags, *arguments, **options)
+    assert expected.returncode == returncode, expected.stderr
+    got = accelerated(directory, *arguments, flags=flags, **options)
+    assert got.stdout == expected.stdout, got.stderr
+    assert got.returncode == returncode, got.stderr
+    if stderr:
+        assert got.stderr == expected.stderr
+    return got
+
+
+class TestPatch:
+    def test_every_way_to_import_gives_ours(self, patched):
+        import sklearn.neural_network as nn
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+        assert nn.MLPClassifier is MLPClassifier is fastmlp.MLPClassifier
+        assert nn.MLPRegressor is MLPRegressor is fastmlp.MLPRegressor
+
+    def test_unpatch_restores_exactly(self):
+        before = dict(vars(sklearn.neural_network))
+        unpatch_sklearn()
+        assert dict(vars(sklearn.neural_network)) == before
+        patch_sklearn()
+        patch_sklearn()
+        assert dict(vars(sklearn.neural_network)) != before
+        unpatch_sklearn()
+        assert dict(vars(sklearn.neural_network)) == before
+        assert all(before[name] is cls for name, cls in SKLEARN_ESTIMATORS.items())
+        assert all(cls.__module__.startswith("sklearn.") for cls in SKLEARN_ESTIMATORS.values())
+
+    def test_model_is_an_instance_of_what_scikit_learn_has(self, patched):
+        model = clone(fastmlp.MLPClassifier())
+        assert isinstance(model, sklearn.neural_network.MLPClassifier)
+        assert not isinstance(model, sklearn.neural_network.MLPRegressor)
+
+    @pytest.mark.parametrize("options", ["", "hidden_layer_sizes=(3,), alpha=1, verbose=True"])
+    def test_model_looks_like_scikit_learns(self, options):
+        for name, theirs in SKLEARN_ESTIMATORS.items():
+            parameters = eval(f"dict({options})")
+            assert repr(getattr(fastmlp, name)(**parameters)) == repr(theirs(**parameters))
+
+    def test_old_pickles_of_scikit_learns_load_under_the_patch(self, patched):
+        theirs = SKLEARN_ESTIMATORS["MLPRegressor"](alpha=0.5)
+        assert type(pickle.loads(pickle.dumps(theirs))) is type(theirs)
+
+
+class TestRunner:
+    def test_unmodified_script_prints_the_same(self, tmp_path):
+        code = """
+            from sklearn.model_selection import cross_val_score, train_test_split
+            from sklearn.neural_network import MLPClassifier, MLPRegressor
+            from sklearn.pipeline import make_pipeline
+            from sklearn.preprocessing import StandardScaler
+
+            X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+            model = MLPClassifier(hidden_layer_sizes=(10,), max_iter=30, tol=0.1, random_state=0,
+                                  verbose=True)
+            pipeline = make_pipeline(StandardScaler(), model).fit(X_train, y_train)
+            print(pipeline)
+            print(model, isinstance(model, MLPClassifier), type(model).__name__)
+            print(pipeline.score(X_test, y_test), pipeline.predict(X_test)[:5])
+            print(model.classes_, model.n_iter_, model.t_, f"{model.loss_:.6f}")
+            model.set_params(verbose=False, learning_rate_init=0.01)
+            print(cross_val_score(pipeline, X, y, cv=3).round(6))
+            regressor = MLPRegressor(early_stopping=True, random_state=0, verbose=True)
+            print(f"{regressor.fit(X, X[:, 0]).score(X, X[:, 0]):.6f}", regressor)
+        """
+        write(tmp_path, DATA, code)
+        run = assert_same_run(tmp_path, "script.py", flags=["-W", "error"])
+        assert "Iteration 1, loss = " in run.stdout and "Validation score: " in run.stdout
+        assert not run.stderr
+
+    def test_it_is_ours_that_runs(self, tmp_path):
+        code = """
+            import sklearn.neural_network
+            from fastmlp import accel
+            print(sklearn.neural_network.MLPClassifier.__module__)
+            accel.unpatch_sklearn()
+            print(sklearn.neural_network.MLPClassifier.__module__)
+        """
+        write(tmp_path, code)
+        ours, theirs = accelerated(tmp_path, "script.py").stdout.split()
+        assert ours == "fastmlp.estimators"
+        assert theirs.startswith("sklearn.neural_network")
+
+    def test_surroundings_of_a_script(self, tmp_path):
+        (tmp_path / "scripts").mkdir()
+        write(tmp_path, "name = 'neighbour'", name="scripts/neighbour.py")
+        code = """
+            import atexit, pickle, sys
+            import neighbour
+
+            class Thing:
+                pass
+
+            def last_words():
+                print("at exit", type(pickle.loads(pickle.dumps(Thing()))).__module__)
+
+            if __name__ == "__main__":
+                atexit.register(last_words)
+                print(sys.argv, __file__, sys.path[0], __spec__, __package__)
+                print(neighbour.name, sys.modules["__main__"].Thing is Thing)
+                print(sys.stdin.read())
+                sys.exit(3)
+        """
+        write(tmp_path, code, name="scripts/script.py")
+        run = assert_same_run(
+            tmp_path,
+            "scripts/script.py",
+            "-m",
+            "--report",
+            "--",
+            "x y",
+            input="said to it",
+            returncode=3,
+        )
+        assert "['scripts/script.py', '-m', '--report', '--', 'x y']" in run.stdout
+        assert "said to it" in run.stdout and "at exit __main__" in run.stdout
+
+    def test_safe_path(self, tmp_path):
+        write(tmp_path, "import sys; print(sys.path)")
+        assert_same_run(tmp_path, "script.py", flags=["-P"])
+
+    def test_surroundings_of_a_module(self, tmp_path):
+        (tmp_path / "package").mkdir()
+        write(tmp_path, "", name="package/__init__.py")
+        write(tmp_path, "name = 'neighbour'", name="package/neighbour.py")
+        code = """
+            import sys
+            from . import neighbour
+            print(sys.argv, __name__, __file__, sys.path[0], __spec__.name, __package__)
+            print(sys.modules["__main__"].neighbour.name)
+            raise ValueError("of the module")
+        """
+        write(tmp_path, code, name="package/__main__.py")
+        run = assert_same_run(
+            tmp_path, "-m", "package", "--report", "x", returncode=1, stderr=False
+        )
+        assert run.stderr.startswith("Traceback (most recent call last):\n")
+        assert run.stderr.count("\n  File ") == 1
+        assert run.stderr.endswith("\nValueError: of the module\n")
+
+    @pytest.mark.parametrize(
+        ("code", "returncode"),
+        [
+            ("def f():\n    raise ValueError('wrong')\n\nf()\n", 1),
+            (
+                "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    raise KeyError('x') from e\n",
+                1,
+            ),
+            ("if True\n    pass\n", 1),
+            ("raise SystemExit('a last word')\n", 1),
+            ("raise SystemExit\n", 0),
+            ("raise KeyboardInterrupt\n", -signal.SIGINT),
+        ],
+        ids=["error", "chain", "syntax", "exit text", "exit", "interrupt"],
+    )
+    def test_end_of_a_script(self, tmp_path, code, returncode):
+        write(tmp_path, code)
+        assert_same_run(tmp_path, "script.py", returncode=returncode)
+
+    def test_worker_processes(self, tmp_path):
+        code = """
+            from sklearn.model_selection import GridSearchCV
+            from sklearn.neural_network import MLPClassifier
+
+            if __name__ == "__main__":
+                model = MLPClassifier((8,), tol=0.1, random_state=0)
+                search = GridSearchCV(model, {"alpha": [1e-4, 1.0, 50.0]}, cv=3, n_jobs=2)
+                search.fit(X * 1000, y)
+                print(search.best_params_, search.cv_results_["mean_test_score"].round(6))
+                print(search.best_estimator_)
+        """
+        write(tmp_path, DATA, code)
+        assert_same_run(tmp_path, "script.py")
+
+    def test_pickle_loads_without_the_patch(self, tmp_path):
+        code = """
+            import pickle
+            from sklearn.neural_network import MLPClassifier
+            model = MLPClassifier((8,), tol=0.1, random_state=0).fit(X, y)
+            with open("model.pickle", "wb") as file:
+                pickle.dump((model, X, model.predict_proba(X)), file)
+        """
+        write(tmp_path, DATA, code)
+        assert accelerated(tmp_path, "script.py").returncode == 0
+        model, X, probabilities = pickle.loads((tmp_path / "model.pickle").read_bytes())
+        assert type(model) is fastmlp.MLPClassifier
+        np.testing.assert_array_equal(model.predict_proba(X), probabilities)
+
+    def test_own_warning_stays_away(self, tmp_path):
+        code = """
+            from sklearn.neural_network import MLPClassifier
+            print(MLPClassifier((8,), tol=100.0, random_state=0).fit(X * 1000, y).n_iter_)
+        """
+        write(tmp_path, DATA, code)
+        assert not assert_same_run(tmp_path, "script.py", flags=["-W", "error"]).stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "message"),
+        [
+            (["nowhere.py"], 2, r"python -m fastmlp\.accel: there is no script 'nowhere\.py'\.\n"),
+            (["-m", "nowhere"], 1, "ImportError: No module named nowhere\n"),
+            ([], 2, "usage: .*\n.* required: .*program.*\n"),
+        ],
+    )
+    def test_nothing_to_run(self, tmp_path, arguments, code, message):
+        run = accelerated(tmp_path, *arguments)
+        assert run.returncode == code
+        assert re.fullmatch(message, run.stderr)
+
+    def test_help(self, tmp_path):
+        run = accelerated(tmp_path, "--help")
+        assert run.returncode == 0
+        assert run.stdout.startswith("usage: python -m fastmlp.accel [--report] (script.py | -m")
+
+
+class TestReport:
+    def test_fits_are_named(self, tmp_path):
+        code = """
+            from sklearn.neural_network import MLPClassifier, MLPRegressor
+            for _ in range(2):
+                MLPClassifier((8,), tol=0.5).fit(X, y)
+            MLPClassifier((8,), tol=0.5, backend="numpy").fit(X.astype(np.float32), y)
+            regressor = MLPRegressor(hidden_layer_sizes=8)
+            for _ in range(12):
+                regressor.partial_fit(X.tolist(), X[:, 0])
+            print("the end")
+            raise SystemExit(4)
+        """
+        write(tmp_path, DATA, code)
+        run = accelerated(tmp_path, "--report", "script.py")
+        assert run.returncode == 4
+        assert run.stdout == "the end\n"
+        title, header, *rows = run.stderr.splitlines()
+        assert re.fullmatch(r"fastmlp: 15 fits in this process, \d+\.\d{3} s", title)
+        assert re.split("  +", header.strip()) == [
+            "fits", "estimator", "method", "backend", "dtype", "samples x features", "seconds",
+        ]  # fmt: skip
+        auto = fastmlp.backends.resolve("auto")
+        assert {tuple(re.split("  +", row.strip())[:-1]) for row in rows} == {
+            ("2", "MLPClassifier", "fit", auto, "float64", "150 x 4"),
+            ("1", "MLPClassifier", "fit", "numpy", "float32", "150 x 4"),
+            ("12", "MLPRegressor", "partial_fit", auto, "float64", "150 x 4"),
+        }
+        seconds = [float(row.split()[-1]) for row in rows]
+        assert seconds == sorted(seconds, reverse=True)
+        assert sum(seconds) == pytest.approx(float(title.split()[-2]), abs=0.002)
+        assert len({len(line) for line in (header, *rows)}) == 1  # aligned
+
+    def test_after_an_exception(self, tmp_path):
+        code = """
+            from sklearn.neural_network import MLPClassifier
+            MLPClassifier((8,), tol=0.5).fit(X, y)
+            MLPClassifier((8,), alpha=-1).fit(X, y)
+        """
+        write(tmp_path, DATA, code)
+        run = accelerated(tmp_path, "--report", "script.py")
+        assert run.returncode == 1
+        error, report = run.stderr.split("fastmlp: ")
+        assert "InvalidParameterError: The 'alpha' parameter" in error
+        assert report.startswith("1 fit in this process, ")
+
+    def test_many_kinds_of_fit_are_cut_short(self, tmp_path):
+        code = """
+            from sklearn.neural_network import MLPClassifier
+            for n in range(30):
+                MLPClassifier((2,), tol=0.5).partial_fit(X[n:], y[n:], classes=["a", "b", "c"])
+        """
+        write(tmp_path, DATA, code)
+        lines = accelerated(tmp_path, "--report", "script.py").stderr.splitlines()
+        assert len(lines) == 1 + 1 + 20 + 1
+        assert lines[-1].strip() == "and 10 other kinds, each of less time"
+
+    def test_no_fits(self, tmp_path):
+        write(tmp_path, "print('nothing')")
+        run = accelerated(tmp_path, "--report", "script.py")
+        assert (run.stdout, run.stderr) == ("nothing\n", "fastmlp: no fits in this process\n")
