@@ -11,9 +11,10 @@ run a program as Python would, after `patch_sklearn`. It prints the same lines, 
   load wherever fastmlp is installed, patched or not;
 - with ``solver="lbfgs", verbose=True``, a line per iteration.
 
-What only fastmlp warns about (`fastmlp.notices.FastMLPWarning`) is ignored, so that ``python -W error`` fails on what scikit-learn
-itself warns of and on nothing else; a filter that the program sets comes before that. Processes
-that the program starts are not patched, though workers train the estimators they are sent.
+What only fastmlp warns about (`fastmlp.notices.FastMLPWarning`) is ignored, so that
+``python -W error`` fails on what scikit-learn itself warns of and on nothing else; a filter that
+the program sets comes before that. Processes that the program starts are not patched, though
+workers train the estimators they are sent.
 """
 
 import argparse

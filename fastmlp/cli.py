@@ -1,4 +1,4 @@
-"""The command line: ``fastmlp train``, ``evaluate``, ``predict``, ``data`` and ``info``.
+"""The command line: ``fastmlp train``, ``evaluate``, ``predict``, ``data``, ``parity``, ``info``.
 
 NumPy, scikit-learn and rich are imported where they are needed, so that ``fastmlp --help`` is
 quick. Results go to standard output; notes and errors, a sentence each, to standard error.
@@ -6,6 +6,7 @@ quick. Results go to standard output; notes and errors, a sentence each, to stan
 
 import csv
 import errno
+import json
 import math
 import os
 import sys
@@ -13,7 +14,7 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from fractions import Fraction
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fastmlp.estimators import MLPClassifier
+    from fastmlp.parity import Row
     from fastmlp.training import EpochReport
 
 _DEFAULT_RECIPE = "sgd-50"
+_NO_PARITY = 1
 _USAGE_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
@@ -355,6 +358,68 @@ def predict(
 
 
 @app.command()
+def parity(
+    n: Annotated[
+        int, typer.Option("--n", min=1, metavar="N", help="Configurations to draw.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Determines what is drawn.")] = 0,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(backends.NAMES),
+            help="Check this backend; may be given again. Otherwise all that are available.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of the table.")
+    ] = False,
+) -> None:
+    """Compare every backend with the installed scikit-learn.
+
+    Both learn random data with random parameters. Shown are the largest differences in initial
+    weights, losses, weights and predictions, relative to the largest number (losses: to each),
+    and the share of the labels that differ. In float64 the NumPy backend must give
+    scikit-learn's numbers exactly; the others may differ by 1e-8 in losses and by 1e-6 in weights
+    and predictions. In float32 only losses are judged: by 1e-3.
+
+    The exit status is 1 if a difference is larger; the worst configuration is then printed as
+    code that reproduces it.
+    """
+    import numpy as np
+    import sklearn
+    from rich.progress import track
+
+    from fastmlp.parity import check, configurations
+
+    names = list(dict.fromkeys(map(backends.resolve, backend or backends.available())))
+    drawn = track(
+        configurations(n, seed),
+        description="",
+        total=n,
+        console=_console(),
+        transient=True,
+        disable=not sys.stdout.isatty(),  # rich would take FORCE_COLOR for a terminal, too
+    )
+    rows = check(drawn, names)
+    passed = not any(row.failures for row in rows)
+    if as_json:
+        document = {
+            "passed": passed,
+            "n": n,
+            "seed": seed,
+            "fastmlp": __version__,
+            "scikit-learn": sklearn.__version__,
+            "NumPy": np.__version__,
+            "rows": [row.as_dict() for row in rows],
+        }
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        _print_parity(rows)
+    if not passed:
+        raise typer.Exit(_NO_PARITY)
+
+
+@app.command()
 def info() -> None:
     """Show versions, backends, instruction set, threads and the data directory."""
     import platform
@@ -612,6 +677,34 @@ def _print_facts(facts: Mapping[str, str]) -> None:
     width = max(map(len, facts)) + 2
     for name, value in facts.items():
         console.print(Text.assemble((name.ljust(width), "bold"), value), soft_wrap=True)
+
+
+def _print_parity(rows: Sequence["Row"]) -> None:
+    """Print the largest differences, and the worst configuration of every row that failed."""
+    from dataclasses import astuple
+
+    from rich.table import Table
+
+    headings = ("initial\nweights", "loss\ncurves", "weights", "predictions", "labels")
+    table = Table("backend", "dtype", "fits", *headings, "verdict", box=None, pad_edge=False)
+    for row in rows:
+        numbers = astuple(row.largest)[: len(headings)]
+        cells = [f"{number:.1e}" if number else "0" for number in numbers]
+        verdict = "FAILED" if row.failures else "passed"
+        table.add_row(row.backend, row.dtype, str(row.fits), *cells, verdict)
+    _console().print(table)
+    if unstable := max(row.unstable for row in rows):
+        _note(
+            f"in float32, {unstable} are not judged: scikit-learn's own losses change too much "
+            "when X is rounded."
+        )
+    for row in rows:
+        name = f"{row.backend} {row.dtype}"
+        if row.unequal:
+            _note(f"{name}: {row.unequal} stopped in another epoch than scikit-learn.")
+        if row.failures:
+            typer.echo(f"\n{name}: {len(row.failures)} of {row.fits} failed. The worst:\n")
+            typer.echo(row.as_dict()["worst"]["reproduction"])
 
 
 def _network_in_words(model: "MLPClassifier") -> str:
