@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 import warnings
 import zipfile
@@ -59,6 +60,24 @@ def main() -> None:
     except (ValueError, OSError, MemoryError, backends.BackendUnavailableError) as error:
         typer.echo(f"Error: {_in_words(error)}", err=True)
         sys.exit(_USAGE_ERROR)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 # ----------------------------------------------------------------------------------------- options
@@ -199,8 +218,8 @@ def train(
 
     The recipe, sgd-50 on MNIST if none is named, supplies every value that is not given. Its
     input scale is the exception: on another data set than its own that is 'auto'. If neither
-    --recipe nor --data is given and MNIST cannot be had, the digits that come with scikit-learn
-    take its place.
+    --recipe nor --data nor --data-home is given and MNIST cannot be had, the digits that come with
+    scikit-learn take its place.
 
     Ctrl-C ends the training: what has been learned is scored and saved, and the exit status is
     130.
@@ -223,8 +242,8 @@ def train(
     name = data or chosen.dataset
     try:
         (X, y), (X_test, y_test) = datasets.load(name, data_home)
-    except datasets.DatasetError:
-        if data or recipe:
+    except datasets.DatasetError as error:
+        if data or data_home or recipe or isinstance(error, datasets.SpoiledFileError):
             raise
         _note(f"{name} cannot be had ('fastmlp data fetch {name}' says why); using the digits.")
         name = "digits"
@@ -297,7 +316,15 @@ def evaluate(
     backend: Backend = None,
     threads: Threads = None,
 ) -> None:
-    """Score a saved model on a data set."""
+    """Score a saved model on a data set.
+
+    Any data set with as many features will do.
+
+    For example:
+
+        fastmlp evaluate model.npz --data mnist
+        fastmlp evaluate model.npz --data directory/with/four/idx/files
+    """
     from sklearn.metrics import accuracy_score
 
     from fastmlp import datasets
@@ -339,7 +366,15 @@ def predict(
     backend: Backend = None,
     threads: Threads = None,
 ) -> None:
-    """Print the label of every sample as a saved model predicts it, one a line."""
+    """Print the label of every sample as a saved model predicts it, one a line.
+
+    Labels go to standard output, from where they can be redirected.
+
+    For example:
+
+        fastmlp predict model.npz t10k-images-idx3-ubyte.gz > labels.txt
+        fastmlp predict model.npz images.npy --proba > probabilities.csv
+    """
     model = _load_model(model_file, backend, threads)
     samples = _read_array(file)
     if samples.ndim < 2:
@@ -460,7 +495,14 @@ def fetch(
     ],
     data_home: DataHome = None,
 ) -> None:
-    """Make sure that data sets are here and genuine, and print where."""
+    """Make sure that data sets are here and genuine, and print where.
+
+    They are looked for in the data directory first, see 'fastmlp info'.
+
+    For example:
+
+        fastmlp data fetch mnist fashion
+    """
     from fastmlp import datasets
 
     for name in names:
@@ -474,14 +516,29 @@ def inspect(
     ],
     data_home: DataHome = None,
 ) -> None:
-    """Show what the headers of IDX files say."""
+    """Show what the headers of IDX files say.
+
+    A data set that is named must have been fetched before.
+
+    For example:
+
+        fastmlp data info mnist
+        fastmlp data info train-images-idx3-ubyte.gz
+    """
     from rich.table import Table
 
     from fastmlp import datasets, idx
 
     path = Path(source)
     if source in datasets.DATASETS:
-        datasets.load(source, data_home, download=False)  # or the error says what is missing
+        try:
+            datasets.load(source, data_home, download=False)
+        except datasets.SpoiledFileError:
+            raise
+        except datasets.DatasetError:
+            raise ValueError(
+                f"{source} is not on this machine: 'fastmlp data fetch {source}' gets it."
+            ) from None
         path = datasets.fetch(source, data_home)
     elif not path.exists():
         raise ValueError(f"{source!r} is no file or directory, and none of {[*datasets.DATASETS]}.")
@@ -562,9 +619,14 @@ def _check_destination(out: Path) -> None:
 
     if out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
-    is_device = out.exists() and not out.is_file()
-    if not os.access(out if is_device else out.resolve().parent, os.W_OK):
-        raise PermissionError(errno.EACCES, "cannot be written", str(out))
+    if out.exists() and not out.is_file():  # a pipe or a device
+        if not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, "cannot be written", str(out))
+        return
+    try:
+        tempfile.TemporaryFile(dir=out.resolve().parent).close()
+    except OSError as error:
+        raise OSError(error.errno, "cannot be written", str(out)) from None
     if out.is_file() and out.stat().st_size and not is_model_file(out):
         raise ValueError(f"{out} exists and is not a model: name another file with --out.")
 

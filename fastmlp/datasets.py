@@ -37,6 +37,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "FILE_NAMES",
+    "SpoiledFileError",
     "data_home_path",
     "fetch",
     "load",
@@ -72,6 +73,10 @@ _IDX_NAME = re.compile(
 
 class DatasetError(OSError):
     """A data set cannot be found, fetched, verified or understood; the message says the way out."""
+
+
+class SpoiledFileError(DatasetError):
+    """A file that is there is not the genuine one."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +186,9 @@ def load_mnist(data_home: PathArgument | None = None, *, download: bool = True) 
     Raises
     ------
     DatasetError
-        A file is missing and could not be fetched (the message lists every attempt), or a file
-        that is there does not have the digest of the genuine one (it is left as it is).
+        A file is missing and could not be fetched; the message lists every attempt.
+    SpoiledFileError
+        A file that is there does not have the digest of the genuine one. It is left as it is.
     """
     return _load_verified(DATASETS["mnist"], data_home, download)
 
@@ -487,7 +493,7 @@ def _read_verified_files(
         try:
             payloads[name] = _read_verified(dataset, name, path)
         except DatasetError as error:
-            raise DatasetError(
+            raise SpoiledFileError(
                 f"{path} is not the genuine file of {dataset.title}. {error} It was not used and "
                 "not changed: delete it to have it fetched, or replace it."
             ) from error

@@ -30,7 +30,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     # Not from tempfile, which would make the file unreadable for others.
     part = os.path.join(os.path.dirname(target), f".fastmlp-{secrets.token_hex(8)}.part")
     try:
-        with open(part, "xb") as file:
+        file = open(part, "xb")
+    except OSError as error:
+        error.filename = os.fspath(path)  # the user knows this name, not the temporary one
+        raise
+    try:
+        with file:
             yield file
         os.replace(part, target)
     except BaseException:

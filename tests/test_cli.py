@@ -210,9 +210,27 @@ def test_without_mnist_the_digits_are_used(monkeypatch, tmp_path):
     assert result.stderr == f"Note: {note}\n"
     assert facts(result.stdout)["data set"] == "digits"
     assert persistence.load("model.npz").input_scale == 1 / 16  # not the recipe's
-    for asked in (["--data", "mnist"], ["--recipe", "sgd-50"]):
+    for asked in (["--data", "mnist"], ["--recipe", "sgd-50"], ["--data-home", "elsewhere"]):
         with pytest.raises(datasets.DatasetError):
             fastmlp("train", *asked)
+
+
+def test_a_spoiled_mnist_is_an_error_not_a_reason_for_digits(monkeypatch, capsys, tmp_path):
+    (tmp_path / "data" / "mnist").mkdir(parents=True)
+    for name in FILE_NAMES:
+        idx.write(tmp_path / "data" / "mnist" / name, np.zeros(3, np.uint8))
+    message = refusal(monkeypatch, capsys, "train")
+    assert "is not the genuine file of MNIST" in message
+    assert not Path("model.npz").exists()
+
+
+def test_data_info_of_a_data_set_that_is_not_here(monkeypatch, capsys):
+    message = refusal(monkeypatch, capsys, "data", "info", "kmnist")
+    assert message == "kmnist is not on this machine: 'fastmlp data fetch kmnist' gets it."
+
+
+def test_version():
+    assert fastmlp("--version") == f"{__version__}\n"
 
 
 def test_published_figures_stand_beside_an_unchanged_recipe_only(monkeypatch):
@@ -278,7 +296,10 @@ def test_a_model_is_replaced_and_nothing_else(idx_directory, monkeypatch, capsys
 
 
 def test_a_directory_that_cannot_be_written_is_noticed_before_training(monkeypatch, capsys):
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied", "a temporary name")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     message = refusal(monkeypatch, capsys, "train", "--data", "digits", "--out", "m.npz")
     assert message == "m.npz: cannot be written."
 
@@ -494,7 +515,7 @@ def test_convert_does_not_overwrite(monkeypatch, capsys):
         ("predict toys.npz cut.npz", "cut.npz cannot be read: File is not a zip file"),
         ("data fetch digits", r"\['mnist', 'fashion', 'kmnist'\], got 'digits'"),
         ("data info mnits", "'mnits' is no file or directory"),
-        ("data info mnist", "MNIST was not found"),
+        ("data info mnist", "mnist is not on this machine: 'fastmlp data fetch mnist' gets it."),
         ("data info text", "text is not IDX"),
         ("data convert 1d.npy 1d.csv", "DST must end in .npy, .npz or .gz"),
         ("data convert int64.npy labels-idx1", "got an array of int64: cast it"),

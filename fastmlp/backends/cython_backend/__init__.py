@@ -10,7 +10,7 @@ from importlib.util import find_spec
 if find_spec(f"{__name__}._engine") is None:
     raise ImportError(
         "the compiled engine was not built; install a C compiler (gcc or clang) and the Python "
-        "headers, then reinstall fastmlp"
+        "headers, then reinstall fastmlp (in a checkout: pip install -e .)"
     )
 
 from fastmlp.backends.cython_backend._engine import ISA, Engine, decode, supported_isas
