@@ -233,35 +233,19 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             constraints.validate(
                 self.get_params(deep=False), self._constraints, type(self).__name__
             )
-        backend = backends.get(self.backend)
-        hidden_units = _hidden_units(self.hidden_layer_sizes)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
 
-        X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
-        samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
-        held_out = self._validation_samples(*validation)
-        dtype = np.dtype(self.dtype or (np.float32 if X.dtype == np.uint8 else X.dtype))
-        random_state = check_random_state(self.random_state)
-        # scikit-learn's order of draws: initial weights, held-out samples, epochs.
-        if resumes:
-            network, parameters = self._resumed(hidden_units, dtype)
-        else:
-            network, parameters = self._initialized(samples, hidden_units, dtype, random_state)
-        if held_out is None and self.early_stopping and self.solver != "lbfgs":
-            samples, held_out = self._hold_out(samples, random_state)
-        if not resumes:
-            self.input_scale_ = self._input_scale(samples.X, dtype)
-
-        engine = backend.Engine(
-            network,
-            parameters,
-            self._inputs(samples.X, dtype),
-            samples.Y.astype(dtype),
-            None if samples.weight is None else samples.weight.astype(dtype),
-            self.n_threads,
-        )
+        before = self.__dict__.copy()
+        try:
+            X, y, samples, held_out, engine, random_state = self._prepare(
+                X, y, sample_weight, validation, resumes=resumes, incremental=incremental
+            )
+        except BaseException:  # a fit that is refused leaves the model as it was
+            self.__dict__ = before
+            raise
+        network, parameters = engine.network, engine.parameters
         self.n_layers_ = len(network.layer_units)
         self.coefs_ = parameters.coefs
         self.intercepts_ = parameters.intercepts
@@ -280,6 +264,45 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 "values and need to be preprocessed."
             )
         return self
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any, Any],
+        *,
+        resumes: bool,
+        incremental: bool,
+    ) -> tuple[Any, Any, Samples, Samples | None, Any, np.random.RandomState]:
+        """Validate everything and bind an engine; return what training needs."""
+        backend = backends.get(self.backend)
+        hidden_units = _hidden_units(self.hidden_layer_sizes)
+        self._schedule()  # refuses a bad one before anything is trained
+        X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
+        samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
+        held_out = self._validation_samples(*validation)
+        dtype = np.dtype(self.dtype or (np.float32 if X.dtype == np.uint8 else X.dtype))
+        random_state = check_random_state(self.random_state)
+        # scikit-learn's order of draws: initial weights, held-out samples, epochs.
+        if resumes:
+            network, parameters = self._resumed(samples, hidden_units, dtype)
+        else:
+            network, parameters = self._initialized(samples, hidden_units, dtype, random_state)
+        if held_out is None and self.early_stopping and self.solver != "lbfgs":
+            samples, held_out = self._hold_out(samples, random_state)
+        if not resumes:
+            self.input_scale_ = self._input_scale(samples.X, dtype)
+
+        engine = backend.Engine(
+            network,
+            parameters,
+            self._inputs(samples.X, dtype),
+            samples.Y.astype(dtype),
+            None if samples.weight is None else samples.weight.astype(dtype),
+            self.n_threads,
+        )
+        return X, y, samples, held_out, engine, random_state
 
     def _optimize(
         self,
@@ -353,10 +376,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if self.solver == "lbfgs":
             return
         early_stopping = bool(self.early_stopping)
-        self.loss_curve_ = state.loss_curve
-        if state.loss_curve:
-            self.loss_ = state.loss_curve[-1]
-        self.best_loss_ = None if early_stopping else state.best_loss
+        # NumPy's numbers, as in scikit-learn, because they print differently.
+        self.loss_curve_ = [np.float64(loss) for loss in state.loss_curve]
+        if self.loss_curve_:
+            self.loss_ = self.loss_curve_[-1]
+        self.best_loss_ = None if early_stopping else np.float64(state.best_loss)
         self.validation_scores_ = state.validation_scores if early_stopping else None
         self.best_validation_score_ = state.best_validation_score if early_stopping else None
 
@@ -445,7 +469,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return network, Parameters.initial(network, random_state, dtype)
 
     def _resumed(
-        self, hidden_units: tuple[int, ...], dtype: np.dtype
+        self, samples: Samples, hidden_units: tuple[int, ...], dtype: np.dtype
     ) -> tuple[Network, Parameters]:
         """Go on with the fitted model: its network and a copy of its weights."""
         network = self._network()
@@ -454,6 +478,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"the hidden layers {network.layer_units[1:-1]} of the first fit are kept; "
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
                 WarmStartWarning,
+            )
+        if samples.Y.shape[1] != network.n_outputs:
+            raise ValueError(
+                f"y must have {network.n_outputs} columns as in the first fit, got "
+                f"{samples.Y.shape[1]}; fit a new model for other targets."
             )
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
 
@@ -508,6 +537,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Return X behind the fitted affine map."""
         if X.dtype != np.uint8 or issparse(X):
             X = X.astype(dtype, copy=False)
+        if not issparse(X):
+            X = np.require(X, requirements=["C", "ALIGNED"])
         if self.input_scale_ is None:
             return Inputs(X, dtype)
         scale, shift = (part.astype(dtype, copy=False) for part in self.input_scale_)
@@ -604,6 +635,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             dtype = np.dtype(self.dtype)
         else:
             dtype = np.result_type(self.coefs_[0], X.dtype)
+            if dtype not in (np.float32, np.float64):
+                dtype = np.dtype(np.float64)
         backend = backends.get(self.backend)
         network = self._network()
         parameters = Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)

@@ -60,6 +60,8 @@ FILE_NAMES = (
     "t10k-labels-idx1-ubyte",
 )
 
+# No genuine file is larger, gzipped or not; what claims more is not even inflated.
+_MOST_BYTES = 64 << 20
 _DIGITS_TEST_SAMPLES = 360  # 20 % of 1797
 
 # The spellings seen in the wild: train-images-idx3-ubyte, t10k-images.idx3-ubyte.gz,
@@ -518,8 +520,11 @@ def _read_payload(path: Path) -> tuple[bytes, bytes]:
     stored = payload = path.read_bytes()
     try:
         while payload.startswith(b"\x1f\x8b"):
-            payload = gzip.decompress(payload)
-    except (EOFError, OSError, zlib.error) as error:
+            with gzip.GzipFile(fileobj=io.BytesIO(payload)) as stream:
+                payload = stream.read(_MOST_BYTES + 1)
+            if len(payload) > _MOST_BYTES:
+                raise DatasetError(f"{path.name}: more than {_MOST_BYTES} bytes of content.")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DatasetError(f"{path.name}: damaged gzip data: {error}.") from error
     return stored, payload
 

@@ -379,6 +379,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return the accuracy; for several labels, that of whole rows."""
+        if len(self.classes_) == 1:  # whatever the output, there is nothing else to predict
+            return 1.0
         if self.out_activation_ == "softmax":
             correct = outputs.argmax(axis=1) == Y.argmax(axis=1)
         else:

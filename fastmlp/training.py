@@ -299,8 +299,7 @@ def train(
                 permutation = np.arange(n_samples)
                 random_state.shuffle(permutation)
                 order = order[permutation]
-            # As scikit-learn's, so that NumPy prints it likewise.
-            loss = np.float64(engine.train_epoch(order, batch_size, optimizer)) / n_samples
+            loss = engine.train_epoch(order, batch_size, optimizer) / n_samples
             epoch += 1
             state.n_samples_seen += n_samples
             _say(verbose, f"Iteration {epoch}, loss = {loss:.8f}")

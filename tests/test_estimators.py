@@ -210,6 +210,40 @@ class TestFit:
         np.testing.assert_array_equal(model.fit(X, y).predict_proba(X), first)
 
     @pytest.mark.parametrize(
+        "refusal",
+        [
+            {"early_stopping": True, "validation_fraction": 0.001},
+            {"input_scale": ([1, 2, 3], 0)},
+            {"lr_schedule": {0: 1.0}},
+        ],
+        ids=lambda parameters: next(iter(parameters)),
+    )
+    def test_a_refused_fit_leaves_the_model_as_it_was(self, backend, blobs, refusal):
+        X, y = blobs
+        model = quick(backend=backend).fit(X, y)
+        before = model.predict_proba(X)
+        with pytest.raises(ValueError):
+            clone(model).set_params(**refusal).fit(X[:, :2], y == "a")  # it is refused
+        model.set_params(**refusal)
+        with pytest.raises(ValueError):
+            model.fit(X[:, :2], y == "a")
+        np.testing.assert_array_equal(model.predict_proba(X), before)
+        with pytest.raises(ValueError, match="X has 2 features, but MLPClassifier is expecting 5"):
+            model.predict(X[:, :2])
+
+    def test_the_loss_does_not_depend_on_the_clock(self):
+        """Long epochs are computed in slices of time; the sums go on over them."""
+        if "cython" not in backends.available():
+            pytest.skip("the compiled engine was not built")
+        rng = np.random.RandomState(0)
+        X, y = rng.standard_normal((40_000, 100)), rng.randint(3, size=40_000)
+        losses = {
+            quick(hidden_layer_sizes=(200,), backend="cython", n_threads=1).fit(X, y).loss_
+            for _ in range(3)
+        }
+        assert len(losses) == 1
+
+    @pytest.mark.parametrize(
         ("X", "y", "message"),
         [
             (np.array([[1.0, np.nan], [1, 2]]), [0, 1], "Input X contains NaN"),
@@ -435,9 +469,10 @@ def test_fit_in_a_forked_child_after_a_fit_in_the_parent(blobs):
     X, y = blobs
     if "cython" not in backends.available():
         pytest.skip("OpenBLAS's own pool is not ours to test")
-    expected = quick(backend="cython", n_threads=2).fit(X, y).loss_
+    model = quick(backend="cython", n_threads=2, hidden_layer_sizes=(300,))  # work for two
+    expected = model.fit(X, y).loss_
     child = os.fork()
     if child == 0:
-        loss = quick(backend="cython", n_threads=2).fit(X, y).loss_
+        loss = clone(model).fit(X, y).loss_
         os._exit(0 if loss == expected else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

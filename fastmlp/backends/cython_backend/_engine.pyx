@@ -88,6 +88,12 @@ cdef enum:
 # How long the engine may run before Ctrl-C is looked for, in seconds.
 cdef double CHECK_INTERVAL = 0.25
 
+# Multiply-adds that predict may do before it looks for Ctrl-C: a tenth of a second or so.
+cdef double PREDICT_WORK = 2e9
+
+# As in team.h.
+MAX_THREADS = 64
+
 
 def supported_isas():
     """Return the compiled instruction sets that this processor has, best first."""
@@ -193,7 +199,7 @@ cdef class Engine:
         self.targets = None if targets is None else np.ascontiguousarray(targets)
         self.sample_weight = sample_weight
         self.n_threads = n_threads
-        self.threads = usable_threads() if n_threads is None else n_threads
+        self.threads = min(usable_threads() if n_threads is None else n_threads, MAX_THREADS)
         self.api = _api(parameters.flat.dtype, isa)
 
         cdef int64_t[::1] units = np.array(network.layer_units, dtype=np.int64)
@@ -232,9 +238,9 @@ cdef class Engine:
         self._own_parameters()
         if optimizer is not self.optimizer:
             self.sync()
-            self.optimizer = optimizer
             for which, state in enumerate(_state(optimizer), start=STATE_1):
                 self._load(which, state)
+            self.optimizer = optimizer
         cdef optimizer_spec spec
         if optimizer.name == "sgd":
             spec.kind = SGD
@@ -263,7 +269,7 @@ cdef class Engine:
                     raise MemoryError("not enough memory for the activations of a batch.")
                 PyErr_CheckSignals()
         finally:
-            if optimizer.name == "adam":
+            if spec.kind == ADAM and spec.t > 0:
                 optimizer.t = spec.t
                 optimizer.learning_rate = optimizer.corrected_rate()
         return summed_loss
@@ -287,12 +293,25 @@ cdef class Engine:
         self._own_parameters()
         owners = []
         cdef input_matrix matrix = _matrix(inputs, owners)
-        cdef void *outputs = <void *> _address(out)
+        cdef int64_t n = inputs.n_samples, at = 0
+        cdef int64_t slice = max(1024, <int64_t> (PREDICT_WORK / self.network.n_parameters))
+        cdef const char *values = <const char *> matrix.values
+        cdef const int64_t *indptr = matrix.indptr
+        cdef size_t row_bytes = 0 if inputs.is_sparse else inputs.values.strides[0]
+        cdef size_t output_bytes = self.network.n_outputs * out.itemsize
+        cdef char *outputs = <char *> _address(out)
         cdef int failed
-        with nogil:
-            failed = self.api.predict(self.handle, &matrix, self.threads, outputs)
-        if failed:
-            raise MemoryError("not enough memory for the activations.")
+        while at < n:
+            matrix.n_samples = min(slice, n - at)
+            matrix.values = values + at * row_bytes
+            matrix.indptr = NULL if indptr == NULL else indptr + at
+            with nogil:
+                failed = self.api.predict(self.handle, &matrix, self.threads,
+                                          outputs + at * output_bytes)
+            if failed:
+                raise MemoryError("not enough memory for the activations.")
+            PyErr_CheckSignals()
+            at += matrix.n_samples
 
     def sync(self):
         """Make the host's parameters and optimiser state current."""

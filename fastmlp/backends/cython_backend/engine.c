@@ -20,9 +20,10 @@
 #endif
 
 #if defined(__x86_64__)
+/* Exactly the features that engine_isa_supported asks for. */
 #define V2 "sse4.2,popcnt"
-#define V3 "sse4.2,popcnt,avx2,fma,bmi,bmi2,lzcnt,movbe,f16c"
-#define V4 "sse4.2,popcnt,avx2,fma,bmi,bmi2,lzcnt,movbe,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
+#define V3 "sse4.2,popcnt,avx2,fma,bmi,bmi2"
+#define V4 "sse4.2,popcnt,avx2,fma,bmi,bmi2,avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
 
 /* Compile what lies between BEGIN_TARGET and END_TARGET for an instruction set. */
 #define PRAGMA(...) _Pragma(#__VA_ARGS__)

@@ -64,7 +64,7 @@ typedef struct {
     void (*store)(void *engine, int which, void *flat);
 
     /* Train on order[start:stop] in batches, for about `seconds` at most, and return the
-     * position reached, or -1 if there is no memory. Adds to *summed_loss. */
+     * position reached, or -1 if there is no memory. Goes on adding to *summed_loss. */
     int64_t (*train)(void *engine, const training_data *data, const int64_t *order,
                      int64_t start, int64_t stop, int64_t batch_size,
                      optimizer_spec *optimizer, double seconds, int n_threads,

@@ -95,7 +95,7 @@ typedef struct {
     optimizer_spec *optimizer; /* NULL: leave the gradient in vector 3 instead of updating */
     double seconds;            /* stop after the batch that ends later than this */
     int64_t position;          /* OUT: the first sample not trained on */
-    double summed_loss;        /* OUT */
+    double summed_loss;        /* IN: of the batches before; OUT: of all */
     int out_of_time;
 } training_work;
 
@@ -788,6 +788,7 @@ typedef struct {
     int adam, nesterov;
     REAL scale;  /* 1 / total weight of the batch */
     REAL rate, momentum, beta_1, beta_2, epsilon;
+    REAL rest_1, rest_2; /* 1 - beta, which float32 could not tell from 0 if beta were rounded */
 } step;
 
 static step NAME(make_step)(const optimizer_spec *optimizer, int64_t t, double total_weight)
@@ -806,7 +807,10 @@ static step NAME(make_step)(const optimizer_spec *optimizer, int64_t t, double t
     s.momentum = (REAL)optimizer->momentum;
     s.beta_1 = (REAL)optimizer->beta_1;
     s.beta_2 = (REAL)optimizer->beta_2;
-    s.epsilon = (REAL)optimizer->epsilon;
+    s.rest_1 = (REAL)(1 - optimizer->beta_1);
+    s.rest_2 = (REAL)(1 - optimizer->beta_2);
+    /* Not rounded to zero: the padding of the weights would become 0 / 0. */
+    s.epsilon = (REAL)(optimizer->epsilon > REAL_MIN ? optimizer->epsilon : REAL_MIN);
     return s;
 }
 
@@ -817,10 +821,11 @@ static void NAME(update)(const step *s, REAL alpha, int64_t n, const REAL *restr
     const REAL scale = s->scale, rate = s->rate;
     if (s->adam) {
         const REAL beta_1 = s->beta_1, beta_2 = s->beta_2, epsilon = s->epsilon;
+        const REAL rest_1 = s->rest_1, rest_2 = s->rest_2;
         for (int64_t i = 0; i < n; i++) {
             REAL g = (sums[i] + alpha * weights[i]) * scale;
-            REAL m = beta_1 * state_1[i] + (1 - beta_1) * g;
-            REAL v = beta_2 * state_2[i] + (1 - beta_2) * g * g;
+            REAL m = beta_1 * state_1[i] + rest_1 * g;
+            REAL v = beta_2 * state_2[i] + rest_2 * g * g;
             state_1[i] = m;
             state_2[i] = v;
             weights[i] -= rate * m / (REAL_SQRT(v) + epsilon);
@@ -957,7 +962,7 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
     int64_t t = updates ? w->optimizer->t : 0;
     int64_t at = w->start;
     double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
-    double summed_loss = 0;
+    double summed_loss = w->summed_loss;
 
     while (at < w->stop && !w->out_of_time) {
         int64_t n = w->stop - at < w->batch_size ? w->stop - at : w->batch_size;
@@ -1030,11 +1035,12 @@ static int64_t NAME(train)(void *handle, const training_data *data, const int64_
 {
     engine *e = handle;
     training_work w = {.e = e, .data = data, .order = order, .start = start, .stop = stop,
-                       .batch_size = batch_size, .optimizer = optimizer, .seconds = seconds};
+                       .batch_size = batch_size, .optimizer = optimizer, .seconds = seconds,
+                       .summed_loss = *summed_loss};
     if (NAME(prepare)(e, &w))
         return -1;
     team_run(NAME(train_member), &w, NAME(useful_threads)(e, batch_size, n_threads));
-    *summed_loss += w.summed_loss;
+    *summed_loss = w.summed_loss;
     return w.position;
 }
 
@@ -1160,6 +1166,7 @@ static const engine_api NAME(api) = {
 #undef prediction_work
 #undef REAL
 #undef REAL_EPSILON
+#undef REAL_MIN
 #undef REAL_EXP
 #undef REAL_TANH
 #undef REAL_SQRT

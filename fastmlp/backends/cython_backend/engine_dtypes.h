@@ -2,6 +2,7 @@
 
 #define REAL float
 #define REAL_EPSILON FLT_EPSILON
+#define REAL_MIN FLT_MIN
 #define REAL_EXP expf
 #define REAL_TANH tanhf
 #define REAL_SQRT sqrtf
@@ -10,6 +11,7 @@
 
 #define REAL double
 #define REAL_EPSILON DBL_EPSILON
+#define REAL_MIN DBL_MIN
 #define REAL_EXP exp
 #define REAL_TANH tanh
 #define REAL_SQRT sqrt
