@@ -281,8 +281,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._schedule()  # refuses a bad one before anything is trained
         X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
         samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
-        held_out = self._validation_samples(*validation)
-        dtype = np.dtype(self.dtype or (np.float32 if X.dtype == np.uint8 else X.dtype))
+        held_out = self._validation_samples(*validation, n_outputs=Y.shape[1])
+        if self.solver == "lbfgs" and samples.weight is not None and samples.weight.sum() == 0:
+            raise ValueError("sample_weight must not sum to zero for solver='lbfgs'.")
+        if self.dtype is not None:
+            dtype = np.dtype(self.dtype)
+        elif resumes:  # weights keep their dtype
+            dtype = self.coefs_[0].dtype
+        else:
+            dtype = np.dtype(np.float32) if X.dtype == np.uint8 else X.dtype
         random_state = check_random_state(self.random_state)
         # scikit-learn's order of draws: initial weights, held-out samples, epochs.
         if resumes:
@@ -291,6 +298,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             network, parameters = self._initialized(samples, hidden_units, dtype, random_state)
         if held_out is None and self.early_stopping and self.solver != "lbfgs":
             samples, held_out = self._hold_out(samples, random_state)
+        if held_out is not None and held_out.weight is not None and not held_out.weight.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
 
@@ -346,6 +355,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         else:
             if not incremental or self._optimizer is None:
                 self._optimizer = self._new_optimizer(engine.parameters.flat)
+            self._optimizer.adapt(engine.parameters.flat.dtype)
             early_stopping = bool(self.early_stopping)
             if early_stopping and state.best_flat is None:
                 state.best_flat = engine.parameters.flat.copy()
@@ -436,7 +446,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             **options,
         )
 
-    def _validation_samples(self, X: Any, y: Any, sample_weight: Any) -> Samples | None:
+    def _validation_samples(
+        self, X: Any, y: Any, sample_weight: Any, *, n_outputs: int
+    ) -> Samples | None:
         """Return the validation data that the user gave, if any."""
         if X is None and y is None and sample_weight is None:
             return None
@@ -444,6 +456,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             raise ValueError("X_val and y_val must be given together, got only one of them.")
         X = self._validate_matrix(X, reset=False)
         Y = self._encode_validation(y)
+        if Y.shape[1] != n_outputs:
+            raise ValueError(
+                f"y_val must have as many outputs as y, {n_outputs}, got {Y.shape[1]}."
+            )
         if len(Y) != X.shape[0]:
             raise ValueError(
                 "X_val and y_val must have the same number of samples, got "
@@ -481,7 +497,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             )
         if samples.Y.shape[1] != network.n_outputs:
             raise ValueError(
-                f"y must have {network.n_outputs} columns as in the first fit, got "
+                f"y must have {network.n_outputs} outputs as in the first fit, got "
                 f"{samples.Y.shape[1]}; fit a new model for other targets."
             )
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
@@ -493,12 +509,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         arrays = [samples.X, samples.Y]
         if samples.weight is not None:
             arrays.append(samples.weight)
-        parts = train_test_split(
-            *arrays,
-            random_state=random_state,
-            test_size=self.validation_fraction,
-            stratify=self._strata(samples.Y),
-        )
+        # Its parameters are ours, which have been validated.
+        with sklearn.config_context(skip_parameter_validation=True):
+            parts = train_test_split(
+                *arrays,
+                random_state=random_state,
+                test_size=self.validation_fraction,
+                stratify=self._strata(samples.Y),
+            )
         if parts[1].shape[0] < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
@@ -558,9 +576,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _max_epochs(self, incremental: bool) -> int:
         """Return how many epochs callbacks must expect at most."""
-        if incremental:
-            return 1
-        return self.max_iter + (self.solver == "lbfgs")  # scipy's last iteration begins in vain
+        if self.solver == "lbfgs":
+            return self.max_iter + 1  # the last iteration begins in vain
+        return 1 if incremental else self.max_iter
 
     def _new_optimizer(self, flat: NDArray) -> SGD | Adam:
         """Return the solver's optimiser in its initial state."""
@@ -639,6 +657,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 dtype = np.dtype(np.float64)
         backend = backends.get(self.backend)
         network = self._network()
+        if network.n_features != X.shape[1]:
+            raise ValueError(
+                f"coefs_ take {network.n_features} features, but the model was fitted on, and X "
+                f"has, {X.shape[1]}; put the fitted coefs_ back."
+            )
         parameters = Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
         engine = backend.Engine(network, parameters, n_threads=self.n_threads)
         outputs = np.empty((X.shape[0], network.n_outputs), dtype)

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import Parameters
 from fastmlp.notices import warn
+
+#: What an engine asks of vectors that it writes to; unpickled ones may lack it.
+_OWNED: Any = ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"]
 
 
 @dataclass
@@ -52,6 +55,10 @@ class SGD:
 
     def __post_init__(self) -> None:
         self.learning_rate = float(self.learning_rate_init)
+
+    def adapt(self, dtype: DTypeLike) -> None:
+        """Make the state writeable and of the network's dtype, whatever it was before."""
+        self.velocity = np.require(self.velocity, dtype, _OWNED)
 
     @property
     def rate(self) -> float:
@@ -113,6 +120,11 @@ class Adam:
 
     def __post_init__(self) -> None:
         self.learning_rate = float(self.learning_rate_init)
+
+    def adapt(self, dtype: DTypeLike) -> None:
+        """Make the state writeable and of the network's dtype, whatever it was before."""
+        self.m = np.require(self.m, dtype, _OWNED)
+        self.v = np.require(self.v, dtype, _OWNED)
 
     @property
     def rate(self) -> float:

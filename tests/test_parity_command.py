@@ -96,6 +96,7 @@ def test_what_is_drawn():
 # ------------------------------------------------------------------------------ it can also fail
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # of what is printed and run here
 def test_rounding_in_the_numpy_backend_is_caught(monkeypatch):
     update = numpy_backend._UPDATES["adam"]
 
