@@ -6,16 +6,15 @@ differences from scikit-learn, and the configurations in which they are out of t
 
 import random
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn import neural_network
 
-from fastmlp import estimators
+from fastmlp.accel import ESTIMATORS, SKLEARN_ESTIMATORS
 from fastmlp.network import ACTIVATIONS
 
 CLASSIFICATION = ("binary", "multiclass", "multilabel")
@@ -158,9 +157,11 @@ class Fit(NamedTuple):
     labels: NDArray | None
 
 
-def solve(configuration: Configuration, dtype: str, package: Any, **options: Any) -> Fit | None:
-    """Learn X of a dtype with a package's estimator; return None if training diverges."""
-    Estimator = getattr(package, configuration.estimator)
+def solve(
+    configuration: Configuration, dtype: str, classes: Mapping[str, Any], **options: Any
+) -> Fit | None:
+    """Learn X of a dtype with one of the classes; return None if training diverges."""
+    Estimator = classes[configuration.estimator]
     X, y, sample_weight = configuration.data.draw(dtype)
     parameters = configuration.parameters | options
     still = parameters | _STILL | {"batch_size": len(y)}
@@ -287,12 +288,12 @@ def check(configurations: Iterable[Configuration], backends: Sequence[str]) -> l
     """Compare backends with scikit-learn in every configuration and dtype."""
     rows = [Row(backend, dtype) for backend in backends for dtype in DTYPES]
     for configuration in configurations:
-        theirs = {dtype: solve(configuration, dtype, neural_network) for dtype in DTYPES}
+        theirs = {dtype: solve(configuration, dtype, SKLEARN_ESTIMATORS) for dtype in DTYPES}
         rounding = compare(theirs["float32"], theirs["float64"])
         for row in rows:
             if row.dtype == "float32" and not rounding.loss_curves <= STABLE:
                 row.unstable += 1
                 continue
-            ours = solve(configuration, row.dtype, estimators, backend=row.backend)
+            ours = solve(configuration, row.dtype, ESTIMATORS, backend=row.backend)
             row.add(configuration, compare(ours, theirs[row.dtype]))
     return rows

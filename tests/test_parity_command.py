@@ -162,7 +162,7 @@ def test_other_backends_have_a_tolerance(monkeypatch, error, status):
 
 def test_divergence_is_a_difference_unless_both_diverge():
     (configuration,) = parity.configurations(1, 0)
-    fit = parity.solve(configuration, "float64", parity.neural_network)
+    fit = parity.solve(configuration, "float64", parity.SKLEARN_ESTIMATORS)
     row = parity.Row("numpy", "float32")
     assert parity.compare(None, None) == parity.Differences()
     row.add(configuration, parity.compare(None, fit))
@@ -170,7 +170,7 @@ def test_divergence_is_a_difference_unless_both_diverge():
 
     diverging = {"solver": "sgd", "learning_rate_init": 1e9, "max_iter": 50, "activation": "relu"}
     data = parity.Data("one output", 30, 3, sparse=False, weights="none", seed=0)
-    for package in (parity.neural_network, parity.estimators):
+    for package in (parity.SKLEARN_ESTIMATORS, parity.ESTIMATORS):
         assert parity.solve(parity.Configuration(data, diverging), "float64", package) is None
 
 
@@ -181,7 +181,7 @@ def test_what_is_not_a_number_fails():
 
 def test_float32_may_stop_in_another_epoch():
     (configuration,) = parity.configurations(1, 0)
-    fit = parity.solve(configuration, "float64", parity.neural_network)
+    fit = parity.solve(configuration, "float64", parity.SKLEARN_ESTIMATORS)
     longer = fit._replace(losses=np.append(fit.losses, 0.5))
     found = parity.compare(longer, fit)
     assert found == replace(parity.Differences(), epochs=1)

@@ -58,6 +58,7 @@ cdef extern from "engine.h" nogil:
         void (*destroy)(void *) noexcept nogil
         int (*load)(void *, int, const void *) noexcept nogil
         void (*store)(void *, int, void *) noexcept nogil
+        void (*release)(void *, int) noexcept nogil
         int64_t (*train)(void *, const training_data *, const int64_t *, int64_t, int64_t,
                          int64_t, optimizer_spec *, double, int, double *) noexcept nogil
         int (*objective)(void *, const training_data *, int, double *) noexcept nogil
@@ -320,6 +321,9 @@ cdef class Engine:
         self.api.store(self.handle, PARAMETERS, <void *> _address(self.parameters.flat))
         for which, state in enumerate(_state(self.optimizer), start=STATE_1):
             self.api.store(self.handle, which, <void *> _address(state))
+            # Two copies of a large network's state would be the most that training ever holds.
+            self.api.release(self.handle, which)
+        self.optimizer = None
         self.trained = False
 
 

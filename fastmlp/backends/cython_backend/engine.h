@@ -63,6 +63,9 @@ typedef struct {
     int (*load)(void *engine, int which, const void *flat);
     void (*store)(void *engine, int which, void *flat);
 
+    /* Give back the memory of one of the vectors; load makes room again. */
+    void (*release)(void *engine, int which);
+
     /* Train on order[start:stop] in batches, for about `seconds` at most, and return the
      * position reached, or -1 if there is no memory. Goes on adding to *summed_loss. */
     int64_t (*train)(void *engine, const training_data *data, const int64_t *order,

@@ -426,6 +426,15 @@ static void NAME(store)(void *handle, int which, void *flat)
     NAME(copy_flat)(handle, which, flat, 0);
 }
 
+static void NAME(release)(void *handle, int which)
+{
+    engine *e = handle;
+    for (int l = 0; l < e->n_layers; l++) {
+        free(e->layers[l].vectors[which]);
+        e->layers[l].vectors[which] = NULL;
+    }
+}
+
 /* ---- the tile: the product that all the time goes into -------------------------------- */
 
 /* C[i, :] = C0[i, :] + sum over k of A(i, k) * B[k, :] for `rows` rows of a panel that is
@@ -1144,6 +1153,7 @@ static const engine_api NAME(api) = {
     .destroy = NAME(destroy),
     .load = NAME(load),
     .store = NAME(store),
+    .release = NAME(release),
     .train = NAME(train),
     .objective = NAME(objective),
     .predict = NAME(predict),
