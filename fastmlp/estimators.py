@@ -416,7 +416,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> import numpy as np
     >>> from fastmlp import MLPRegressor
     >>> X = np.linspace(-1, 1, 200)[:, np.newaxis]
-    >>> model = MLPRegressor(hidden_layer_sizes=(30,), solver="lbfgs", random_state=0)
+    >>> model = MLPRegressor(hidden_layer_sizes=30, solver="lbfgs", tol=1e-3, random_state=0)
     >>> model = model.fit(X, np.sin(3 * X[:, 0]))
     >>> model.score(X, np.sin(3 * X[:, 0])) > 0.99
     True
