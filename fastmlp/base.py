@@ -233,7 +233,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             constraints.validate(
                 self.get_params(deep=False), self._constraints, type(self).__name__
             )
-        if incremental and self.early_stopping:
+        if incremental and self.early_stopping and self.solver != "lbfgs":
             raise ValueError("partial_fit does not support early_stopping=True")
         resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
 
@@ -355,10 +355,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         else:
             if not incremental or self._optimizer is None:
                 self._optimizer = self._new_optimizer(engine.parameters.flat)
-            self._optimizer.adapt(engine.parameters.flat.dtype)
+            self._optimizer.adapt(engine.parameters.flat)
             early_stopping = bool(self.early_stopping)
-            if early_stopping and state.best_flat is None:
-                state.best_flat = engine.parameters.flat.copy()
+            if early_stopping:
+                # A warm start begins anew: scikit-learn trains on the best weights of the last fit
+                # themselves, so that they are not to be had any more.
+                state.best_flat = None if state.loss_curve else engine.parameters.flat.copy()
             self.n_iter_ = train(
                 engine,
                 self._optimizer,
@@ -495,12 +497,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
                 WarmStartWarning,
             )
+        self._check_features(network, samples.X)
         if samples.Y.shape[1] != network.n_outputs:
             raise ValueError(
                 f"y must have {network.n_outputs} outputs as in the first fit, got "
                 f"{samples.Y.shape[1]}; fit a new model for other targets."
             )
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
+
+    @staticmethod
+    def _check_features(network: Network, X: Any) -> None:
+        """Refuse weights that somebody has replaced by others that do not fit the data."""
+        if network.n_features != X.shape[1]:
+            raise ValueError(
+                f"coefs_ take {network.n_features} features, but the model was fitted on, and X "
+                f"has, {X.shape[1]}; put the fitted coefs_ back."
+            )
 
     def _hold_out(
         self, samples: Samples, random_state: np.random.RandomState
@@ -657,11 +669,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 dtype = np.dtype(np.float64)
         backend = backends.get(self.backend)
         network = self._network()
-        if network.n_features != X.shape[1]:
-            raise ValueError(
-                f"coefs_ take {network.n_features} features, but the model was fitted on, and X "
-                f"has, {X.shape[1]}; put the fitted coefs_ back."
-            )
+        self._check_features(network, X)
         parameters = Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
         engine = backend.Engine(network, parameters, n_threads=self.n_threads)
         outputs = np.empty((X.shape[0], network.n_outputs), dtype)

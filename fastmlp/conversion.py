@@ -84,8 +84,9 @@ def to_sklearn(model: BaseMLP) -> Any:
     if model.input_scale_ is not None:
         _fold(model.input_scale_, theirs.coefs_[0], theirs.intercepts_[0])
     # What its fit reads when it continues.
-    theirs._best_coefs = [coef.copy() for coef in theirs.coefs_]
-    theirs._best_intercepts = [intercept.copy() for intercept in theirs.intercepts_]
+    # The same lists, as scikit-learn itself leaves them: its warm start trains them on in place.
+    theirs._best_coefs = theirs.coefs_
+    theirs._best_intercepts = theirs.intercepts_
     theirs._no_improvement_count = model._no_improvement_count
     theirs._random_state = check_random_state(theirs.random_state)
     return theirs
@@ -130,7 +131,7 @@ def from_sklearn(model: Any) -> BaseMLP:
     parameters = Parameters.from_layers(network, model.coefs_, model.intercepts_, dtype)
     ours.coefs_, ours.intercepts_ = parameters.coefs, parameters.intercepts
     ours.input_scale_ = None
-    ours._state = _training_state(ours, parameters.flat, model)
+    ours._state = _training_state(ours, model)
     ours.history_ = ours._state.history
     if hasattr(model, "_optimizer"):
         ours._optimizer = _optimizer(model._optimizer, dtype)
@@ -172,7 +173,7 @@ def _fold(input_scale: tuple[NDArray, NDArray], coef: NDArray, intercept: NDArra
     coef[...] = scale[:, np.newaxis] * coef
 
 
-def _training_state(ours: Any, flat: NDArray, model: Any) -> TrainingState:
+def _training_state(ours: Any, model: Any) -> TrainingState:
     """Return what fastmlp's fit continues from: scikit-learn's fitted attributes."""
     state = TrainingState(n_samples_seen=ours.t_)
     state.loss_curve = getattr(ours, "loss_curve_", [])
@@ -182,7 +183,6 @@ def _training_state(ours: Any, flat: NDArray, model: Any) -> TrainingState:
     if getattr(ours, "validation_scores_", None):
         state.validation_scores = ours.validation_scores_
         state.best_validation_score = ours.best_validation_score_
-        state.best_flat = flat.copy()  # fit leaves the network at its best weights
         state.history["val_score"] = list(state.validation_scores)
     elif state.loss_curve:
         state.best_loss = ours.best_loss_

@@ -231,10 +231,6 @@ def _rebuild(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> Base
     if document["loss"] is not None:
         model.loss_ = document["loss"]
     model._state = TrainingState(**document["state"])
-    if model._state.validation_scores:  # fit leaves the network at its best weights
-        model._state.best_flat = np.concatenate(
-            [layer.ravel() for layer in (*model.coefs_, *model.intercepts_)]
-        )
     model._publish_history()
     return model
 

@@ -11,15 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import Parameters
 from fastmlp.notices import warn
 
-#: What an engine asks of vectors that it writes to; unpickled ones may lack it.
-_OWNED: Any = ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"]
+
+def _fitting(state: NDArray, flat: NDArray) -> NDArray:
+    """Return an optimiser's state vector as an engine needs it for the parameters `flat`."""
+    if state.shape != flat.shape:
+        raise ValueError(
+            f"the optimiser's state is of a network with {state.size} parameters, this one has "
+            f"{flat.size}; fit anew, or put the fitted coefs_ back."
+        )
+    return np.require(state, flat.dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
 
 
 @dataclass
@@ -56,9 +63,9 @@ class SGD:
     def __post_init__(self) -> None:
         self.learning_rate = float(self.learning_rate_init)
 
-    def adapt(self, dtype: DTypeLike) -> None:
-        """Make the state writeable and of the network's dtype, whatever it was before."""
-        self.velocity = np.require(self.velocity, dtype, _OWNED)
+    def adapt(self, flat: NDArray) -> None:
+        """Make the state fit the parameters `flat`, whatever it was when it was pickled."""
+        self.velocity = _fitting(self.velocity, flat)
 
     @property
     def rate(self) -> float:
@@ -121,10 +128,10 @@ class Adam:
     def __post_init__(self) -> None:
         self.learning_rate = float(self.learning_rate_init)
 
-    def adapt(self, dtype: DTypeLike) -> None:
-        """Make the state writeable and of the network's dtype, whatever it was before."""
-        self.m = np.require(self.m, dtype, _OWNED)
-        self.v = np.require(self.v, dtype, _OWNED)
+    def adapt(self, flat: NDArray) -> None:
+        """Make the state fit the parameters `flat`, whatever it was when it was pickled."""
+        self.m = _fitting(self.m, flat)
+        self.v = _fitting(self.v, flat)
 
     @property
     def rate(self) -> float:
@@ -191,7 +198,7 @@ class TrainingState:
     validation_scores : list of float
     best_validation_score : float
     best_flat : array of shape (n_parameters,) or None
-        The parameters of the best validation score.
+        The parameters of the best validation score, during a fit.
     history : dict of str to list of float
         Lists of equal length, one entry per epoch: "loss", "learning_rate",
         "seconds" and, while there is validation data, "val_loss" and
@@ -360,6 +367,7 @@ def train(
     engine.sync()
     if early_stopping and state.best_flat is not None:
         engine.parameters.flat[...] = state.best_flat
+        state.best_flat = None
     return epoch
 
 

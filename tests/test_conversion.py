@@ -106,9 +106,6 @@ class TestBothWays:
         )
         ours = ours_class(**common, backend="numpy").fit(X, y)
         theirs = theirs_class(**common).fit(X, y)
-        if early_stopping:  # scikit-learn trains its best weights on in place; ours keeps a copy
-            theirs._best_coefs = [coef.copy() for coef in theirs.coefs_]
-            theirs._best_intercepts = [intercept.copy() for intercept in theirs.intercepts_]
         crossed = [to_sklearn(ours), from_sklearn(theirs).set_params(backend="numpy")]
         theirs.fit(X, y)
         for model in (ours, *crossed):

@@ -213,10 +213,11 @@ class TestNumbers:
         assert outputs(ours, X.astype(np.float32)).dtype == np.float32
         np.testing.assert_allclose(outputs(ours, X), outputs(theirs, X), rtol=0.02, atol=0.02)
 
-    def test_single_class(self, backend):
+    @pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early-stopping"])
+    def test_single_class(self, backend, early_stopping):
         X = data("binary")[0]
-        models = pair("binary", backend)
-        call_both(models, "fit", X, np.full(len(X), "only"))
+        models = pair("binary", backend, early_stopping=early_stopping)
+        call_both(models, "fit", X, np.full(len(X), 3))
         assert_same(*models, exact=backend == "numpy")
         assert outputs(models[0], X).shape == outputs(models[1], X).shape == (len(X), 2)
         np.testing.assert_array_equal(*(model.predict(X) for model in models))
@@ -427,6 +428,13 @@ class TestPartialFit:
             if i == 1:
                 classes = {}  # may be given again, need not
 
+    def test_lbfgs_has_no_early_stopping_to_refuse(self, backend):
+        X, y, _ = data("one")
+        models = pair("one", backend, solver="lbfgs", early_stopping=True)
+        for _ in range(2):
+            call_both(models, "partial_fit", X, y)
+            assert_same(*models, exact=backend == "numpy")
+
     @pytest.mark.parametrize(
         "steps",
         [
@@ -530,6 +538,25 @@ class TestWarmStart:
         for _ in range(3):
             call_both(models, "fit", X, y)
             assert_same(*models, exact=backend == "numpy")
+
+    def test_early_stopping_without_improvement(self, backend):
+        """What an earlier fit found best is not restored, because scikit-learn trains it on."""
+        X, y, _ = data("multiclass")
+        models = pair(
+            "multiclass",
+            backend,
+            warm_start=True,
+            early_stopping=True,
+            solver="sgd",
+            learning_rate_init=1e-6,
+            max_iter=2,
+        )
+        y = scorable(y)
+        for _ in range(3):
+            call_both(models, "fit", X, y)
+            assert_same(*models, exact=backend == "numpy")
+        scores = models[0].validation_scores_
+        assert max(scores[2:]) <= max(scores[:2])  # or the comparison would be trivial
 
     def test_a_converged_fit_stops_after_an_epoch(self, backend):
         """The counter of epochs without improvement goes on, as scikit-learn's does."""
@@ -716,6 +743,12 @@ def test_partial_fit_exists_where_scikit_learn_has_it():
     assert "lbfgs is not stochastic" in str(caught.value.__cause__)
 
 
+def with_layers_of(source, model):
+    """Give a fitted model the layers of another one, as a surgeon of networks might."""
+    model.coefs_, model.intercepts_ = source.coefs_, source.intercepts_
+    return model.set_params(hidden_layer_sizes=source.hidden_layer_sizes)
+
+
 #: What scikit-learn lets pass, or what it has not -> the target, what to do, and our error's text.
 REFUSED = {
     "text in y": ("one", lambda m, X, y: m.fit(X, ["a"] * len(y)), "could not convert string"),
@@ -752,11 +785,24 @@ REFUSED = {
     "fewer validation labels": (
         "multilabel", lambda m, X, y: m.fit(X, y, X_val=X, y_val=y[:, :2]), "labels"
     ),
-    "weights whose layers were replaced": (
+    "predicting with layers for other features": (
         "one",
-        lambda m, X, y: setattr(m.fit(X, y), "coefs_", [m.coefs_[0][:3], *m.coefs_[1:]])
-        or m.predict(X),
+        lambda m, X, y: with_layers_of(mlp("one", m.backend).fit(X[:, :3], y), m.fit(X, y))
+        .predict(X),
         "3 .* 8",
+    ),
+    "training on layers for other features": (
+        "one",
+        lambda m, X, y: with_layers_of(mlp("one", m.backend).fit(X[:, :3], y), m.fit(X, y))
+        .partial_fit(X, y),
+        "3 .* 8",
+    ),
+    "training on more hidden units than the optimiser knows": (
+        "one",
+        lambda m, X, y: with_layers_of(
+            mlp("one", m.backend, hidden_layer_sizes=(900, 5)).fit(X, y), m.fit(X, y)
+        ).partial_fit(X, y),
+        "optimiser",
     ),
     "weights that sum to zero with L-BFGS": (
         "one",
