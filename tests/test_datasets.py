@@ -253,7 +253,7 @@ def test_silent_mirrors_cost_one_short_wait(table, server, tmp_path, monkeypatch
         table(mirrors=[f"{url}a/", f"{url}b/", server.serve("good", GZIPPED)])
         assert_is_toy(datasets.load_mnist(tmp_path))
     assert len(waits) == 3
-    assert sum(waits) <= 0.2 + 2 * 0.01  # later mirrors were being asked meanwhile
+    assert sum(waits) < 2 * 0.2  # not three times: later mirrors were being asked meanwhile
 
 
 def test_only_missing_files_are_fetched(table, server, tmp_path):
