@@ -4,13 +4,18 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
+from sklearn.utils.fixes import parse_version
 
 from fastmlp import MLPClassifier
 
 ACTIVATIONS = ["identity", "logistic", "tanh", "relu"]
 TARGETS = ["binary", "multiclass", "multilabel"]
+# Before 1.9, scikit-learn cannot score labels that are texts while it trains.
+SCORES_TEXTS = parse_version(sklearn.__version__) >= parse_version("1.9")
+COLOURS = np.array(["red", "green", "blue", "grey"] if SCORES_TEXTS else [8, 2, 5, 3])
 SOLVERS = {
     "sgd": {"solver": "sgd", "learning_rate_init": 0.05},
     "sgd-plain": {
@@ -31,7 +36,7 @@ def data(target, n_samples=230):
     scores = X @ rng.standard_normal((12, 4)) + rng.standard_normal((n_samples, 4))
     y = {
         "binary": scores[:, 0] > 0,
-        "multiclass": np.array(["red", "green", "blue", "grey"])[scores.argmax(axis=1)],
+        "multiclass": COLOURS[scores.argmax(axis=1)],
         "multilabel": (scores > 0).astype(int),
     }[target]
     return X, y
