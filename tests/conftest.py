@@ -1,12 +1,17 @@
 """Fixtures that run a test over every backend and over every instruction set."""
 
 import os
+import signal
 from functools import partial
 from importlib import import_module
 
 import pytest
 
 from fastmlp import backends, datasets
+
+# Where a shell has started this as a background job, SIGINT is ignored, and the processes that
+# tests start and interrupt would inherit that. A handler, in contrast, is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _engines():
