@@ -1,6 +1,7 @@
 """The compiled engine and its flags; everything else is in pyproject.toml."""
 
 import sys
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -12,7 +13,7 @@ FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-pthread
     Extension(
         "fastmlp.backends.cython_backend._engine",
         sources=[f"{HERE}/_engine.pyx", f"{HERE}/engine.c"],
-        depends=[f"{HERE}/{name}.h" for name in ("engine", "engine_dtypes", "engine_body", "team")],
+        depends=sorted(glob(f"{HERE}/*.h")),
         include_dirs=[HERE],
         extra_compile_args=[] if sys.platform == "win32" else FLAGS,
         extra_link_args=[] if sys.platform == "win32" else ["-pthread"],

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import numpy as np
 import oracle
@@ -15,6 +16,9 @@ from fastmlp import backends
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
 from fastmlp.training import SGD, Adam
+
+if "cython" in backends.available():
+    from fastmlp.backends.cython_backend import _engine as cython_engine
 
 # (n_samples, layer units, hidden, output, batch size, weighted). Sizes are no multiples of a
 # tile (6 rows), a vector (2 to 16 units) or a panel (up to 64), and include 1 everywhere.
@@ -29,8 +33,11 @@ CASES = [
     (10, (50, 70, 3), "relu", "softmax", 10, False),
     (8, (33, 16, 8), "tanh", "identity", 3, False),
     (14, (7, 5, 2), "relu", "exp", 5, True),
+    (140, (131, 70, 3), "tanh", "softmax", 133, True),  # no multiples of a mask (64) either
 ]
+# Those with zeros have so many that the compiled engine skips them.
 SOURCES = ["float", "bytes", "scaled", "sparse", "sparse64", "sparse-scaled"]
+ZEROS = ["zeros", "zeros-scaled", "zero-bytes", "zero-bytes-scaled", "zero-bytes-shifted"]
 IDS = ["-".join(map(str, [case[0], *case[1], *case[2:5]])) for case in CASES]
 
 
@@ -54,6 +61,16 @@ def problem(case, dtype, seed=0, source="float"):
         inputs = Inputs(values, dtype, *scaling)
     elif source == "float":
         inputs = Inputs(rng.standard_normal((n_samples, units[0])).astype(dtype), dtype)
+    elif source.startswith("zero"):
+        values = rng.randint(1, 256, (n_samples, units[0])) * (rng.rand(n_samples, units[0]) < 0.3)
+        values[:, ::5] = 0  # features that never are anything else
+        scale = np.full(units[0], 0.01) if "scaled" not in source else rng.rand(units[0]) / 100
+        shift = 0.1 * rng.standard_normal(units[0]) if "shifted" in source else 0 * scale
+        values = values.astype(np.uint8 if "bytes" in source else dtype)
+        if source == "zeros":
+            inputs = Inputs(values * dtype.type(0.01), dtype)
+        else:
+            inputs = Inputs(values, dtype, scale.astype(dtype), shift.astype(dtype))
     else:
         scale, shift = rng.uniform(0.001, 0.01, (2, units[0])).astype(dtype)
         values = rng.randint(0, 256, (n_samples, units[0])).astype(
@@ -110,7 +127,7 @@ def optimizers(name, size, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 class TestAgainstOracle:
-    @pytest.mark.parametrize("source", ["float", "sparse"])
+    @pytest.mark.parametrize("source", ["float", "sparse", "zeros"])
     @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
         network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
@@ -138,7 +155,7 @@ class TestAgainstOracle:
                 state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
             )
 
-    @pytest.mark.parametrize("source", SOURCES)
+    @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_loss_and_gradient(self, engine_class, case, dtype, source):
         network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source)
         before = parameters.flat.copy()
@@ -159,7 +176,7 @@ class TestAgainstOracle:
         np.testing.assert_array_equal(parameters.flat, before)
         self.check_outputs(network, parameters, inputs, outputs, dtype)
 
-    @pytest.mark.parametrize("source", SOURCES)
+    @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_predict(self, engine_class, case, dtype, source):
         network, parameters, inputs, Y, _, _ = problem(case, dtype, source=source)
         outputs = np.full(Y.shape, np.nan, dtype)
@@ -192,7 +209,7 @@ def test_gradient_is_that_of_the_loss(engine_class, hidden, output):
         assert (above - below) / 2e-5 == pytest.approx(gradient[i], rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize("source", ["bytes", "sparse"])
+@pytest.mark.parametrize("source", ["bytes", "sparse", "zeros", "zero-bytes-shifted"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_batches_larger_than_the_cache(engine_class, dtype, source):
     """Such a batch passes in several chunks; the result is that of one."""
@@ -218,7 +235,7 @@ def test_batches_larger_than_the_cache(engine_class, dtype, source):
     np.testing.assert_allclose(parameters.flat, specification.flat, **tolerance(dtype))
 
 
-@pytest.mark.parametrize("source", ["bytes", "sparse"])
+@pytest.mark.parametrize("source", ["bytes", "sparse", "zeros", "zero-bytes-shifted"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
 def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, source):
@@ -241,6 +258,66 @@ def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, sourc
         assert losses == results[0][0]
         np.testing.assert_array_equal(values, results[0][1])
         np.testing.assert_array_equal(outputs, results[0][2])
+
+
+@pytest.mark.parametrize("source", [source for source in ZEROS if "shifted" not in source])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_hidden", [5, 50, 130])
+def test_skipping_zeros_changes_no_bit(engine_class, monkeypatch, dtype, source, n_hidden):
+    if not isinstance(engine_class, partial):
+        pytest.skip("the NumPy backend skips nothing")
+    case = (400, (131, n_hidden, 3), "relu", "softmax", 170, True)
+    results = []
+    for density in (0, 1):
+        monkeypatch.setattr(cython_engine, "MAX_DENSITY", density)
+        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
+        ours, _ = optimizers("adam", parameters.flat.size, dtype)
+        engine = engine_class(network, parameters, inputs, Y, weights, 2)
+        losses = [engine.train_epoch(np.arange(len(Y)), batch_size, ours) for _ in range(3)]
+        gradient, outputs = np.empty_like(parameters.flat), np.empty(Y.shape, dtype)
+        losses.append(engine.loss_and_gradient(parameters.flat, gradient))
+        engine.predict(inputs, outputs)
+        engine.sync()
+        results.append((losses, parameters.flat, gradient, outputs))
+    # The penalty is summed block by block, and the blocks differ.
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-6)
+    for dense, skipped in zip(*(result[1:] for result in results), strict=True):
+        np.testing.assert_array_equal(skipped, dense)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("name", ["logistic", "exp", "tanh"])
+def test_functions_are_accurate(engine_class, dtype, name):
+    """Against the C library in extended precision, in units in the last place."""
+    units, hidden, output = {
+        "logistic": ((1, 1), "relu", "logistic"),
+        "exp": ((1, 1), "relu", "exp"),
+        "tanh": ((1, 1, 1), "tanh", "identity"),
+    }[name]
+    network = Network(units, hidden, output)
+    parameters = Parameters(network, np.zeros(network.n_parameters, dtype))
+    for coef in parameters.coefs:
+        coef[...] = 1
+    rng = np.random.RandomState(0)
+    limit = {"float32": 87.0, "float64": 708.0}[dtype]  # beyond it exp is no normal number
+    small = 2.0 ** rng.uniform(-60, 1, 20000) * rng.choice([-1, 1], 20000)
+    X = np.concatenate([rng.uniform(-limit, limit, 60000), rng.uniform(-3, 3, 60000), small, [0]])
+    X = X.astype(dtype)[:, np.newaxis]
+    outputs = np.empty_like(X)
+    engine_class(network, parameters).predict(Inputs(X, np.dtype(dtype)), outputs)
+    x = X.astype(np.longdouble)
+    exact = {"logistic": 1 / (1 + np.exp(-x)), "exp": np.exp(x), "tanh": np.tanh(x)}[name]
+    error = np.abs(outputs - exact) / np.spacing(np.abs(exact).astype(dtype))
+    assert error.max() < 4
+    beyond = np.array([-np.inf, -1e30, -2 * limit, 2 * limit, 1e30, np.inf, np.nan], dtype)
+    outputs = np.empty((7, 1), dtype)
+    engine_class(network, parameters).predict(
+        Inputs(beyond[:, np.newaxis], np.dtype(dtype)), outputs
+    )
+    high = np.inf if name == "exp" else 1
+    low = -1 if name == "tanh" else 0
+    np.testing.assert_array_equal(outputs[:, 0], [low, low, low, high, high, high, np.nan])
 
 
 @pytest.mark.parametrize("beta_2", [0.999, 0.999999, 1 - 1e-8])

@@ -19,6 +19,7 @@ typedef struct {
     const int64_t *units;   /* n_layers + 1 sizes, from the input to the output */
     enum activation hidden, output;
     double alpha;           /* L2 penalty */
+    int skips_zeros;        /* what the inputs to train on will say */
 } network_spec;
 
 /* A matrix, seen through an affine map. */
@@ -31,6 +32,7 @@ typedef struct {
     int64_t n_samples;
     const void *scale;      /* (n_features,) of the engine's dtype, or NULL with shift */
     const void *shift;      /* not used by CSR, whose zeros must stay zero */
+    int skips_zeros;        /* DENSE and BYTES: so many are zeros that looking for them pays */
 } input_matrix;
 
 /* What to train on. */

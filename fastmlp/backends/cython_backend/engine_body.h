@@ -23,26 +23,28 @@
  * Rows of activations and deltas are zero-padded to whole vectors as well.
  */
 
-#define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
-#define PANEL_UNITS (PANEL_VECTORS * LANES)
+#include "kernels.h"
+#include "functions.h"
 
 /* Rows of weights that one step of phase B handles: whole cache lines of the activations
- * are used up while they are in the first-level cache. */
+ * are used up while they are in the first-level cache. The layer that skips zeros takes as
+ * many rows as a mask has bits. */
 #define BLOCK_ROWS (8 * TILE_ROWS)
+#define BLOCK_ROWS_MAX (BLOCK_ROWS > MASK_BITS ? BLOCK_ROWS : MASK_BITS)
+
+/* Samples that pass together over the rows of weights that one mask speaks of. */
+#define SKIP_SAMPLES 64
 
 /* Bytes of gathered inputs that one chunk may take: about a second-level cache. */
 #define CHUNK_BYTES (1 << 20)
 #define CHUNK_ROWS_MAX 1024
 
-#define vec NAME(vec)
 #define layer NAME(layer)
 #define engine NAME(engine)
 #define block NAME(block)
 #define step NAME(step)
 #define training_work NAME(training_work)
 #define prediction_work NAME(prediction_work)
-
-typedef REAL vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 
 typedef struct {
     int64_t n_in, n_out;
@@ -68,6 +70,7 @@ typedef struct {
     int n_layers;
     enum activation hidden, output;
     REAL alpha;
+    int skips_zeros;     /* of the inputs trained on, which are dense */
     layer *layers;
     int64_t n_blocks;
     block *blocks;       /* all blocks of all layers: the work of phase B */
@@ -75,7 +78,19 @@ typedef struct {
     double *squares;     /* (n_blocks,) sum of squares of each block's weights */
     int64_t input_stride;
     int64_t chunk_rows;  /* rows that the scratch below has room for */
-    REAL *X;             /* gathered inputs (chunk_rows, input_stride); NULL while they are CSR */
+    REAL *X;             /* gathered inputs (chunk_rows, input_stride); NULL while they are CSR.
+                            Bytes whose zeros are skipped stay bytes: (chunk_rows, byte_stride) */
+    int64_t byte_stride;
+    int64_t n_masks;     /* per sample */
+    uint64_t *masks;     /* (chunk_rows, n_masks) which inputs are not zero */
+    REAL table[256];     /* what bytes stand for, before they are multiplied by byte_scale */
+    const REAL *byte_scale; /* (n_in,), or NULL if one factor holds for all and is in the table */
+    const REAL *shift;   /* (n_in,) that of inputs whose zeros are skipped, or NULL if it is 0 */
+    int n_members;       /* threads that the scratch below has room for */
+    REAL *starts;        /* (n_members, width of the first layer) its intercepts, and what the
+                            inputs' shift adds to every sample */
+    REAL *delta_sums;    /* (n_members, same) sums of its deltas over the chunk's samples */
+    REAL *shift_sums;    /* (n_blocks, PANEL_UNITS) shift times weights over a block's rows */
     int64_t list_room;   /* stored values of a CSR chunk that the lists have room for */
     int32_t *list_start; /* (n_in + 1,) where the list of each feature begins */
     int32_t *list_next;  /* (n_in,) where its next entry goes while the lists are made */
@@ -102,6 +117,7 @@ typedef struct {
 typedef struct {
     engine *e;
     const input_matrix *inputs;
+    const REAL *starts;
     REAL *outputs;
     int64_t rows_per_thread;
 } prediction_work;
@@ -143,6 +159,8 @@ static void NAME(free_lists)(engine *e)
 static void NAME(free_scratch)(engine *e)
 {
     free(e->X);
+    free(e->masks);
+    e->masks = NULL;
     free(e->Y);
     free(e->weights);
     free(e->losses);
@@ -170,6 +188,9 @@ static void NAME(destroy)(void *handle)
             free(e->layers[l].transposed);
         }
     }
+    free(e->starts);
+    free(e->delta_sums);
+    free(e->shift_sums);
     free(e->layers);
     free(e->blocks);
     free(e->squares);
@@ -188,10 +209,11 @@ static void NAME(list_blocks)(engine *e)
     int64_t n = 0, cost = 0;
     for (int l = 0; l < e->n_layers; l++) {
         const layer *y = &e->layers[l];
-        for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
-            int64_t width = NAME(panel_width)(y->width, first);
-            for (int64_t row = 0; row < y->n_in; row += BLOCK_ROWS) {
-                int64_t n_rows = y->n_in - row < BLOCK_ROWS ? y->n_in - row : BLOCK_ROWS;
+        int64_t rows = l == 0 && e->skips_zeros ? MASK_BITS : BLOCK_ROWS;
+        for (int64_t row = 0; row < y->n_in; row += rows) {
+            int64_t n_rows = y->n_in - row < rows ? y->n_in - row : rows;
+            for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
+                int64_t width = NAME(panel_width)(y->width, first);
                 if (e->blocks != NULL)
                     e->blocks[n] = (block){l, first, width, row, n_rows, cost};
                 cost += n_rows * width;
@@ -212,6 +234,7 @@ static void *NAME(create)(const network_spec *network)
     e->hidden = network->hidden;
     e->output = network->output;
     e->alpha = (REAL)network->alpha;
+    e->skips_zeros = network->skips_zeros;
     e->layers = calloc((size_t)network->n_layers, sizeof(layer));
     if (e->layers == NULL) {
         free(e);
@@ -239,7 +262,10 @@ static void *NAME(create)(const network_spec *network)
         return NULL;
     }
     NAME(list_blocks)(e);
-    e->input_stride = NAME(odd_lines)(e->layers[0].n_in);
+    int64_t n_in = e->layers[0].n_in;
+    e->input_stride = NAME(odd_lines)(n_in);
+    e->byte_stride = ((n_in + 63) / 64 | 1) * 64;
+    e->n_masks = (n_in + MASK_BITS - 1) / MASK_BITS;
     return e;
 }
 
@@ -262,13 +288,16 @@ static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
         return 0;
     NAME(free_scratch)(e);
     int64_t n_outputs = e->layers[e->n_layers - 1].n_out;
-    if (inputs->kind != CSR)
-        e->X = NAME(allocate)(rows * e->input_stride);
+    if (inputs->kind != CSR) {
+        /* Masks are made of whole groups of numbers. */
+        e->X = NAME(allocate)(rows * e->input_stride + MASK_BITS);
+        e->masks = malloc((size_t)(rows * e->n_masks) * sizeof(uint64_t));
+    }
     e->Y = NAME(allocate)(rows * n_outputs);
     e->weights = NAME(allocate)(rows);
     e->losses = calloc((size_t)rows, sizeof(double));
-    int failed = (inputs->kind != CSR && e->X == NULL) || e->Y == NULL || e->weights == NULL ||
-                 e->losses == NULL;
+    int failed = (inputs->kind != CSR && (e->X == NULL || e->masks == NULL)) ||
+                 e->Y == NULL || e->weights == NULL || e->losses == NULL;
     for (int l = 0; l < e->n_layers; l++) {
         layer *y = &e->layers[l];
         y->A = NAME(allocate)(rows * y->width);
@@ -384,14 +413,22 @@ static void NAME(copy_flat)(engine *e, int which, REAL *flat, int into_panels)
 
 static double NAME(sum_of_squares)(const REAL *values, int64_t n)
 {
-    vec sum = {0};
+    vec sums[4] = {{0}};  /* four, because one would wait for itself */
     double total = 0;
-    for (int64_t i = 0; i < n; i += LANES) {
+    int64_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            vec v = *(const vec *)(values + i + j * LANES);
+            sums[j] += v * v;
+        }
+    for (; i < n; i += LANES) {
         vec v = *(const vec *)(values + i);
-        sum += v * v;
+        sums[0] += v * v;
     }
-    for (int i = 0; i < LANES; i++)
-        total += (double)sum[i];
+    for (int j = 0; j < 4; j++)
+        for (int k = 0; k < LANES; k++)
+            total += (double)sums[j][k];
     return total;
 }
 
@@ -435,204 +472,93 @@ static void NAME(release)(void *handle, int which)
     }
 }
 
-/* ---- the tile: the product that all the time goes into -------------------------------- */
-
-/* C[i, :] = C0[i, :] + sum over k of A(i, k) * B[k, :] for `rows` rows of a panel that is
- * `vectors` vectors wide. A(i, k) is A[i * row_step + k * k_step], so the same code forms
- * activations (samples by inputs) and gradients (inputs by samples). C0 rows are c0_step
- * apart; 0 repeats one row, such as the intercepts. `rows` and `vectors` are constants
- * after inlining, so all sums stay in registers. */
-static inline __attribute__((always_inline)) void NAME(tile)(
-    const int rows, const int vectors, int64_t n_k,
-    const REAL *restrict A, int64_t row_step, int64_t k_step,
-    const REAL *restrict B, int64_t b_step,
-    const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
-{
-    vec sums[TILE_ROWS][PANEL_VECTORS];
-    UNROLL
-    for (int i = 0; i < rows; i++)
-        UNROLL
-        for (int j = 0; j < vectors; j++)
-            sums[i][j] = *(const vec *)(C0 + i * c0_step + j * LANES);
-    for (int64_t k = 0; k < n_k; k++) {
-        vec b[PANEL_VECTORS];
-        UNROLL
-        for (int j = 0; j < vectors; j++)
-            b[j] = *(const vec *)(B + k * b_step + j * LANES);
-        UNROLL
-        for (int i = 0; i < rows; i++) {
-            REAL a = A[i * row_step + k * k_step];
-            UNROLL
-            for (int j = 0; j < vectors; j++)
-                sums[i][j] += a * b[j];
-        }
-    }
-    UNROLL
-    for (int i = 0; i < rows; i++)
-        UNROLL
-        for (int j = 0; j < vectors; j++)
-            *(vec *)(C + i * c_step + j * LANES) = sums[i][j];
-}
-
-/* The tile for any number of rows and any panel width. */
-static void NAME(product)(int64_t n_rows, int64_t width, int64_t n_k,
-                          const REAL *A, int64_t row_step, int64_t k_step,
-                          const REAL *B, int64_t b_step,
-                          const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
-{
-#define TILE(rows, vectors) \
-    NAME(tile)(rows, vectors, n_k, A + i * row_step, row_step, k_step, B, b_step, \
-               C0 + i * c0_step, c0_step, C + i * c_step, c_step)
-#define TILES(vectors) \
-    for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) \
-        TILE(TILE_ROWS, vectors); \
-    for (; i + 2 <= n_rows; i += 2) \
-        TILE(2, vectors); \
-    for (; i < n_rows; i++) \
-        TILE(1, vectors)
-
-    int64_t i = 0;
-    switch (width / LANES) {
-    case 1: TILES(1); break;
-    case 2: TILES(2); break;
-#if PANEL_VECTORS > 2
-    case 3: TILES(3); break;
-    case 4: TILES(4); break;
-#endif
-    }
-#undef TILES
-#undef TILE
-}
-
 /* ---- phase A: samples ----------------------------------------------------------------- */
 
-static inline __attribute__((always_inline)) void NAME(gather_row)(
-    const input_matrix *inputs, int64_t sample, int64_t n, REAL *restrict to)
+/* Sparse inputs stay where they are. */
+static void NAME(gather_row)(engine *e, const input_matrix *inputs, int64_t sample, int64_t row)
 {
+    const int64_t n = e->layers[0].n_in;
     const REAL *restrict scale = inputs->scale;
     const REAL *restrict shift = inputs->shift;
-    if (inputs->kind == BYTES) {
-        const uint8_t *restrict from = (const uint8_t *)inputs->values + sample * n;
-        if (scale == NULL)
-            for (int64_t i = 0; i < n; i++)
-                to[i] = (REAL)from[i];
+    const uint8_t *restrict bytes = (const uint8_t *)inputs->values + sample * n;
+    const REAL *restrict numbers = (const REAL *)inputs->values + sample * n;
+    REAL *restrict to = e->X + row * e->input_stride;
+    if (inputs->kind == CSR)
+        return;
+    if (inputs->skips_zeros) {
+        uint8_t *restrict to_bytes = (uint8_t *)e->X + row * e->byte_stride;
+        uint64_t *masks = e->masks + row * e->n_masks;
+        if (inputs->kind == BYTES)
+            memcpy(to_bytes, bytes, (size_t)n);
+        else if (scale == NULL)
+            memcpy(to, numbers, (size_t)n * sizeof(REAL));
         else
             for (int64_t i = 0; i < n; i++)
-                to[i] = (REAL)from[i] * scale[i] + shift[i];
+                to[i] = numbers[i] * scale[i];
+        for (int64_t i = 0; i < e->n_masks; i++)
+            masks[i] = inputs->kind == BYTES ? NAME(mask_of_bytes)(to_bytes + i * MASK_BITS)
+                                             : NAME(mask_of_numbers)(to + i * MASK_BITS);
+        if (n % MASK_BITS != 0)  /* what lies behind the row may be anything */
+            masks[n / MASK_BITS] &= ((uint64_t)1 << n % MASK_BITS) - 1;
+    } else if (inputs->kind == BYTES) {
+        if (scale == NULL)
+            for (int64_t i = 0; i < n; i++)
+                to[i] = (REAL)bytes[i];
+        else
+            for (int64_t i = 0; i < n; i++)
+                to[i] = (REAL)bytes[i] * scale[i] + shift[i];
     } else {
-        const REAL *restrict from = (const REAL *)inputs->values + sample * n;
         if (scale == NULL)
-            memcpy(to, from, (size_t)n * sizeof(REAL));
+            memcpy(to, numbers, (size_t)n * sizeof(REAL));
         else
             for (int64_t i = 0; i < n; i++)
-                to[i] = from[i] * scale[i] + shift[i];
+                to[i] = numbers[i] * scale[i] + shift[i];
     }
 }
 
-static void NAME(activate)(enum activation activation, REAL *row, int64_t n)
+/* The numbers that begin with (row, column) of the gathered inputs whose zeros are skipped. */
+static inline NAME(masked_matrix) NAME(masked_inputs)(const engine *e, enum input_kind kind,
+                                                      int64_t row, int64_t column)
 {
-    switch (activation) {
-    case IDENTITY:
-        break;
-    case LOGISTIC:
-        for (int64_t i = 0; i < n; i++)
-            row[i] = 1 / (1 + REAL_EXP(-row[i]));
-        break;
-    case TANH:
-        for (int64_t i = 0; i < n; i++)
-            row[i] = REAL_TANH(row[i]);
-        break;
-    case RELU:
-        /* The comparison keeps NaN, so that a diverged network is noticed. */
-        for (int64_t i = 0; i < n; i++)
-            row[i] = row[i] < 0 ? 0 : row[i];
-        break;
-    case EXP:
-        for (int64_t i = 0; i < n; i++)
-            row[i] = REAL_EXP(row[i]);
-        break;
-    case SOFTMAX: {
-        REAL max = row[0], sum = 0;
-        for (int64_t i = 1; i < n; i++)
-            max = row[i] > max ? row[i] : max;
-        for (int64_t i = 0; i < n; i++) {
-            row[i] = REAL_EXP(row[i] - max);
-            sum += row[i];
+    NAME(masked_matrix) a = {.values = e->X + row * e->input_stride + column};
+    if (kind == BYTES) {
+        a.values = (const uint8_t *)e->X + row * e->byte_stride + column;
+        a.table = e->table;
+        a.scale = e->byte_scale ? e->byte_scale + column : NULL;
+    }
+    return a;
+}
+
+/* A = starts + X W for rows [begin, end) of the chunk and the first layer, skipping zeros. A
+ * group of samples passes over the weights that one mask speaks of while they are in the
+ * first-level cache. */
+static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const REAL *starts,
+                                         int64_t begin, int64_t end)
+{
+    layer *y = &e->layers[0];
+    int64_t stride = kind == BYTES ? e->byte_stride : e->input_stride;
+    for (int64_t row = begin; row < end; row += SKIP_SAMPLES) {
+        int64_t n = end - row < SKIP_SAMPLES ? end - row : SKIP_SAMPLES;
+        for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
+            int64_t width = NAME(panel_width)(y->width, first);
+            const REAL *panel = y->vectors[0] + first * y->n_in;
+            REAL *A = y->A + row * y->width + first;
+            for (int64_t i = 0; i < e->n_masks; i++) {
+                NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, i * MASK_BITS);
+                a.stride = a.scale_stride = 1;  /* A(0, k): one sample is a tile */
+                NAME(masked_product)(n, 1, width, e->masks + row * e->n_masks + i, e->n_masks,
+                                     a, stride, 0, panel + i * MASK_BITS * width, width,
+                                     i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
+                                     A, y->width);
+            }
         }
-        for (int64_t i = 0; i < n; i++)
-            row[i] /= sum;
-        break;
     }
-    }
-}
-
-/* Multiply deltas by the activation's derivative, expressed by its value. */
-static void NAME(multiply_by_derivative)(enum activation activation, const REAL *restrict a,
-                                         REAL *restrict delta, int64_t n)
-{
-    switch (activation) {
-    case LOGISTIC:
-        for (int64_t i = 0; i < n; i++)
-            delta[i] *= a[i] * (1 - a[i]);
-        break;
-    case TANH:
-        for (int64_t i = 0; i < n; i++)
-            delta[i] *= 1 - a[i] * a[i];
-        break;
-    case RELU:
-        for (int64_t i = 0; i < n; i++)
-            delta[i] = a[i] == 0 ? 0 : delta[i];
-        break;
-    default:
-        break;
-    }
-}
-
-/* C[0, :] = C0 + sum over the n entries of values[k] * B[rows[k], :], where B's rows are
- * `vectors` vectors wide and b_step apart; scale, if any, multiplies values by scale[rows[k]].
- * The sparse counterpart of `tile`, with one row. */
-static inline __attribute__((always_inline)) void NAME(sparse_tile)(
-    const int vectors, int64_t n, const int32_t *restrict rows, const REAL *restrict values,
-    const REAL *restrict scale, const REAL *restrict B, int64_t b_step, const REAL *C0, REAL *C)
-{
-    vec sums[PANEL_VECTORS];
-    UNROLL
-    for (int j = 0; j < vectors; j++)
-        sums[j] = *(const vec *)(C0 + j * LANES);
-    for (int64_t k = 0; k < n; k++) {
-        REAL a = scale ? values[k] * scale[rows[k]] : values[k];
-        const REAL *b = B + rows[k] * b_step;
-        UNROLL
-        for (int j = 0; j < vectors; j++)
-            sums[j] += a * *(const vec *)(b + j * LANES);
-    }
-    UNROLL
-    for (int j = 0; j < vectors; j++)
-        *(vec *)(C + j * LANES) = sums[j];
-}
-
-/* The sparse tile for any panel width. */
-static void NAME(sparse_product)(int64_t width, int64_t n, const int32_t *rows,
-                                 const REAL *values, const REAL *scale, const REAL *B,
-                                 int64_t b_step, const REAL *C0, REAL *C)
-{
-#define SPARSE_TILE(vectors) \
-    NAME(sparse_tile)(vectors, n, rows, values, scale, B, b_step, C0, C)
-    switch (width / LANES) {
-    case 1: SPARSE_TILE(1); break;
-    case 2: SPARSE_TILE(2); break;
-#if PANEL_VECTORS > 2
-    case 3: SPARSE_TILE(3); break;
-    case 4: SPARSE_TILE(4); break;
-#endif
-    }
-#undef SPARSE_TILE
 }
 
 /* Run rows [begin, end) of the chunk, the samples from `first_sample` on, forward through all
- * layers. */
+ * layers. The sums of the first layer begin with `starts`. */
 static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *order,
-                          int64_t first_sample, int64_t begin, int64_t end)
+                          int64_t first_sample, int64_t begin, int64_t end, const REAL *starts)
 {
     const REAL *X = e->X;
     int64_t stride = e->input_stride;
@@ -640,7 +566,10 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         layer *y = &e->layers[l];
         const REAL *W = y->vectors[0];
         const REAL *intercepts = W + y->n_in * y->width;
-        for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
+        int skips_zeros = l == 0 && inputs->skips_zeros;
+        if (skips_zeros)
+            NAME(forward_skipping_zeros)(e, inputs->kind, starts, begin, end);
+        for (int64_t first = 0; first < y->width && !skips_zeros; first += PANEL_UNITS) {
             int64_t width = NAME(panel_width)(y->width, first);
             const REAL *panel = W + first * y->n_in;
             REAL *A = y->A + begin * y->width + first;
@@ -659,7 +588,7 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         }
         enum activation activation = l == e->n_layers - 1 ? e->output : e->hidden;
         for (int64_t i = begin; i < end; i++)
-            NAME(activate)(activation, y->A + i * y->width, y->n_out);
+            NAME(activate)(activation, y->A + i * y->width, y->n_out, y->width);
         X = y->A;
         stride = y->width;
     }
@@ -692,6 +621,8 @@ static double NAME(sample_loss)(enum activation output, const REAL *restrict a,
         return loss * (double)weight;
     }
     for (int64_t j = 0; j < n; j++) {
+        if (output == SOFTMAX && target[j] == 0)
+            continue;
         double p = (double)a[j], t = (double)target[j];
         p = p < low ? low : p > high ? high : p;
         if (t != 0)
@@ -726,21 +657,20 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end)
 }
 
 static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t begin,
-                          int64_t end)
+                          int64_t end, const REAL *starts)
 {
     engine *e = w->e;
     const training_data *data = w->data;
     layer *top = &e->layers[e->n_layers - 1];
-    int64_t n_in = e->layers[0].n_in, n_out = top->n_out;
+    int64_t n_out = top->n_out;
     for (int64_t i = begin; i < end; i++) {
         int64_t sample = w->order ? w->order[first_sample + i] : first_sample + i;
-        if (data->inputs.kind != CSR)
-            NAME(gather_row)(&data->inputs, sample, n_in, e->X + i * e->input_stride);
+        NAME(gather_row)(e, &data->inputs, sample, i);
         memcpy(e->Y + i * n_out, (const REAL *)data->targets + sample * n_out,
                (size_t)n_out * sizeof(REAL));
         e->weights[i] = data->weights ? ((const REAL *)data->weights)[sample] : 1;
     }
-    NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end);
+    NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end, starts);
     for (int64_t i = begin; i < end; i++)
         e->losses[i] = NAME(sample_loss)(e->output, top->A + i * top->width, e->Y + i * n_out,
                                          e->weights[i], top->D + i * top->width, n_out);
@@ -889,12 +819,104 @@ static void NAME(use_up)(layer *y, int64_t offset, int64_t n, REAL *sums, REAL a
         NAME(finish_gradient)(s, alpha, n, weights, sums);
 }
 
+/* What a thread keeps during phase B: the masks of the features that it is at, in groups, which
+ * tell in which samples of the chunk they are not all zero. */
+typedef struct {
+    int64_t index;  /* of the inputs' masks that these are made of; -1 for none */
+    uint64_t masks[CHUNK_ROWS_MAX / MASK_BITS][MASK_BITS / MASKED_ROWS];
+} NAME(feature_masks);
+
+static void NAME(find_feature_masks)(const engine *e, int64_t index, int64_t m,
+                                     NAME(feature_masks) *features)
+{
+    if (features->index == index)
+        return;
+    features->index = index;
+    for (int64_t row = 0; row < m; row += MASK_BITS) {
+        uint64_t masks[MASK_BITS] __attribute__((aligned(64)));
+        for (int64_t i = 0; i < MASK_BITS; i++)
+            masks[i] = row + i < m ? e->masks[(row + i) * e->n_masks + index] : 0;
+        NAME(transpose_masks)(masks, features->masks[row / MASK_BITS]);
+    }
+}
+
+/* sums = before + X^T D for the rows of block b, skipping zeros. */
+static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind, const block *b,
+                                          int64_t m, const REAL *D, NAME(place) place,
+                                          NAME(feature_masks) *features,
+                                          const REAL *delta_sums)
+{
+    const layer *y = &e->layers[0];
+    int64_t n_tiles = b->n_rows / MASKED_ROWS, rest = n_tiles * MASKED_ROWS;
+    NAME(find_feature_masks)(e, b->row / MASK_BITS, m, features);
+    for (int64_t row = 0; row < m; row += MASK_BITS) {
+        const uint64_t *masks = features->masks[row / MASK_BITS];
+        const REAL *before = row == 0 ? place.before : place.sums;
+        int64_t before_step = row == 0 ? place.before_step : b->width;
+        NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, b->row);
+        a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
+        NAME(masked_product)(n_tiles, MASKED_ROWS, b->width, masks, 1, a, MASKED_ROWS,
+                             MASKED_ROWS, D + row * y->width, y->width, before, before_step,
+                             place.sums, b->width);
+        if (rest == b->n_rows)
+            continue;
+        a = NAME(masked_inputs)(e, kind, row, b->row + rest);
+        a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
+        NAME(masked_product)(b->n_rows - rest, 1, b->width, masks + n_tiles, 0, a, 1, 1,
+                             D + row * y->width, y->width, before + rest * before_step,
+                             before_step, place.sums + rest * b->width, b->width);
+    }
+    if (e->shift != NULL)
+        for (int64_t i = 0; i < b->n_rows; i++)
+            for (int64_t j = 0; j < b->width; j++)
+                place.sums[i * b->width + j] += e->shift[b->row + i] * delta_sums[b->first + j];
+}
+
+/* Sum up what the inputs' shift adds to the units of block `index`: t W, of
+ * (s x + t) W = s x W + t W. */
+static void NAME(sum_shift)(engine *e, int64_t index)
+{
+    const block *b = &e->blocks[index];
+    const REAL *rows = e->layers[0].vectors[0] + b->first * e->layers[0].n_in + b->row * b->width;
+    REAL *sums = e->shift_sums + index * PANEL_UNITS;
+    memset(sums, 0, (size_t)b->width * sizeof(REAL));
+    for (int64_t i = 0; i < b->n_rows; i++)
+        for (int64_t j = 0; j < b->width; j++)
+            sums[j] += e->shift[b->row + i] * rows[i * b->width + j];
+}
+
+/* What the sums of the first layer begin with. */
+static const REAL *NAME(find_starts)(engine *e, int thread)
+{
+    const layer *y = &e->layers[0];
+    const REAL *intercepts = y->vectors[0] + y->n_in * y->width;
+    if (e->shift == NULL)
+        return intercepts;
+    REAL *starts = e->starts + thread * y->width;
+    memcpy(starts, intercepts, (size_t)y->width * sizeof(REAL));
+    for (int64_t i = 0; i < e->n_blocks && e->blocks[i].l == 0; i++)
+        for (int64_t j = 0; j < e->blocks[i].width; j++)
+            starts[e->blocks[i].first + j] += e->shift_sums[i * PANEL_UNITS + j];
+    return starts;
+}
+
+/* Sum up the first layer's deltas of the m samples of a chunk. */
+static void NAME(sum_deltas)(const engine *e, int64_t m, REAL *sums)
+{
+    static const REAL one = 1, zeros[PANEL_UNITS];
+    const layer *y = &e->layers[0];
+    for (int64_t first = 0; first < y->width; first += PANEL_UNITS)
+        NAME(product)(1, NAME(panel_width)(y->width, first), m, &one, 0, 0, y->D + first,
+                      y->width, zeros, 0, sums + first, 0);
+}
+
 /* Handle block `index` over the m samples of a chunk: form the gradient sums of its weights,
  * A^T D, and with the last chunk use them up. A panel's first block takes its intercepts along. */
-static void NAME(phase_b_block)(engine *e, enum input_kind inputs, int64_t index, int64_t m,
-                                int is_first, int is_last, const step *s, int updates)
+static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t index, int64_t m,
+                                int is_first, int is_last, const step *s, int updates,
+                                NAME(feature_masks) *features, const REAL *delta_sums)
 {
-    REAL buffer[BLOCK_ROWS * PANEL_UNITS] __attribute__((aligned(64)));
+    REAL buffer[BLOCK_ROWS_MAX * PANEL_UNITS] __attribute__((aligned(64)));
     const block *b = &e->blocks[index];
     layer *y = &e->layers[b->l];
     int64_t offset = b->first * y->n_in + b->row * b->width, size = b->n_rows * b->width;
@@ -902,7 +924,9 @@ static void NAME(phase_b_block)(engine *e, enum input_kind inputs, int64_t index
     NAME(place) place =
         NAME(find_place)(y, offset, b->width, buffer, is_first, is_last && updates);
 
-    if (b->l == 0 && inputs == CSR) {
+    if (b->l == 0 && inputs->skips_zeros) {
+        NAME(gradient_skipping_zeros)(e, inputs->kind, b, m, D, place, features, delta_sums);
+    } else if (b->l == 0 && inputs->kind == CSR) {
         for (int64_t i = 0; i < b->n_rows; i++) {
             int32_t start = e->list_start[b->row + i];
             NAME(sparse_product)(b->width, e->list_start[b->row + i + 1] - start,
@@ -922,6 +946,8 @@ static void NAME(phase_b_block)(engine *e, enum input_kind inputs, int64_t index
             e->squares[index] = NAME(sum_of_squares)(y->vectors[0] + offset, size);
             if (b->l > 0)
                 NAME(transpose_rows)(y, b);
+            else if (e->shift != NULL)
+                NAME(sum_shift)(e, index);
         }
     }
     if (b->row == 0) {
@@ -967,7 +993,11 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
     engine *e = w->e;
     int n_threads = meeting->n_threads;
     int updates = w->optimizer != NULL;
-    enum input_kind kind = w->data->inputs.kind;
+    const input_matrix *inputs = &w->data->inputs;
+    int64_t width = e->layers[0].width;
+    const REAL *starts = NULL;
+    REAL *delta_sums = e->shift ? e->delta_sums + thread * width : NULL;
+    NAME(feature_masks) features;
     int64_t t = updates ? w->optimizer->t : 0;
     int64_t at = w->start;
     double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
@@ -975,15 +1005,17 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
 
     while (at < w->stop && !w->out_of_time) {
         int64_t n = w->stop - at < w->batch_size ? w->stop - at : w->batch_size;
-        int64_t rows = NAME(rows_per_chunk)(e, &w->data->inputs, n);
+        int64_t rows = NAME(rows_per_chunk)(e, inputs, n);
         double loss = 0, total_weight = 0;
         for (int64_t from = 0; from < n; from += rows) {
             int64_t m = n - from < rows ? n - from : rows;
             int is_first = from == 0, is_last = from + m == n;
             int64_t begin, end;
             NAME(share)(m, thread, n_threads, &begin, &end);
-            NAME(phase_a)(w, at + from, begin, end);
-            if (kind == CSR)
+            if (is_first)
+                starts = NAME(find_starts)(e, thread);
+            NAME(phase_a)(w, at + from, begin, end, starts);
+            if (inputs->kind == CSR)
                 NAME(make_lists)(w, at + from, m, thread, n_threads);
             /* The penalty is that of the weights before this batch's update. */
             if (thread == 0 && is_first && e->alpha != 0)
@@ -996,9 +1028,13 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
             int counts = !is_last || total_weight != 0;
             t += is_last && counts;
             step s = NAME(make_step)(w->optimizer, t, total_weight);
+            features.index = -1;
+            if (delta_sums != NULL)
+                NAME(sum_deltas)(e, m, delta_sums);
             for (int64_t i = 0; i < e->n_blocks && counts; i++)
                 if (e->blocks[i].cost_before * n_threads / e->cost == thread)
-                    NAME(phase_b_block)(e, kind, i, m, is_first, is_last, &s, updates);
+                    NAME(phase_b_block)(e, inputs, i, m, is_first, is_last, &s, updates,
+                                        &features, delta_sums);
             if (thread == 0) {
                 loss += NAME(sum)(e->losses, m);
                 if (is_last && NAME(now)() > deadline)
@@ -1026,13 +1062,50 @@ static int NAME(useful_threads)(const engine *e, int64_t rows, int n_threads)
     return n_threads < limit ? n_threads : (int)limit;
 }
 
+/* Look at the affine map of inputs whose zeros are skipped. Return nonzero if there is no
+ * memory. */
+static int NAME(prepare_inputs)(engine *e, const input_matrix *inputs, int n_threads)
+{
+    const layer *y = &e->layers[0];
+    const REAL *scale = inputs->scale, *shift = inputs->shift;
+    e->byte_scale = e->shift = NULL;
+    if (!inputs->skips_zeros)
+        return 0;
+    int is_uniform = 1;
+    for (int64_t i = 0; i < y->n_in && scale != NULL; i++) {
+        is_uniform &= scale[i] == scale[0];
+        if (shift[i] != 0)
+            e->shift = shift;
+    }
+    e->byte_scale = is_uniform ? NULL : scale;
+    for (int i = 0; i < 256; i++)
+        e->table[i] = (REAL)i * (is_uniform && scale != NULL ? scale[0] : 1);
+    if (e->shift == NULL)
+        return 0;
+    if (n_threads > e->n_members) {
+        free(e->starts);
+        free(e->delta_sums);
+        e->starts = NAME(allocate)(n_threads * y->width);
+        e->delta_sums = NAME(allocate)(n_threads * y->width);
+        e->n_members = e->starts && e->delta_sums ? n_threads : 0;
+    }
+    if (e->shift_sums == NULL)
+        e->shift_sums = NAME(allocate)(e->n_blocks * PANEL_UNITS);
+    if (e->n_members == 0 || e->shift_sums == NULL)
+        return 1;
+    for (int64_t i = 0; i < e->n_blocks && e->blocks[i].l == 0; i++)
+        NAME(sum_shift)(e, i);
+    return 0;
+}
+
 /* Make room for what training on batches of this size needs besides the weights. Return nonzero
  * if there is no memory. */
-static int NAME(prepare)(engine *e, const training_work *w)
+static int NAME(prepare)(engine *e, const training_work *w, int n_threads)
 {
     const input_matrix *inputs = &w->data->inputs;
     int accumulates = w->optimizer == NULL || w->batch_size > NAME(chunk_limit)(e, inputs);
-    return NAME(reserve)(e, w->batch_size, inputs) || (accumulates && NAME(load)(e, 3, NULL)) ||
+    return NAME(prepare_inputs)(e, inputs, n_threads) ||
+           NAME(reserve)(e, w->batch_size, inputs) || (accumulates && NAME(load)(e, 3, NULL)) ||
            (inputs->kind == CSR &&
             NAME(reserve_lists)(e, inputs, w->order, w->start, w->stop, w->batch_size));
 }
@@ -1046,9 +1119,10 @@ static int64_t NAME(train)(void *handle, const training_data *data, const int64_
     training_work w = {.e = e, .data = data, .order = order, .start = start, .stop = stop,
                        .batch_size = batch_size, .optimizer = optimizer, .seconds = seconds,
                        .summed_loss = *summed_loss};
-    if (NAME(prepare)(e, &w))
+    n_threads = NAME(useful_threads)(e, batch_size, n_threads);
+    if (NAME(prepare)(e, &w, n_threads))
         return -1;
-    team_run(NAME(train_member), &w, NAME(useful_threads)(e, batch_size, n_threads));
+    team_run(NAME(train_member), &w, n_threads);
     *summed_loss = w.summed_loss;
     return w.position;
 }
@@ -1058,9 +1132,10 @@ static int NAME(objective)(void *handle, const training_data *data, int n_thread
     engine *e = handle;
     int64_t n = data->inputs.n_samples;
     training_work w = {.e = e, .data = data, .stop = n, .batch_size = n, .seconds = INFINITY};
-    if (NAME(prepare)(e, &w))
+    n_threads = NAME(useful_threads)(e, n, n_threads);
+    if (NAME(prepare)(e, &w, n_threads))
         return 1;
-    team_run(NAME(train_member), &w, NAME(useful_threads)(e, n, n_threads));
+    team_run(NAME(train_member), &w, n_threads);
     *loss = w.summed_loss / (double)n;
     return 0;
 }
@@ -1077,10 +1152,9 @@ static void NAME(predict_member)(void *context, int thread, barrier *meeting)
     int64_t begin = thread * rows;
     for (int64_t at = begin; at < n; at += rows * meeting->n_threads) {
         int64_t m = n - at < rows ? n - at : rows;
-        for (int64_t i = 0; i < m && w->inputs->kind != CSR; i++)
-            NAME(gather_row)(w->inputs, at + i, e->layers[0].n_in,
-                             e->X + (begin + i) * e->input_stride);
-        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m);
+        for (int64_t i = 0; i < m; i++)
+            NAME(gather_row)(e, w->inputs, at + i, begin + i);
+        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m, w->starts);
         for (int64_t i = 0; i < m; i++)
             memcpy(w->outputs + (at + i) * top->n_out, top->A + (begin + i) * top->width,
                    (size_t)top->n_out * sizeof(REAL));
@@ -1091,7 +1165,7 @@ static int NAME(predict)(void *handle, const input_matrix *inputs, int n_threads
 {
     engine *e = handle;
     int64_t n = inputs->n_samples;
-    if (NAME(reserve)(e, n, inputs))
+    if (NAME(prepare_inputs)(e, inputs, 1) || NAME(reserve)(e, n, inputs))
         return 1;
     n_threads = NAME(useful_threads)(e, n / 3, n_threads);
     int64_t rows = e->chunk_rows / n_threads;
@@ -1099,7 +1173,7 @@ static int NAME(predict)(void *handle, const input_matrix *inputs, int n_threads
         rows = 1;
         n_threads = (int)e->chunk_rows;
     }
-    prediction_work w = {e, inputs, outputs, rows};
+    prediction_work w = {e, inputs, NAME(find_starts)(e, 0), outputs, rows};
     team_run(NAME(predict_member), &w, n_threads);
     return 0;
 }
@@ -1164,7 +1238,11 @@ static const engine_api NAME(api) = {
 #undef SWAP
 #undef LANES
 #undef PANEL_UNITS
+#undef MASK_BITS
+#undef MASKED_ROWS
 #undef BLOCK_ROWS
+#undef BLOCK_ROWS_MAX
+#undef SKIP_SAMPLES
 #undef CHUNK_BYTES
 #undef CHUNK_ROWS_MAX
 #undef vec
@@ -1175,9 +1253,18 @@ static const engine_api NAME(api) = {
 #undef training_work
 #undef prediction_work
 #undef REAL
+#undef REAL_BITS
+#undef REAL_SIGNED_BITS
+#undef REAL_MANTISSA
+#undef REAL_BIAS
 #undef REAL_EPSILON
 #undef REAL_MIN
-#undef REAL_EXP
-#undef REAL_TANH
 #undef REAL_SQRT
 #undef REAL_DTYPE
+#undef REAL_TERMS
+#undef REAL_LOG2E
+#undef REAL_LN2_HIGH
+#undef REAL_LN2_LOW
+#undef REAL_EXP_LOW
+#undef REAL_EXP_HIGH
+#undef REAL_TANH_LIMIT

@@ -1,0 +1,127 @@
+/* exp and tanh as polynomials, and the activations made of them, for one dtype and instruction
+ * set. The loops have no branches and no calls, so that the compiler turns them into vectors;
+ * the C library's functions, one number at a time, would cost more than the matrix products.
+ *
+ * Method: x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), and exp(r) by its Taylor
+ * series up to REAL_TERMS, whose remainder is below half a unit in the last place
+ * (Muller, Elementary Functions, 3rd ed., ch. 11). tests/test_backends.py checks the errors
+ * against the C library.
+ */
+
+/* 1 / k!, from k = 2 on. */
+static const REAL NAME(inverse_factorials)[] = {
+    (REAL)(1.0 / 2), (REAL)(1.0 / 6), (REAL)(1.0 / 24), (REAL)(1.0 / 120), (REAL)(1.0 / 720),
+    (REAL)(1.0 / 5040), (REAL)(1.0 / 40320), (REAL)(1.0 / 362880), (REAL)(1.0 / 3628800),
+    (REAL)(1.0 / 39916800), (REAL)(1.0 / 479001600), (REAL)(1.0 / 6227020800),
+};
+
+/* 2^n for n within the exponents of normal numbers. */
+static inline __attribute__((always_inline)) REAL NAME(power_of_2)(REAL_BITS n)
+{
+    REAL_BITS bits = (n + REAL_BIAS) << REAL_MANTISSA;
+    REAL power;
+    memcpy(&power, &bits, sizeof(power));
+    return power;
+}
+
+/* Return exp(r) - 1 and, in *n, the power of two: exp(x) = 2^n exp(r). NaN gives NaN. */
+static inline __attribute__((always_inline)) REAL NAME(reduced_expm1)(REAL x, REAL_BITS *n)
+{
+    /* Adding it rounds to an integer, which then stands in the last bits of the sum. */
+    const REAL magic = (REAL)1.5 * (REAL)((REAL_BITS)1 << REAL_MANTISSA);
+    REAL shifted = x * REAL_LOG2E + magic, whole = shifted - magic;
+    REAL_BITS bits, zero;
+    memcpy(&bits, &shifted, sizeof(bits));
+    memcpy(&zero, &magic, sizeof(zero));
+    *n = bits - zero;
+    REAL r = x - whole * REAL_LN2_HIGH - whole * REAL_LN2_LOW;
+    REAL p = NAME(inverse_factorials)[REAL_TERMS - 2];
+    for (int k = REAL_TERMS - 3; k >= 0; k--)
+        p = p * r + NAME(inverse_factorials)[k];
+    return r + r * r * p;
+}
+
+static inline __attribute__((always_inline)) REAL NAME(exp)(REAL x)
+{
+    /* Beyond these limits the result is 0 or infinity. */
+    x = x < REAL_EXP_LOW ? REAL_EXP_LOW : x;
+    x = x > REAL_EXP_HIGH ? REAL_EXP_HIGH : x;
+    REAL_BITS n;
+    REAL p = NAME(reduced_expm1)(x, &n) + 1;
+    /* In two steps, because 2^n itself may be no normal number. */
+    REAL_BITS half = (REAL_BITS)((REAL_SIGNED_BITS)n >> 1);
+    return p * NAME(power_of_2)(half) * NAME(power_of_2)(n - half);
+}
+
+static inline __attribute__((always_inline)) REAL NAME(tanh)(REAL x)
+{
+    /* Beyond these limits it is 1 to the last bit. */
+    x = x < -REAL_TANH_LIMIT ? -REAL_TANH_LIMIT : x;
+    x = x > REAL_TANH_LIMIT ? REAL_TANH_LIMIT : x;
+    REAL_BITS n;
+    REAL p = NAME(reduced_expm1)(2 * x, &n), scale = NAME(power_of_2)(n);
+    REAL expm1 = p * scale + (scale - 1); /* of 2 x; small x keep their accuracy */
+    return expm1 / (expm1 + 2);
+}
+
+/* Apply an activation to a row of n units, padded to `width`. The padding may end as anything:
+ * nothing reads it. */
+static void NAME(activate)(enum activation activation, REAL *restrict row, int64_t n,
+                           int64_t width)
+{
+    switch (activation) {
+    case IDENTITY:
+        break;
+    case LOGISTIC:
+        for (int64_t i = 0; i < width; i++)
+            row[i] = 1 / (1 + NAME(exp)(-row[i]));
+        break;
+    case TANH:
+        for (int64_t i = 0; i < width; i++)
+            row[i] = NAME(tanh)(row[i]);
+        break;
+    case RELU:
+        /* The comparison keeps NaN, so that a diverged network is noticed. */
+        for (int64_t i = 0; i < width; i++)
+            row[i] = row[i] < 0 ? 0 : row[i];
+        break;
+    case EXP:
+        for (int64_t i = 0; i < width; i++)
+            row[i] = NAME(exp)(row[i]);
+        break;
+    case SOFTMAX: {
+        REAL max = row[0], sum = 0;
+        for (int64_t i = 1; i < n; i++)
+            max = row[i] > max ? row[i] : max;
+        for (int64_t i = 0; i < width; i++)
+            row[i] = NAME(exp)(row[i] - max);
+        for (int64_t i = 0; i < n; i++)
+            sum += row[i];
+        for (int64_t i = 0; i < width; i++)
+            row[i] /= sum;
+        break;
+    }
+    }
+}
+
+/* Multiply deltas by the activation's derivative, expressed by its value. */
+static void NAME(multiply_by_derivative)(enum activation activation, const REAL *restrict a,
+                                         REAL *restrict delta, int64_t n)
+{
+    switch (activation) {
+    case LOGISTIC:
+        for (int64_t i = 0; i < n; i++)
+            delta[i] *= a[i] * (1 - a[i]);
+        break;
+    case TANH:
+        for (int64_t i = 0; i < n; i++)
+            delta[i] *= 1 - a[i] * a[i];
+        break;
+    case RELU:
+        for (int64_t i = 0; i < n; i++)
+            delta[i] = a[i] == 0 ? 0 : delta[i];
+        break;
+    default:
+        break;
+    }
+}

@@ -1,0 +1,303 @@
+/* The products that all the time goes into, for one dtype (REAL) and instruction set (ISA).
+ *
+ * A vector holds LANES numbers. Weights lie in panels of up to PANEL_VECTORS vectors of units,
+ * and each kernel forms rows of one panel of a product, C = C0 + A B, in registers:
+ *
+ *   tile         A dense
+ *   sparse_tile  A a list of positions and values (CSR)
+ *   masked_tile  A dense where it lies, but mostly zeros: masks tell which numbers are not
+ *
+ * All add up in the order of A's columns, one product after the other, so the same numbers give
+ * the same bits whichever kernel is chosen: adding 0 times something finite changes nothing.
+ */
+
+#define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+#define PANEL_UNITS (PANEL_VECTORS * LANES)
+
+/* Numbers that one mask speaks of. */
+#define MASK_BITS 64
+
+/* Rows of a tile that share a mask. Neighbours among the features (pixels, words of one text) are
+ * often zero together; a number that is zero all the same costs little in such a tile. */
+#define MASKED_ROWS 4
+
+typedef REAL NAME(vec) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+#define vec NAME(vec)
+
+/* ---- dense ---------------------------------------------------------------------------- */
+
+/* C[i, :] = C0[i, :] + sum over k of A(i, k) * B[k, :] for `rows` rows of a panel that is
+ * `vectors` vectors wide. A(i, k) is A[i * row_step + k * k_step], so the same code forms
+ * activations (samples by inputs) and gradients (inputs by samples). C0 rows are c0_step
+ * apart; 0 repeats one row, such as the intercepts. `rows` and `vectors` are constants
+ * after inlining, so all sums stay in registers. */
+static inline __attribute__((always_inline)) void NAME(tile)(
+    const int rows, const int vectors, int64_t n_k,
+    const REAL *restrict A, int64_t row_step, int64_t k_step,
+    const REAL *restrict B, int64_t b_step,
+    const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+{
+    vec sums[TILE_ROWS][PANEL_VECTORS];
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            sums[i][j] = *(const vec *)(C0 + i * c0_step + j * LANES);
+    for (int64_t k = 0; k < n_k; k++) {
+        vec b[PANEL_VECTORS];
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            b[j] = *(const vec *)(B + k * b_step + j * LANES);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            REAL a = A[i * row_step + k * k_step];
+            UNROLL
+            for (int j = 0; j < vectors; j++)
+                sums[i][j] += a * b[j];
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            *(vec *)(C + i * c_step + j * LANES) = sums[i][j];
+}
+
+/* The tile for any number of rows and any panel width. */
+static void NAME(product)(int64_t n_rows, int64_t width, int64_t n_k,
+                          const REAL *A, int64_t row_step, int64_t k_step,
+                          const REAL *B, int64_t b_step,
+                          const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+{
+#define TILE(rows, vectors) \
+    NAME(tile)(rows, vectors, n_k, A + i * row_step, row_step, k_step, B, b_step, \
+               C0 + i * c0_step, c0_step, C + i * c_step, c_step)
+#define TILES(vectors) \
+    for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) \
+        TILE(TILE_ROWS, vectors); \
+    for (; i + 2 <= n_rows; i += 2) \
+        TILE(2, vectors); \
+    for (; i < n_rows; i++) \
+        TILE(1, vectors)
+
+    int64_t i = 0;
+    switch (width / LANES) {
+    case 1: TILES(1); break;
+    case 2: TILES(2); break;
+#if PANEL_VECTORS > 2
+    case 3: TILES(3); break;
+    case 4: TILES(4); break;
+#endif
+    }
+#undef TILES
+#undef TILE
+}
+
+/* ---- lists ---------------------------------------------------------------------------- */
+
+/* C[0, :] = C0 + sum over the n entries of values[k] * B[rows[k], :], where B's rows are
+ * `vectors` vectors wide and b_step apart; scale, if any, multiplies values by scale[rows[k]].
+ * The sparse counterpart of `tile`, with one row. */
+static inline __attribute__((always_inline)) void NAME(sparse_tile)(
+    const int vectors, int64_t n, const int32_t *restrict rows, const REAL *restrict values,
+    const REAL *restrict scale, const REAL *restrict B, int64_t b_step, const REAL *C0, REAL *C)
+{
+    vec sums[PANEL_VECTORS];
+    UNROLL
+    for (int j = 0; j < vectors; j++)
+        sums[j] = *(const vec *)(C0 + j * LANES);
+    for (int64_t k = 0; k < n; k++) {
+        REAL a = scale ? values[k] * scale[rows[k]] : values[k];
+        const REAL *b = B + rows[k] * b_step;
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            sums[j] += a * *(const vec *)(b + j * LANES);
+    }
+    UNROLL
+    for (int j = 0; j < vectors; j++)
+        *(vec *)(C + j * LANES) = sums[j];
+}
+
+/* The sparse tile for any panel width. */
+static void NAME(sparse_product)(int64_t width, int64_t n, const int32_t *rows,
+                                 const REAL *values, const REAL *scale, const REAL *B,
+                                 int64_t b_step, const REAL *C0, REAL *C)
+{
+#define SPARSE_TILE(vectors) \
+    NAME(sparse_tile)(vectors, n, rows, values, scale, B, b_step, C0, C)
+    switch (width / LANES) {
+    case 1: SPARSE_TILE(1); break;
+    case 2: SPARSE_TILE(2); break;
+#if PANEL_VECTORS > 2
+    case 3: SPARSE_TILE(3); break;
+    case 4: SPARSE_TILE(4); break;
+#endif
+    }
+#undef SPARSE_TILE
+}
+
+/* ---- mostly zeros --------------------------------------------------------------------- */
+
+/* Part of a matrix A that is mostly zeros, seen so that its rows go with those of the product:
+ * A(i, k) is element k * stride + i. */
+typedef struct {
+    const void *values;  /* bytes if there is a table, else numbers */
+    int64_t stride;
+    const REAL *table;   /* (256,) the numbers that bytes stand for, or NULL */
+    const REAL *scale;   /* element k * scale_stride + i is the factor of A(i, k); or NULL */
+    int64_t scale_stride;
+} NAME(masked_matrix);
+
+/* C[i, :] = C0[i, :] + sum over the bits k set in `mask` of A(i, k) * B[k, :]. */
+static inline __attribute__((always_inline)) void NAME(masked_tile)(
+    const int rows, const int vectors, const int has_table, const int has_scale, uint64_t mask,
+    const void *restrict values, int64_t stride, const REAL *restrict table,
+    const REAL *restrict scale, int64_t scale_stride, const REAL *restrict B, int64_t b_step,
+    const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+{
+    vec sums[MASKED_ROWS][PANEL_VECTORS];
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            sums[i][j] = *(const vec *)(C0 + i * c0_step + j * LANES);
+    while (mask != 0) {
+        int64_t k = __builtin_ctzll(mask);
+        mask &= mask - 1;
+        vec b[PANEL_VECTORS];
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            b[j] = *(const vec *)(B + k * b_step + j * LANES);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            REAL a = has_table ? table[((const uint8_t *)values)[k * stride + i]]
+                               : ((const REAL *)values)[k * stride + i];
+            if (has_scale)
+                a *= scale[k * scale_stride + i];
+            UNROLL
+            for (int j = 0; j < vectors; j++)
+                sums[i][j] += a * b[j];
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            *(vec *)(C + i * c_step + j * LANES) = sums[i][j];
+}
+
+/* The masked tile for n tiles of `rows` rows each (1 or MASKED_ROWS) on the same rows of B. The
+ * tiles' masks are mask_step apart, and their parts of A value_step and scale_step. C0 may be
+ * C. */
+static void NAME(masked_product)(int64_t n, int rows, int64_t width, const uint64_t *masks,
+                                 int64_t mask_step, NAME(masked_matrix) a, int64_t value_step,
+                                 int64_t scale_step, const REAL *B, int64_t b_step,
+                                 const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+{
+#define MASKED_TILES(rows, vectors, has_table, has_scale, element) \
+    for (int64_t i = 0; i < n; i++) \
+        NAME(masked_tile)(rows, vectors, has_table, has_scale, masks[i * mask_step], \
+                          (const element *)a.values + i * value_step, a.stride, a.table, \
+                          has_scale ? a.scale + i * scale_step : NULL, a.scale_stride, \
+                          B, b_step, C0 + i * rows * c0_step, c0_step, \
+                          C + i * rows * c_step, c_step)
+#define MASKED_PRODUCT(rows, vectors) \
+    if (a.table == NULL) \
+        MASKED_TILES(rows, vectors, 0, 0, REAL); \
+    else if (a.scale == NULL) \
+        MASKED_TILES(rows, vectors, 1, 0, uint8_t); \
+    else \
+        MASKED_TILES(rows, vectors, 1, 1, uint8_t)
+#define MASKED_CASE(vectors) \
+    case vectors: \
+        if (rows == 1) { \
+            MASKED_PRODUCT(1, vectors); \
+        } else { \
+            MASKED_PRODUCT(MASKED_ROWS, vectors); \
+        } \
+        break
+
+    switch (width / LANES) {
+    MASKED_CASE(1);
+    MASKED_CASE(2);
+#if PANEL_VECTORS > 2
+    MASKED_CASE(3);
+    MASKED_CASE(4);
+#endif
+    }
+#undef MASKED_CASE
+#undef MASKED_PRODUCT
+#undef MASKED_TILES
+}
+
+/* The mask of the bytes that are not zero, among MASK_BITS. */
+static inline uint64_t NAME(mask_of_bytes)(const uint8_t *bytes)
+{
+#if defined(__x86_64__) && VECTOR_BYTES == 64
+    __m512i v = _mm512_loadu_si512(bytes);
+    return _mm512_test_epi8_mask(v, v);
+#elif defined(__x86_64__)
+    uint64_t zeros = 0;
+    for (int i = 0; i < 4; i++) {
+        __m128i v = _mm_loadu_si128((const __m128i *)bytes + i);
+        v = _mm_cmpeq_epi8(v, _mm_setzero_si128());
+        zeros |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
+    }
+    return ~zeros;
+#else
+    uint64_t mask = 0;
+    for (int i = 0; i < 8; i++) {
+        uint64_t v;
+        memcpy(&v, bytes + 8 * i, 8);
+        /* The top bit of each byte that is not zero; the multiplication gathers them. */
+        const uint64_t low = 0x7f7f7f7f7f7f7f7fu;
+        v = (((v & low) + low) | v) & ~low;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        v = __builtin_bswap64(v);
+#endif
+        mask |= ((v >> 7) * 0x0102040810204080u >> 56) << 8 * i;
+    }
+    return mask;
+#endif
+}
+
+/* The mask of the numbers that are not zero, among MASK_BITS. NaN is not zero. */
+static inline uint64_t NAME(mask_of_numbers)(const REAL *restrict numbers)
+{
+    uint8_t bytes[MASK_BITS];
+    for (int i = 0; i < MASK_BITS; i++)
+        bytes[i] = numbers[i] != 0;
+    return NAME(mask_of_bytes)(bytes);
+}
+
+/* One stage of the transposition of 64 x 64 bits: in all squares of 2 * width bits, the upper
+ * right and the lower left quarter change places (Warren, Hacker's Delight, 2nd ed., 7-3). */
+static inline __attribute__((always_inline)) void NAME(transpose_stage)(
+    uint64_t *rows, const int width, const uint64_t low)
+{
+    for (int first = 0; first < MASK_BITS; first += 2 * width) {
+        for (int i = first; i < first + width; i++) {
+            uint64_t change = (rows[i] >> width ^ rows[i + width]) & low;
+            rows[i + width] ^= change;
+            rows[i] ^= change << width;
+        }
+    }
+}
+
+/* Turn the masks of 64 rows of A into the masks of its 64 columns in groups of MASKED_ROWS: bit
+ * k of groups[i] is set if any of row k's bits from MASKED_ROWS * i on is. */
+static void NAME(transpose_masks)(uint64_t *restrict rows, uint64_t *restrict groups)
+{
+    for (int i = 0; i < MASK_BITS; i++) {
+        uint64_t v = rows[i] | rows[i] >> 1;
+        rows[i] = (v | v >> 2) & 0x1111111111111111u;
+    }
+    NAME(transpose_stage)(rows, 32, 0x00000000ffffffffu);
+    NAME(transpose_stage)(rows, 16, 0x0000ffff0000ffffu);
+    NAME(transpose_stage)(rows, 8, 0x00ff00ff00ff00ffu);
+    NAME(transpose_stage)(rows, 4, 0x0f0f0f0f0f0f0f0fu);
+    /* Squares of 4 x 4 bits are in place now, each with one column that may be set. */
+    for (int i = 0; i < MASK_BITS / MASKED_ROWS; i++)
+        groups[i] = rows[4 * i] | rows[4 * i + 1] << 1 | rows[4 * i + 2] << 2 |
+                    rows[4 * i + 3] << 3;
+}
