@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
@@ -531,6 +532,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Any, NDArray]:
         """Validate training data; return X, y, and y as columns."""
+        if issparse(y):
+            raise TypeError(
+                f"y must be a dense array, got a sparse one of shape {y.shape}; use y.toarray()."
+            )
         X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -542,6 +547,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._columns(y, "y_val")
 
     def _columns(self, y: NDArray, name: str) -> NDArray:
+        """Return targets as columns, and refuse those that are none."""
+        if y.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{name} must be numbers, got {y.dtype}; convert it with {name}.astype(float)."
+            )
         if self.loss == "poisson" and np.any(y < 0):
             raise ValueError(
                 f"{name} must not be negative for loss='poisson', got {np.min(y):g}; use "

@@ -751,7 +751,28 @@ def with_layers_of(source, model):
 
 #: What scikit-learn lets pass, or what it has not -> the target, what to do, and our error's text.
 REFUSED = {
-    "text in y": ("one", lambda m, X, y: m.fit(X, ["a"] * len(y)), "could not convert string"),
+    "text in y": (
+        "one", lambda m, X, y: m.fit(X, ["a"] * len(y)), "y must be numbers, got <U1; convert it"
+    ),
+    "numbers as text in y": ("several", lambda m, X, y: m.fit(X, y.astype(str)), "got <U32"),
+    "numbers as bytes in y": ("one", lambda m, X, y: m.fit(X, y.astype("S")), "got |S32"),
+    "dates in y": ("one", lambda m, X, y: m.partial_fit(X, y.astype("M8[s]")), "got datetime64"),
+    "durations in y_val": (
+        "one",
+        lambda m, X, y: m.fit(X, y, X_val=X, y_val=y.astype("m8[s]")),
+        r"y_val must be numbers, got timedelta64\[s\]; convert it with y_val.astype\(float\)",
+    ),
+    "sparse y": (
+        "several",
+        lambda m, X, y: m.fit(X, csr_array(y)),
+        r"y must be a dense array, got a sparse one of shape \(130, 3\); use y.toarray\(\)",
+    ),
+    "a sparse column as y": (
+        "one", lambda m, X, y: m.partial_fit(X, csr_matrix(y).T), "y must be a dense array"
+    ),
+    "sparse y_val": (
+        "several", lambda m, X, y: m.fit(X, y, X_val=X, y_val=csc_array(y)), "Sparse data was"
+    ),
     "negative targets of poisson": (
         "poisson", lambda m, X, y: m.fit(X, y - 1), "y must not be negative for loss='poisson'"
     ),
@@ -896,7 +917,7 @@ def test_refused(backend, name):
     model = mlp(target, backend)
 
     def check():
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             action(model, X, y)
 
     in_child(check)  # because arrays of unexpected shapes can end a process
