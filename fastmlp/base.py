@@ -706,7 +706,11 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
 
 def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:
     """Return the units of the hidden layers as a tuple."""
-    sizes = list(hidden_layer_sizes) if np.iterable(hidden_layer_sizes) else [hidden_layer_sizes]
+    # Not np.iterable: like scikit-learn, refuse an array without dimensions.
+    is_list = hasattr(hidden_layer_sizes, "__iter__")
+    sizes = list(hidden_layer_sizes) if is_list else [hidden_layer_sizes]
+    if any(isinstance(size, bool) for size in sizes):  # operator.index would take them
+        raise TypeError(f"hidden_layer_sizes must be integers, got {sizes}.")
     if any(size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return tuple(operator.index(size) for size in sizes)

@@ -120,6 +120,14 @@ class TestParameters:
         with pytest.raises(ValueError, match=message):
             MLPClassifier(**parameters).fit(*blobs)
 
+    @pytest.mark.parametrize(
+        "sizes", [True, [3, True], [3, np.True_], np.array([True]), np.array(5), [2.0]], ids=repr
+    )
+    def test_hidden_layer_sizes_that_are_no_integers(self, blobs, sizes):
+        for cls in (MLPClassifier, SklearnMLPClassifier):
+            with pytest.raises(TypeError, match="integer|0-d array"):
+                cls(sizes).fit(*blobs)
+
     def test_validation_can_be_switched_off(self, blobs):
         with sklearn.config_context(skip_parameter_validation=True):
             quick(verbose=np.float64(0)).fit(*blobs)
