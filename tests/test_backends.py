@@ -11,8 +11,10 @@ import numpy as np
 import oracle
 import pytest
 import scipy.sparse
+from threadpoolctl import threadpool_info
 
 from fastmlp import backends
+from fastmlp.backends import numpy_backend
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
 from fastmlp.training import SGD, Adam
@@ -385,6 +387,57 @@ def test_engines_in_several_threads_do_not_disturb_each_other(engine_class):
         thread.join()
     for i in range(4):
         np.testing.assert_array_equal(results[i], results["alone"])
+
+
+class TestBlasLimit:
+    @pytest.fixture(autouse=True)
+    def _needs_a_blas(self):
+        if not self.limits():
+            pytest.skip("threadpoolctl does not know this BLAS")
+
+    @staticmethod
+    def limits():
+        infos = [info for info in threadpool_info() if info["user_api"] == "blas"]
+        return {info["filepath"]: info["num_threads"] for info in infos}
+
+    def test_it_is_as_before_once_all_have_left(self):
+        before = self.limits()
+        start, seen = threading.Barrier(4), set()
+
+        def fit(n_threads):
+            start.wait()
+            for _ in range(100):
+                with numpy_backend._blas_threads(n_threads):
+                    seen.update(self.limits().values())
+
+        threads = [threading.Thread(target=fit, args=(n,)) for n in (1, 1, 1, np.int64(1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == {1}
+        assert self.limits() == before
+
+    def test_the_lowest_applies(self):
+        before = self.limits()
+        with numpy_backend._blas_threads(3):
+            assert set(self.limits().values()) == {3}
+            with numpy_backend._blas_threads(1):
+                assert set(self.limits().values()) == {1}
+                with numpy_backend._blas_threads(2):
+                    assert set(self.limits().values()) == {1}
+            assert set(self.limits().values()) == {3}
+        assert self.limits() == before
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_a_forked_child_begins_anew(self):
+        with numpy_backend._blas_threads(1):
+            child = os.fork()
+            if child == 0:
+                with numpy_backend._blas_threads(2):
+                    os._exit(set(self.limits().values()) != {2})
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 class TestDecode:

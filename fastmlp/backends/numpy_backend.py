@@ -6,7 +6,10 @@ last bit. The other backends have the same names and signatures and are
 measured against this one; what their docstrings leave out stands here.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -338,6 +341,51 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
+class _BlasLimit:
+    """The limit of BLAS's threads, of which there is one for all threads of Python together.
+
+    The lowest of the limits that are wanted at a time applies; the last to leave puts back what
+    the first has found.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted: list[int] = []
+        self._first: Any = None
+
+    @contextmanager
+    def at_most(self, n_threads: int) -> Iterator[None]:
+        """Return a context in which BLAS uses at most `n_threads`."""
+        with self._changing():
+            limiter = _blas().limit(limits=min([n_threads, *self._wanted]))
+            if not self._wanted:
+                self._first = limiter  # it remembers the limit that it has changed
+            self._wanted.append(n_threads)
+        try:
+            yield
+        finally:
+            with self._changing():
+                self._wanted.remove(n_threads)
+                if self._wanted:
+                    _blas().limit(limits=min(self._wanted))
+                else:
+                    self._first.restore_original_limits()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._lock:
+            yield
+            # From 3.7 on, a thread that has set a limit is the only one that can, until it leaves
+            # a context of threadpoolctl's.
+            with _blas().limit(limits=None):
+                pass
+
+
+_blas_limit = _BlasLimit()
+if hasattr(os, "register_at_fork"):  # those who want a limit, or hold the lock, are not forked
+    os.register_at_fork(after_in_child=_blas_limit.__init__)  # type: ignore[misc]
+
+
 def _blas_threads(n_threads: int | None) -> AbstractContextManager:
     """Return a context in which BLAS uses at most `n_threads`."""
-    return nullcontext() if n_threads is None else _blas().limit(limits=n_threads)
+    return nullcontext() if n_threads is None else _blas_limit.at_most(int(n_threads))
