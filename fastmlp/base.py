@@ -311,6 +311,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             None if samples.weight is None else samples.weight.astype(dtype),
             self.n_threads,
         )
+        if self.solver != "lbfgs":
+            if not incremental or self._optimizer is None:
+                self._optimizer = self._new_optimizer(parameters.flat)
+            self._optimizer.adapt(parameters.flat)
         return X, y, samples, held_out, engine, random_state
 
     def _optimize(
@@ -334,6 +338,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             }
 
         def epoch_ended(report: EpochReport) -> bool:
+            self.n_iter_, self.loss_ = report.epoch, report.loss
             stop = tasks.epoch_ended(fitted_attributes)
             return bool(on_epoch is not None and on_epoch(report)) or stop
 
@@ -343,41 +348,42 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
         }
-        if self.solver == "lbfgs":
-            self.n_iter_, self.loss_ = train_lbfgs(
-                engine,
-                state,
-                max_iter=self.max_iter,
-                max_fun=self.max_fun,
-                tol=self.tol,
-                **common,
-            )
-        else:
-            if not incremental or self._optimizer is None:
-                self._optimizer = self._new_optimizer(engine.parameters.flat)
-            self._optimizer.adapt(engine.parameters.flat)
-            early_stopping = bool(self.early_stopping)
-            if early_stopping:
-                # A warm start begins anew: scikit-learn trains on the best weights of the last fit
-                # themselves, so that they are not to be had any more.
-                state.best_flat = None if state.loss_curve else engine.parameters.flat.copy()
-            self.n_iter_ = train(
-                engine,
-                self._optimizer,
-                state,
-                n_samples=len(samples),
-                batch_size=self._batch_size(len(samples)),
-                max_iter=self.max_iter,
-                shuffle=self.shuffle,
-                random_state=random_state,
-                tol=self.tol,
-                n_iter_no_change=self.n_iter_no_change,
-                early_stopping=early_stopping,
-                lr_schedule=self._schedule(),
-                incremental=incremental,
-                **common,
-            )
-        self._publish_history()
+        self.n_iter_ = 0
+        try:
+            if self.solver == "lbfgs":
+                self.n_iter_, self.loss_ = train_lbfgs(
+                    engine,
+                    state,
+                    max_iter=self.max_iter,
+                    max_fun=self.max_fun,
+                    tol=self.tol,
+                    **common,
+                )
+            else:
+                assert self._optimizer is not None
+                early_stopping = bool(self.early_stopping)
+                if early_stopping:
+                    # A warm start begins anew: scikit-learn trains on the best weights of the last
+                    # fit themselves, so that they are not to be had any more.
+                    state.best_flat = None if state.loss_curve else engine.parameters.flat.copy()
+                self.n_iter_ = train(
+                    engine,
+                    self._optimizer,
+                    state,
+                    n_samples=len(samples),
+                    batch_size=self._batch_size(len(samples)),
+                    max_iter=self.max_iter,
+                    shuffle=self.shuffle,
+                    random_state=random_state,
+                    tol=self.tol,
+                    n_iter_no_change=self.n_iter_no_change,
+                    early_stopping=early_stopping,
+                    lr_schedule=self._schedule(),
+                    incremental=incremental,
+                    **common,
+                )
+        finally:  # a callback or schedule that fails leaves a model, that of the epochs before it
+            self._publish_history()
         tasks.fit_ended(fitted_attributes)
 
     def _publish_history(self) -> None:

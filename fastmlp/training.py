@@ -263,7 +263,8 @@ def train(
 
     With `early_stopping` the engine's parameters end as those of the best
     validation score seen, otherwise as those of the last epoch. Ctrl-C ends
-    training with a warning and keeps what has been learned.
+    training with a warning and keeps what has been learned; so does an
+    exception of a callable, which is passed on.
 
     Parameters
     ----------
@@ -319,15 +320,15 @@ def train(
                 random_state.shuffle(permutation)
                 order = order[permutation]
             loss = engine.train_epoch(order, batch_size, optimizer) / n_samples
-            epoch += 1
-            state.n_samples_seen += n_samples
-            _say(verbose, f"Iteration {epoch}, loss = {loss:.8f}")
+            _say(verbose, f"Iteration {epoch + 1}, loss = {loss:.8f}")
 
             score = None
             entries = {"loss": loss, "learning_rate": rate}
             if validate is not None:
                 entries["val_loss"], score = validate()
                 entries["val_score"] = score
+            epoch += 1
+            state.n_samples_seen += n_samples
             if early_stopping:
                 assert score is not None
                 state.loss_curve.append(loss)
@@ -364,10 +365,11 @@ def train(
                 )
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
-    engine.sync()
-    if early_stopping and state.best_flat is not None:
-        engine.parameters.flat[...] = state.best_flat
-        state.best_flat = None
+    finally:
+        engine.sync()
+        if early_stopping and state.best_flat is not None:
+            engine.parameters.flat[...] = state.best_flat
+            state.best_flat = None
     return epoch
 
 
@@ -387,7 +389,8 @@ def train_lbfgs(
 
     scipy's vector is the flat parameter vector itself, in float64; a network
     in float32 is evaluated in float32. Ctrl-C ends training with a warning and
-    keeps the parameters of the last iteration.
+    keeps the parameters of the last iteration; so does an exception of a
+    callable, which is passed on.
 
     Parameters
     ----------
@@ -434,12 +437,12 @@ def train_lbfgs(
     def iteration_ended(intermediate_result: OptimizeResult) -> None:
         nonlocal latest, loss, iterations, started
         latest, loss = intermediate_result.x.copy(), float(intermediate_result.fun)
-        iterations += 1
         parameters.flat[...] = latest
         entries, score = {"loss": loss}, None
         if validate is not None:
             entries["val_loss"], score = validate()
             entries["val_score"] = score
+        iterations += 1
         seconds = time.perf_counter() - started
         started += seconds
         state.add_history(**entries, seconds=seconds)
@@ -470,7 +473,8 @@ def train_lbfgs(
         stopped_by_callback = result.status == 99
         if result.status != 0 and not stopped_by_callback:
             _warn_not_converged(result, iterations, max_iter)
-    parameters.flat[...] = latest
+    finally:
+        parameters.flat[...] = latest
     return iterations, loss
 
 

@@ -282,6 +282,72 @@ class TestFit:
         assert all(isinstance(r, EpochReport) and r.n_samples == 108 for r in reports)
 
 
+class TestFailure:
+    """What is called during training may fail: that leaves the model of the epochs before."""
+
+    @staticmethod
+    def fail(*_):
+        raise ZeroDivisionError
+
+    def check(self, model, X, y, n_iter, **options):
+        shorter = clone(model).set_params(lr_schedule=None, max_iter=n_iter)
+        shorter.fit(X, y)
+        with pytest.raises(ZeroDivisionError):
+            model._fit(X, y, **options)
+        model.set_params(lr_schedule=None)
+        for _ in range(2):
+            np.testing.assert_array_equal(model.predict_proba(X), shorter.predict_proba(X))
+            for name in ("n_iter_", "t_", "loss_", "loss_curve_", "best_validation_score_"):
+                assert getattr(model, name, None) == getattr(shorter, name, None), name
+            assert model.history_["loss"] == shorter.history_["loss"]
+            assert len(model.history_["seconds"]) == len(model.history_["loss"])
+            if model.solver != "lbfgs":  # the optimiser's state is that of the same epoch
+                for each in (model, shorter):
+                    each.set_params(early_stopping=False).partial_fit(X, y)
+
+    @pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early-stopping"])
+    @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    def test_of_a_callback(self, backend, blobs, solver, early_stopping):
+        model = quick(backend=backend, solver=solver, early_stopping=early_stopping, tol=1e-4)
+        fail_third = {3: self.fail}
+        self.check(model, *blobs, 3, on_epoch=lambda r: fail_third.get(r.epoch, bool)())
+
+    @pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early-stopping"])
+    @pytest.mark.parametrize("solver", ["sgd", "adam"])
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    def test_of_a_schedule(self, backend, blobs, solver, early_stopping):
+        rates = {1: 0.001, 2: 0.001}
+        model = quick(
+            backend=backend,
+            solver=solver,
+            early_stopping=early_stopping,
+            lr_schedule=lambda epoch: rates.get(epoch) or self.fail(),
+        )
+        self.check(model, *blobs, 2)
+
+    def test_in_the_first_epoch(self, backend, blobs):
+        model = quick(backend=backend, lr_schedule=self.fail)
+        with pytest.raises(ZeroDivisionError):
+            model.fit(*blobs)
+        assert (model.n_iter_, model.t_, model.loss_curve_) == (0, 0, [])
+        assert model.predict(blobs[0]).shape == blobs[1].shape
+        model.set_params(lr_schedule=None, warm_start=True).fit(*blobs)
+        assert model.n_iter_ == len(model.loss_curve_) > 0
+
+    @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+    def test_of_a_warning_that_is_an_error(self, backend, blobs, solver):
+        model = quick(backend=backend, solver=solver, max_iter=3, tol=1e-9)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = clone(model).fit(*blobs)
+            warnings.simplefilter("error")
+            with pytest.raises(ConvergenceWarning):
+                model.fit(*blobs)
+        np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
+        assert (model.n_iter_, model.loss_) == (expected.n_iter_, expected.loss_)
+
+
 class TestInterrupt:
     def test_in_a_callback_keeps_the_model(self, backend, blobs):
         X, y = blobs
