@@ -233,8 +233,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             constraints.validate(
                 self.get_params(deep=False), self._constraints, type(self).__name__
             )
-        if incremental and self.early_stopping and self.solver != "lbfgs":
-            raise ValueError("partial_fit does not support early_stopping=True")
         resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
 
         before = self.__dict__.copy()
@@ -281,6 +279,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._schedule()  # refuses a bad one before anything is trained
         X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
         samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
+        if incremental and self.early_stopping and self.solver != "lbfgs":
+            raise ValueError("partial_fit does not support early_stopping=True")
         held_out = self._validation_samples(*validation, n_outputs=Y.shape[1])
         if self.solver == "lbfgs" and samples.weight is not None and samples.weight.sum() == 0:
             raise ValueError("sample_weight must not sum to zero for solver='lbfgs'.")
@@ -298,8 +298,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             network, parameters = self._initialized(samples, hidden_units, dtype, random_state)
         if held_out is None and self.early_stopping and self.solver != "lbfgs":
             samples, held_out = self._hold_out(samples, random_state)
-        if held_out is not None and held_out.weight is not None and not held_out.weight.any():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
+        if held_out is not None and held_out.weight is not None:
+            check_any_weight(held_out.weight)
+            if held_out.weight.sum() == 0:
+                raise ValueError(
+                    "the weights of the validation samples must not sum to zero, because loss and "
+                    "score are weighted means; pass others, or none."
+                )
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
 
@@ -541,6 +546,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 "your dataset."
             )
         weights = parts[4:] or (None, None)
+        if weights[0] is not None and not weights[0].any():
+            raise ValueError(
+                "only samples that are held out for early stopping have a weight other than zero; "
+                "pass X_val and y_val, or another random_state."
+            )
         return Samples(parts[0], parts[2], weights[0]), Samples(parts[1], parts[3], weights[1])
 
     def _strata(self, Y: NDArray) -> NDArray | None:
@@ -705,9 +715,14 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
             )
         if weights.shape != (n_samples,):
             raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!")
+    check_any_weight(weights)
+    return weights
+
+
+def check_any_weight(weights: NDArray) -> None:
+    """Refuse weights that are all zero, in scikit-learn's words."""
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    return weights
 
 
 def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:

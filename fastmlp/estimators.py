@@ -10,12 +10,12 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastmlp import constraints
-from fastmlp.base import BaseMLP
+from fastmlp.base import BaseMLP, check_any_weight
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import OneOf
 from fastmlp.notices import InputScaleWarning
@@ -367,8 +367,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight='balanced' needs all samples at once, which partial_fit does not "
                 "have; pass the dict of sklearn.utils.class_weight.compute_class_weight instead."
             )
-        of_classes = compute_sample_weight(self.class_weight, y)
-        return of_classes if weights is None else weights * of_classes
+        if y.ndim == 1:  # y need not have all classes in partial_fit
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            of_classes = by_class[np.searchsorted(self.classes_, y)]
+        else:
+            of_classes = compute_sample_weight(self.class_weight, y)
+        weights = of_classes if weights is None else weights * of_classes
+        if not incremental:
+            check_any_weight(weights)
+        return weights
 
     def _output_activation(self) -> str:
         """Return softmax for exclusive classes, logistic for two classes or several labels."""

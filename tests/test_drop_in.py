@@ -653,6 +653,13 @@ BAD_INPUT = {
     "partial_fit with early stopping": (
         "one", lambda m, X, y: m.set_params(early_stopping=True).partial_fit(X, y)
     ),
+    "partial_fit with early stopping and NaN in X": (
+        "one",
+        lambda m, X, y: m.set_params(early_stopping=True).partial_fit(replaced(X, np.nan), y),
+    ),
+    "partial_fit with early stopping and weights of the wrong length": (
+        "one", lambda m, X, y: m.set_params(early_stopping=True).partial_fit(X, y, np.ones(3))
+    ),
     "classifier's partial_fit with early stopping": (
         "binary",
         lambda m, X, y: m.set_params(early_stopping=True).partial_fit(X, y, classes=["no", "yes"]),
@@ -873,6 +880,30 @@ REFUSED = {
         lambda m, X, y: m.fit(X, y, X_val=X, y_val=y, sample_weight_val=0 * y),
         "must contain at least one non-zero number",
     ),
+    "validation weights that sum to zero": (
+        "one",
+        lambda m, X, y: m.fit(
+            X, y, X_val=X[:4], y_val=y[:4], sample_weight_val=np.array([1, -2, 2, -1])
+        ),
+        "weights of the validation samples must not sum to zero",
+    ),
+    "weights of zero but in the held-out part": (
+        "one",
+        lambda m, X, y: m.set_params(early_stopping=True, validation_fraction=0.99).fit(
+            X, y, np.arange(len(y)) < 3
+        ),
+        "only samples that are held out for early stopping have a weight other than zero",
+    ),
+    "class weights of zero": (
+        "binary",
+        lambda m, X, y: m.set_params(class_weight={"no": 0, "yes": 0}).fit(X, y),
+        "Sample weights must contain at least one non-zero number",
+    ),
+    "class weights of zero wherever sample weights are not": (
+        "multiclass",
+        lambda m, X, y: m.set_params(class_weight={"red": 0}).fit(X, y, y == "red"),
+        "Sample weights must contain at least one non-zero number",
+    ),
     "two schedules": (
         "one",
         lambda m, X, y: m.set_params(
@@ -1001,9 +1032,23 @@ class TestWeights:
             weight = np.where(y[chunk] == "no", 3.0, 0.5)
             expected.partial_fit(X[chunk], y[chunk], weight, classes=["no", "yes"])
             assert_same(model, expected, exact=True)
-        model.set_params(class_weight="balanced")
+
+    @pytest.mark.parametrize("weights", [{"red": 2.0}, {"red": 2.0, "green": 0.5}], ids=repr)
+    def test_a_chunk_in_partial_fit_may_lack_a_class_that_has_a_weight(self, backend, weights):
+        X, y, _ = data("multiclass")
+        X, y = X[y != "red"], y[y != "red"]
+        classes = ["blue", "green", "red"]
+        model = mlp("multiclass", backend, class_weight=weights)
+        model.partial_fit(X, y, classes=classes)
+        expected = mlp("multiclass", backend)
+        weight = np.array([weights.get(label, 1.0) for label in y])
+        assert_same(model, expected.partial_fit(X, y, weight, classes=classes), exact=True)
+
+    def test_balanced_weights_need_all_samples(self, backend):
+        X, y, _ = data("binary")
+        model = mlp("binary", backend, class_weight="balanced")
         with pytest.raises(ValueError, match="class_weight='balanced' needs all samples at once"):
-            model.partial_fit(X, y)
+            model.partial_fit(X, y, classes=["no", "yes"])
 
 
 class TestValidationData:
