@@ -1,5 +1,6 @@
 """What both estimators share: validation, the way from data to engine, fitted attributes."""
 
+import copy
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -337,9 +338,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         def fitted_attributes() -> dict[str, Any]:
             engine.sync()
+            moment = copy.deepcopy(state)
             return {
                 "coefs_": [coef.copy() for coef in self.coefs_],
                 "intercepts_": [intercept.copy() for intercept in self.intercepts_],
+                "_state": moment,
+                "_optimizer": copy.deepcopy(self._optimizer),
+                **self._history_attributes(moment),
             }
 
         def epoch_ended(report: EpochReport) -> bool:
@@ -393,19 +398,24 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _publish_history(self) -> None:
         """Hand out the training state under scikit-learn's names."""
-        state = self._state
-        self.t_ = state.n_samples_seen
-        self.history_ = state.history
+        self.__dict__.update(self._history_attributes(self._state))
+
+    def _history_attributes(self, state: TrainingState) -> dict[str, Any]:
+        """Return the fitted attributes that a training state gives."""
+        attributes: dict[str, Any] = {"t_": state.n_samples_seen, "history_": state.history}
         if self.solver == "lbfgs":
-            return
-        early_stopping = bool(self.early_stopping)
+            return attributes
         # NumPy's numbers, as in scikit-learn, because they print differently.
-        self.loss_curve_ = [np.float64(loss) for loss in state.loss_curve]
-        if self.loss_curve_:
-            self.loss_ = self.loss_curve_[-1]
-        self.best_loss_ = None if early_stopping else np.float64(state.best_loss)
-        self.validation_scores_ = state.validation_scores if early_stopping else None
-        self.best_validation_score_ = state.best_validation_score if early_stopping else None
+        attributes["loss_curve_"] = [np.float64(loss) for loss in state.loss_curve]
+        if state.loss_curve:
+            attributes["loss_"] = attributes["loss_curve_"][-1]
+        early_stopping = bool(self.early_stopping)
+        attributes["best_loss_"] = None if early_stopping else np.float64(state.best_loss)
+        attributes["validation_scores_"] = state.validation_scores if early_stopping else None
+        attributes["best_validation_score_"] = (
+            state.best_validation_score if early_stopping else None
+        )
+        return attributes
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is fine."""

@@ -531,6 +531,27 @@ class TestCallbacks:
             shorter = clone(regressor).set_params(max_iter=epoch + 1).set_callbacks()
             np.testing.assert_array_equal(predictions[epoch], shorter.fit(X, y, weight).predict(X))
 
+    @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+    def test_the_model_of_the_moment_shares_nothing(self, regressor, solver):
+        X, y = numbers()
+
+        class TrainOn(Recorder):
+            def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+                if fitted_estimator is not None:
+                    lengths.append(len(fitted_estimator.history_["loss"]))
+                    fitted_estimator.set_callbacks().partial_fit(X, y)
+
+        lengths = []
+        regressor.set_params(solver=solver, max_iter=3, warm_start=True)
+        expected = clone(regressor)
+        for _ in range(2):
+            regressor.set_callbacks(TrainOn()).fit(X, y)
+            expected.fit(X, y)
+        np.testing.assert_array_equal(regressor.coefs_[0], expected.coefs_[0])
+        assert regressor.history_["loss"] == expected.history_["loss"]
+        assert regressor.t_ == expected.t_
+        assert lengths == [1, 2, 3, 3, 4, 5, 6, 6]  # epochs, and the fit at its end
+
     def test_failing_fit_tears_down_and_model_pickles(self, classifier):
         X, y = classes()
         recorder = Recorder()
