@@ -1,9 +1,10 @@
 """fastmlp in programs that import scikit-learn, without a change to them.
 
-    python -m fastmlp.accel [--report] script.py [argument ...]
+    python -m fastmlp.accel [--report] program [argument ...]
     python -m fastmlp.accel [--report] -m module [argument ...]
 
-run a program as Python would, after `patch_sklearn`. It prints the same lines, except for
+run a program (a script, or a directory or zip file with a ``__main__.py``) as Python would, after
+`patch_sklearn`. It prints the same lines, except for
 
 - the last digits of results printed to full precision, unless the backend is "numpy" in float64;
 - parameters that only fastmlp has, in ``get_params()`` and in representations that show defaults;
@@ -19,9 +20,12 @@ workers train the estimators they are sent.
 
 import argparse
 import atexit
+import builtins
 import functools
+import importlib.machinery
 import io
 import os
+import pkgutil
 import runpy
 import sys
 import threading
@@ -135,20 +139,29 @@ class _Report:
         return "\n".join(lines) + "\n"
 
 
-def _run_script(path: str) -> None:
-    """Run a file as ``python path`` does; unlike `runpy.run_path`, also for what it leaves behind.
+def _run(program: str, *, is_module: bool) -> None:
+    """Run a program as ``python`` does; unlike `runpy`'s functions, also for what it leaves behind.
 
-    The module stays ``__main__`` until the interpreter ends, so functions that run at exit or in
-    other threads find (and pickle) what they refer to, and ``sys.argv[0]`` stays as it was typed.
+    Its module stays ``__main__`` until the interpreter ends, so functions that run at exit or in
+    other threads find (and pickle) what they refer to, and ``sys.argv[0]`` stays, too.
     """
-    if not sys.flags.safe_path:
-        sys.path[0] = os.path.dirname(os.path.realpath(path))
-    main_module = types.ModuleType("__main__")
-    main_module.__file__ = os.path.abspath(path)
-    sys.modules["__main__"] = main_module
-    with io.open_code(path) as file:
-        code = compile(file.read(), main_module.__file__, "exec", dont_inherit=True)
-    exec(code, main_module.__dict__)
+    sys.modules["__main__"] = main_module = types.ModuleType("__main__")
+    names = vars(main_module)
+    names["__builtins__"] = builtins
+    path = os.path.abspath(program)
+    if is_module:
+        runpy._run_module_as_main(program)  # type: ignore[attr-defined]  # what python -m calls
+    elif pkgutil.get_importer(path) is not None:  # a directory or a zip file
+        sys.path[: 0 if sys.flags.safe_path else 1] = [path]  # where python -m put the directory
+        runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
+    else:
+        if not sys.flags.safe_path:
+            sys.path[0] = os.path.dirname(os.path.realpath(path))
+        loader = importlib.machinery.SourceFileLoader("__main__", path)
+        names |= {"__file__": path, "__cached__": None, "__loader__": loader}
+        with io.open_code(path) as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        exec(code, names)
 
 
 def _show_exception(
@@ -166,7 +179,7 @@ def main() -> None:
     command = "python -m fastmlp.accel"
     parser = argparse.ArgumentParser(
         prog=command,
-        usage=f"{command} [--report] (script.py | -m module) [argument ...]",
+        usage=f"{command} [--report] (program | -m module) [argument ...]",
         description="Run a program with fastmlp in the place of scikit-learn's "
         "MLPClassifier and MLPRegressor.",
     )
@@ -176,10 +189,16 @@ def main() -> None:
         help="print at exit, to standard error, which fits ran where and for how long",
     )
     parser.add_argument("-m", dest="is_module", action="store_true", help="run a module by name")
-    parser.add_argument("program", help="the script, or the module with -m")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="left to the program")
-    options = parser.parse_args()
-    if not options.is_module and not os.path.isfile(options.program):
+    parser.add_argument(
+        "program",
+        help="a script, a directory or zip file with a __main__.py, or the module with -m; "
+        "all arguments after it are left to it",
+    )
+    # Not argparse.REMAINDER, which drops a "--" that comes first. No option of ours has a value.
+    given = sys.argv[1:]
+    n_ours = 1 + next((i for i, text in enumerate(given) if text[:1] != "-"), len(given))
+    options = parser.parse_args(given[:n_ours])
+    if not options.is_module and not os.path.exists(options.program):
         parser.exit(2, f"{command}: there is no script {options.program!r}.\n")
 
     patch_sklearn()
@@ -187,11 +206,8 @@ def main() -> None:
     if options.report:
         _Report().start()
     sys.excepthook = _show_exception
-    sys.argv[:] = [options.program, *options.arguments]
-    if options.is_module:
-        runpy.run_module(options.program, run_name="__main__", alter_sys=True)
-    else:
-        _run_script(options.program)
+    sys.argv[:] = [options.program, *given[n_ours:]]
+    _run(options.program, is_module=options.is_module)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """scikit-learn's names for fastmlp's estimators, and programs run under them unchanged."""
 
+import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,7 +147,8 @@ class TestRunner:
 
             if __name__ == "__main__":
                 atexit.register(last_words)
-                print(sys.argv, __file__, sys.path[0], __spec__, __package__)
+                print(sys.argv, __file__, sys.path[0], __spec__, __package__, __cached__)
+                print(__loader__.path, __loader__.name, __builtins__)
                 print(neighbour.name, sys.modules["__main__"].Thing is Thing)
                 print(sys.stdin.read())
                 sys.exit(3)
@@ -173,10 +176,18 @@ class TestRunner:
         write(tmp_path, "", name="package/__init__.py")
         write(tmp_path, "name = 'neighbour'", name="package/neighbour.py")
         code = """
-            import sys
+            import atexit, pickle, sys
             from . import neighbour
+
+            class Thing:
+                pass
+
+            @atexit.register
+            def last_words():
+                print(type(pickle.loads(pickle.dumps(Thing()))).__module__, sys.argv)
+
             print(sys.argv, __name__, __file__, sys.path[0], __spec__.name, __package__)
-            print(sys.modules["__main__"].neighbour.name)
+            print(sys.modules["__main__"].neighbour.name, __builtins__)
             raise ValueError("of the module")
         """
         write(tmp_path, code, name="package/__main__.py")
@@ -186,6 +197,32 @@ class TestRunner:
         assert run.stderr.startswith("Traceback (most recent call last):\n")
         assert run.stderr.count("\n  File ") == 1
         assert run.stderr.endswith("\nValueError: of the module\n")
+
+    @pytest.mark.parametrize("flags", [[], ["-P"]], ids=["", "safe-path"])
+    @pytest.mark.parametrize("kind", ["directory", "zip"])
+    def test_surroundings_of_a_directory_or_zip_file(self, tmp_path, kind, flags):
+        code = """
+            import sys
+            import neighbour
+            print(sys.argv, __name__, __file__, sys.path[0], __spec__.name, __package__)
+            print(sys.modules["__main__"].neighbour.name, __cached__, type(__loader__).__name__)
+            print(sys.modules["sklearn.neural_network"].MLPClassifier if len(sys.argv) > 2 else "")
+        """
+        (tmp_path / "program").mkdir()
+        write(tmp_path, code, name="program/__main__.py")
+        write(tmp_path, "name = 'neighbour'", name="program/neighbour.py")
+        name = "program"
+        if kind == "zip":
+            name = os.path.basename(shutil.make_archive(tmp_path / name, "zip", tmp_path / name))
+        assert_same_run(tmp_path, name, "x", flags=flags)
+        assert "fastmlp.estimators" in accelerated(tmp_path, name, "x", "y").stdout
+
+    @pytest.mark.parametrize("arguments", [["--", "x"], ["--", "--", "-m"], ["--report"], ["-"]])
+    def test_arguments_are_left_to_the_program(self, tmp_path, arguments):
+        write(tmp_path, "import sys; print(sys.argv)")
+        assert_same_run(tmp_path, "script.py", *arguments)
+        assert_same_run(tmp_path, "--", "script.py", *arguments)
+        assert_same_run(tmp_path, "-m", "script", *arguments)
 
     @pytest.mark.parametrize(
         ("code", "returncode"),
@@ -247,7 +284,8 @@ class TestRunner:
         ("arguments", "code", "message"),
         [
             (["nowhere.py"], 2, r"python -m fastmlp\.accel: there is no script 'nowhere\.py'\.\n"),
-            (["-m", "nowhere"], 1, "ImportError: No module named nowhere\n"),
+            (["-m", "nowhere"], 1, ".*python.*: No module named nowhere\n"),
+            (["."], 1, ".*python.*: can't find '__main__' module in '.*'\n"),
             ([], 2, "usage: .*\n.* required: .*program.*\n"),
         ],
     )
@@ -259,7 +297,7 @@ class TestRunner:
     def test_help(self, tmp_path):
         run = accelerated(tmp_path, "--help")
         assert run.returncode == 0
-        assert run.stdout.startswith("usage: python -m fastmlp.accel [--report] (script.py | -m")
+        assert run.stdout.startswith("usage: python -m fastmlp.accel [--report] (program | -m mo")
 
 
 class TestReport:
