@@ -196,7 +196,9 @@ def _squared_error(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floatin
 
 def _poisson(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
     """Half the Poisson deviance."""
-    return np.average(xlogy(Y, Y / P) - Y + P, weights=weight, axis=0).sum()
+    # Where Y is 0, so is the first term, even if the exponential P has underflowed to 0.
+    ratio = np.divide(Y, P, out=np.ones_like(P), where=Y != 0)
+    return np.average(xlogy(Y, ratio) - Y + P, weights=weight, axis=0).sum()
 
 
 _LOSSES = {

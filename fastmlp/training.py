@@ -4,7 +4,6 @@ The loop asks the engine that it receives for one epoch at a time. What it
 draws from the random state, and in which order, is scikit-learn's.
 """
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -144,8 +143,9 @@ class Adam:
 
     def corrected_rate(self) -> float:
         """Return the step size of update `t`, which corrects the bias of both moments."""
-        return (
-            self.learning_rate_init * math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
+        # np.sqrt, because with hyperparameters in float32 that is scikit-learn's precision here.
+        return float(
+            self.learning_rate_init * np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
         )
 
     def epoch_ended(self, n_samples_seen: int) -> None:
@@ -224,7 +224,7 @@ class TrainingState:
     def add_loss(self, loss: float, tol: float) -> None:
         """Record an epoch's training loss; a rise above best - tol is no improvement."""
         self.loss_curve.append(loss)
-        self._count(stalled=loss > self.best_loss - tol)
+        self._count(stalled=loss > self.best_loss - float(tol))
         self.best_loss = min(self.best_loss, loss)
 
     def add_validation_score(self, score: float, tol: float, parameters: Parameters) -> None:

@@ -366,6 +366,17 @@ def test_nan_reaches_loss_and_weights(engine_class):
     assert np.isnan(parameters.flat).any()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_poisson_mean_that_underflows_fits_zero_counts(engine_class, dtype):
+    network = Network((1, 1), "relu", "exp")
+    parameters = Parameters(network, np.array([-1.0, 0.0], dtype))
+    inputs = Inputs(np.array([[1e4], [0.0]], dtype), np.dtype(dtype))  # means of 0 and 1
+    engine = engine_class(network, parameters, inputs, np.zeros((2, 1), dtype))
+    gradient = np.empty(2, dtype)
+    assert engine.loss_and_gradient(parameters.flat, gradient) == 0.5
+    assert gradient.tolist() == [0, 0.5]
+
+
 def test_engines_in_several_threads_do_not_disturb_each_other(engine_class):
     case = (600, (60, 100, 4), "relu", "softmax", 300, False)  # enough work for two threads
     results = {}

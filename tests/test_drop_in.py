@@ -199,6 +199,29 @@ class TestNumbers:
         call_both(models, "fit", X, y, weight)
         assert_same(*models, exact=backend == "numpy")
 
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"learning_rate_init": 0.003},
+            {"beta_1": 0.8},
+            {"beta_2": 0.99},
+            {"beta_1": 0.8, "beta_2": 0.99, "learning_rate_init": 0.003, "epsilon": 1e-7},
+            {"alpha": 0.01, "tol": 0.01},
+            {"solver": "sgd", "learning_rate": "invscaling", "power_t": 0.3, "momentum": 0.7},
+        ],
+        ids=" ".join,
+    )
+    def test_hyperparameters_in_float32(self, parameters):
+        """Where scikit-learn computes with them in float32, so does the NumPy backend."""
+        X, y, _ = data("binary")
+        parameters = {
+            name: value if isinstance(value, str) else np.float32(value)
+            for name, value in parameters.items()
+        }
+        models = pair("binary", "numpy", **parameters)
+        call_both(models, "fit", X, y)
+        assert_same(*models, exact=True)
+
     @pytest.mark.parametrize("target", TARGETS)
     @pytest.mark.parametrize("solver", SOLVERS)
     def test_float32(self, backend, solver, target):

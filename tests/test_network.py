@@ -36,6 +36,15 @@ def test_a_vector_of_another_length_is_refused():
         Parameters(Network((2, 3, 1), "relu", "logistic"), np.zeros(12))
 
 
+def test_poisson_deviance_where_the_exponential_underflows():
+    network = Network((1, 1), "relu", "exp")
+    zero, some = np.array([[0.0]]), np.array([[2.0]])
+    assert network.loss_value(zero, zero, None) == 0
+    assert network.loss_value(zero, some, None) == 2
+    with np.errstate(divide="ignore"):
+        assert network.loss_value(some, zero, None) == np.inf
+
+
 @pytest.mark.parametrize(("activation", "factor"), [("relu", 6), ("tanh", 6), ("logistic", 2)])
 def test_initial_weights_draw_for_draw(activation, factor):
     network = Network((4, 3, 2), activation, "softmax")

@@ -59,6 +59,13 @@ def test_an_improvement_restarts_the_count():
     assert epochs == 7
 
 
+def test_a_tolerance_in_float32_does_not_round_the_loss():
+    state = TrainingState()
+    for loss in (0.7, 0.7 + 1e-9):
+        state.add_loss(loss, tol=np.float32(1e-12))
+    assert state.no_improvement_count == 1
+
+
 def test_infinite_patience():
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(9\) reached"):
         epochs, _, _ = run([1.0] * 9, n_iter_no_change=np.inf)
