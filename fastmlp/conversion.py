@@ -149,11 +149,24 @@ def _check_type(model: object, estimators: dict[str, type], package: str) -> Non
 
 
 def _with_parameters_of(model: Any, cls: type) -> Any:
-    """Return a new estimator of this class, with a copy of the parameters that both have."""
+    """Return a new estimator of this class, with the parameters and requests that both have."""
     estimator = cls()
     known = estimator.get_params()
     shared = {name: v for name, v in model.get_params(deep=False).items() if name in known}
-    return estimator.set_params(**copy.deepcopy(shared))
+    estimator.set_params(**copy.deepcopy(shared))
+    if hasattr(model, "_metadata_request"):
+        _copy_requests(model, estimator)
+    return estimator
+
+
+def _copy_requests(source: Any, target: Any) -> None:
+    """Request the same metadata, as far as the target's methods take it."""
+    theirs, ours = source.get_metadata_routing(), target.get_metadata_routing()
+    for method in ("fit", "partial_fit", "score"):
+        wanted, request = getattr(theirs, method).requests, getattr(ours, method)
+        for name in wanted.keys() & request.requests.keys():
+            request.add_request(param=name, alias=wanted[name])
+    target._metadata_request = ours
 
 
 def _copy_fitted_attributes(source: Any, target: Any) -> None:

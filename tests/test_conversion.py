@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import sklearn
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
@@ -135,6 +136,26 @@ class TestBothWays:
         for other in (to_sklearn(model), from_sklearn(to_sklearn(model))):
             assert list(other.feature_names_in_) == ["a", "b", "c", "d"]
             assert_predicts_the_same(model, other, table, rtol=1e-12)
+
+    @pytest.mark.parametrize("fitted", [True, False])
+    def test_metadata_requests_cross_over(self, fitted):
+        with sklearn.config_context(enable_metadata_routing=True):
+            model = MLPClassifier(**parameters())
+            model.set_fit_request(sample_weight="importance", X_val=True)
+            model.set_partial_fit_request(classes=True).set_score_request(sample_weight=False)
+            theirs = to_sklearn(model.fit(X, CLASSES))
+            if not fitted:
+                theirs = clone(theirs)
+            for other in (theirs, from_sklearn(theirs)):
+                routing = other.get_metadata_routing()
+                assert routing.fit.requests["sample_weight"] == "importance"
+                assert routing.partial_fit.requests == {"classes": True, "sample_weight": None}
+                assert routing.score.requests == {"sample_weight": False}
+                expected = type(other)().get_metadata_routing().fit.requests.keys()
+                assert routing.fit.requests.keys() == expected
+            other.set_fit_request(X_val=False)
+            assert model.get_metadata_routing().fit.requests["X_val"] is True
+            assert not hasattr(to_sklearn(MLPRegressor().fit(X, X[:, 0])), "_metadata_request")
 
     def test_no_hidden_layer(self):
         model = MLPClassifier(**parameters(hidden_layer_sizes=())).fit(X, CLASSES)
