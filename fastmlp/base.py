@@ -92,6 +92,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         "lr_schedule": [constraints.InstanceOf(dict), constraints.CALLABLE, constraints.NONE],
     }
     _optimizer: SGD | Adam | None = None
+    loss: str
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
 
@@ -518,6 +519,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
                 WarmStartWarning,
             )
+        if self.out_activation_ != self._output_activation():
+            warn(
+                f"the loss {network.loss!r} of the first fit is kept; loss={self.loss!r} has no "
+                "effect.",
+                WarmStartWarning,
+            )
+        if self._changed_input_scale(samples.X):
+            warn(
+                "the map input_scale_ of the first fit is kept; "
+                f"input_scale={self.input_scale!r} has no effect.",
+                WarmStartWarning,
+            )
         self._check_features(network, samples.X)
         if samples.Y.shape[1] != network.n_outputs:
             raise ValueError(
@@ -588,6 +601,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 InputScaleWarning,
             )
         return None
+
+    def _changed_input_scale(self, X: Any) -> bool:
+        """Return whether `input_scale` asks for another map than the fitted one."""
+        if self.input_scale is None or self.input_scale_ is None:
+            return self.input_scale is not None or self.input_scale_ is not None
+        if isinstance(self.input_scale, str):  # "standard" of other data is another map
+            return False
+        wanted: Any = affine_map(self.input_scale, X, self.input_scale_[0].dtype)
+        return not np.array_equal(wanted, self.input_scale_)
 
     def _inputs(self, X: Any, dtype: np.dtype) -> Inputs:
         """Return X behind the fitted affine map."""

@@ -27,6 +27,7 @@ from sklearn.utils.fixes import parse_version
 from threadpoolctl import threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.notices import WarmStartWarning
 
 SKLEARN_1_9 = parse_version(sklearn.__version__) >= parse_version("1.9.dev0")
 THEIRS = {MLPClassifier: SklearnMLPClassifier, MLPRegressor: SklearnMLPRegressor}
@@ -589,6 +590,29 @@ class TestWarmStart:
             call_both(models, "fit", X, y)
             assert models[0].n_iter_ == models[1].n_iter_ == n_iter
             assert_same(*models, exact=backend == "numpy")
+
+    @pytest.mark.parametrize("way", ["fit", "partial_fit"])
+    def test_says_that_a_new_loss_has_no_effect(self, backend, way):
+        X, y, _ = data("poisson")
+        model, expected = (mlp("one", backend, warm_start=True) for _ in range(2))
+        getattr(model, way)(X, y).set_params(loss="poisson")
+        with pytest.warns(WarmStartWarning, match="'squared_error' of the first fit is kept; loss"):
+            getattr(model, way)(X, y)
+        assert_same(model, getattr(getattr(expected, way)(X, y), way)(X, y), exact=True)
+
+    @pytest.mark.parametrize("kept", [None, 0.5, "standard", (0.5, 1.0)], ids=repr)
+    def test_says_that_a_new_input_scale_has_no_effect(self, backend, kept):
+        X, y, _ = data("one")
+        X = X.astype(np.float32)
+        model = mlp("one", backend, warm_start=True, input_scale=kept)
+        model.fit(X, y).fit(2 * X, y)  # no warning, or the test fails
+        loss = copy.deepcopy(model).fit(X, y).loss_
+        model.set_params(input_scale=0.1 if kept is None else None)
+        with pytest.warns(WarmStartWarning, match="input_scale_ of the first fit is kept; input_s"):
+            assert model.fit(X, y).loss_ == loss
+        model.set_params(input_scale=(0.1, np.arange(8)))
+        with pytest.warns(WarmStartWarning, match="has no effect"):
+            model.fit(X, y)
 
     def test_without_it_every_fit_begins_anew(self, backend):
         X, y, _ = data("binary")
