@@ -22,7 +22,7 @@ ALLOWED = {
     "notices": set(),
     "files": set(),
     "backends": set(),
-    "backends.numpy_backend": {"inputs", "network"},
+    "backends.numpy_backend": {"inputs", "network", "threads"},
     "backends.cython_backend": {"backends.cython_backend._engine"},
     "training": {"network", "notices"},
     # conversion is above base, which offers it as methods

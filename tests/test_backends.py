@@ -421,7 +421,7 @@ class TestBlasLimit:
                 with numpy_backend._blas_threads(n_threads):
                     seen.update(self.limits().values())
 
-        threads = [threading.Thread(target=fit, args=(n,)) for n in (1, 1, 1, np.int64(1))]
+        threads = [threading.Thread(target=fit, args=(n,)) for n in (1, 1, 1, 1)]
         for thread in threads:
             thread.start()
         for thread in threads:

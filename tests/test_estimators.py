@@ -139,6 +139,13 @@ class TestParameters:
 
 
 class TestFit:
+    @pytest.mark.parametrize("n_threads", [np.int64(2), np.uint8(1), 100, 2**31, 10**30])
+    def test_any_number_of_threads(self, backend, blobs, n_threads):
+        expected = quick(backend=backend).fit(*blobs).loss_
+        assert quick(backend=backend, n_threads=n_threads).fit(*blobs).loss_ == pytest.approx(
+            expected
+        )
+
     def test_attributes(self, backend, blobs):
         X, y = blobs
         model = quick(backend=backend).fit(X, y)

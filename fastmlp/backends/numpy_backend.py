@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
+from fastmlp.threads import usable_threads
 
 #: Bytes of float input that `Engine.predict` holds at a time.
 _PREDICT_BYTES = 1 << 24
@@ -64,7 +65,7 @@ class Engine:
         self.inputs = inputs
         self.targets = targets
         self.sample_weight = sample_weight
-        self.n_threads = n_threads
+        self.n_threads = None if n_threads is None else min(int(n_threads), usable_threads())
         self._gradient = Parameters(network, np.zeros_like(parameters.flat))
 
     def train_epoch(self, order: NDArray, batch_size: int, optimizer: Any) -> float:
@@ -388,4 +389,4 @@ if hasattr(os, "register_at_fork"):  # those who want a limit, or hold the lock,
 
 def _blas_threads(n_threads: int | None) -> AbstractContextManager:
     """Return a context in which BLAS uses at most `n_threads`."""
-    return nullcontext() if n_threads is None else _blas_limit.at_most(int(n_threads))
+    return nullcontext() if n_threads is None else _blas_limit.at_most(n_threads)
