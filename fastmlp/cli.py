@@ -301,7 +301,7 @@ def train(
             "train score": scores[0],
             "test score": scores[1],
             "training time": f"{seconds:.2f} s, {model.t_ / seconds:,.0f} samples/s",
-            "saved to": "nowhere" if no_save else str(out),
+            "model file": "not saved" if no_save else str(out),
         }
     )
     if interrupted:

@@ -120,13 +120,13 @@ def test_train_on_digits_saves_what_it_shows():
     summary = facts(stdout)
     assert list(summary) == [
         *("data set", "network", "solver", "backend", "threads", "dtype", "epochs", "final loss"),
-        *("train score", "test score", "training time", "saved to"),
+        *("train score", "test score", "training time", "model file"),
     ]
     assert summary["network"] == "64-50-10, relu"
     assert summary["solver"] == "sgd, learning rate 0.1"
     assert summary["dtype"] == "float64"
     assert summary["epochs"] == "5 of 5, the loss had not settled"
-    assert summary["saved to"] == "model.npz"
+    assert summary["model file"] == "model.npz"
     assert losses(stdout)[-1] == summary["final loss"]
 
     (X, y), test_part = datasets.load_digits()
@@ -238,7 +238,7 @@ def test_published_figures_stand_beside_an_unchanged_recipe_only(monkeypatch):
     scale = ("--input-scale", "1/255")
     stdout = fastmlp("train", *scale, "--no-save")
     assert facts(stdout)["test score"].endswith(" (published: 0.970)")
-    assert facts(stdout)["saved to"] == "nowhere"
+    assert facts(stdout)["model file"] == "not saved"
     stdout = fastmlp("train", *scale, "--no-save", "--epochs", "9")
     assert "published" not in stdout
     assert not Path("model.npz").exists()
@@ -330,7 +330,7 @@ def test_ctrl_c_keeps_what_was_learned():
     assert stderr == "Note: Training interrupted by user.\n"
     summary = facts(stdout)
     assert re.fullmatch(r"\d+ of 500", summary["epochs"])
-    assert summary["saved to"] == "model.npz"
+    assert summary["model file"] == "model.npz"
     model = persistence.load("model.npz")
     assert model.n_iter_ == int(summary["epochs"].split()[0]) >= 2
     assert f"{model.score(*datasets.load_digits()[1]):.3f}" == summary["test score"]
