@@ -278,6 +278,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             label's probability exceeds one half.
         """
         outputs = self._outputs(X)
+        if self.out_activation_ == "softmax":
+            return self.classes_[outputs.argmax(axis=1)]
         return self._label_binarizer.inverse_transform(
             outputs.ravel() if self.n_outputs_ == 1 else outputs
         )

@@ -312,14 +312,50 @@ def test_functions_are_accurate(engine_class, dtype, name):
     exact = {"logistic": 1 / (1 + np.exp(-x)), "exp": np.exp(x), "tanh": np.tanh(x)}[name]
     error = np.abs(outputs - exact) / np.spacing(np.abs(exact).astype(dtype))
     assert error.max() < 4
-    beyond = np.array([-np.inf, -1e30, -2 * limit, 2 * limit, 1e30, np.inf, np.nan], dtype)
-    outputs = np.empty((7, 1), dtype)
-    engine_class(network, parameters).predict(
-        Inputs(beyond[:, np.newaxis], np.dtype(dtype)), outputs
-    )
+    huge = np.finfo(dtype).max
+    beyond = np.array([-huge, -1e30, -2 * limit, 2 * limit, 1e30, huge], dtype)[:, np.newaxis]
+    outputs = np.empty_like(beyond)
+    engine_class(network, parameters).predict(Inputs(beyond, np.dtype(dtype)), outputs)
     high = np.inf if name == "exp" else 1
     low = -1 if name == "tanh" else 0
-    np.testing.assert_array_equal(outputs[:, 0], [low, low, low, high, high, high, np.nan])
+    np.testing.assert_array_equal(outputs[:, 0], [low, low, low, high, high, high])
+    parameters.intercepts[0][...] = np.nan
+    engine_class(network, parameters).predict(Inputs(beyond, np.dtype(dtype)), outputs)
+    assert np.isnan(outputs).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_predict_tells_inputs_that_are_not_finite(engine_class, dtype, bad):
+    network, parameters, inputs, Y, _, _ = problem(
+        (3000, (37, 5, 2), "relu", "softmax", 1, 0), dtype
+    )
+    engine, outputs = engine_class(network, parameters, n_threads=2), np.empty(Y.shape, dtype)
+    assert engine.predict(inputs, outputs)
+    inputs.values[2999, 36] = bad
+    assert not engine.predict(inputs, outputs)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 16, 17])
+@pytest.mark.parametrize("source", ["float", "zeros", "bytes", "zero-bytes-shifted"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", backends.available())
+def test_few_rows_are_predicted_like_many(name, dtype, source, n_layers):
+    backend = backends.get(name)
+    case = (7, (21, *range(3, 2 + n_layers), 4), "tanh", "softmax", 1, False)
+    network, parameters, inputs, Y, _, _ = problem(case, dtype, source=source)
+    expected, outputs = np.empty((2, *Y.shape), dtype)
+    backend.Engine(network, parameters).predict(inputs, expected)
+    rest = inputs.values, inputs.scale, inputs.shift
+    is_done = backend.predict_rows(network, parameters.coefs, parameters.intercepts, *rest, outputs)
+    assert is_done == (name == "numpy" or n_layers <= 16)
+    if is_done:
+        np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+    if inputs.values.dtype != np.uint8:
+        inputs.values[-1, -1] = np.nan
+        assert not backend.predict_rows(
+            network, parameters.coefs, parameters.intercepts, *rest, outputs
+        )
 
 
 @pytest.mark.parametrize("beta_2", [0.999, 0.999999, 1 - 1e-8])

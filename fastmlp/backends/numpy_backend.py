@@ -8,7 +8,7 @@ measured against this one; what their docstrings leave out stands here.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
@@ -127,7 +127,7 @@ class Engine:
                 )
             )
 
-    def predict(self, inputs: Inputs, out: NDArray) -> None:
+    def predict(self, inputs: Inputs, out: NDArray) -> bool:
         """Compute the outputs of the network.
 
         Parameters
@@ -136,12 +136,22 @@ class Engine:
             Any number of rows; seen in chunks, so the memory needed is bounded.
         out : array of shape (n_samples, n_outputs)  # OUT, overwritten
             In the parameters' dtype, C-contiguous.
+
+        Returns
+        -------
+        bool
+            False if an element of an array of numbers is not finite: `out` is
+            worth nothing then.
         """
+        coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
         rows = max(1, _PREDICT_BYTES // (inputs.n_features * out.itemsize))
         with _blas_threads(self.n_threads):
             for start in range(0, inputs.n_samples, rows):
                 chunk = slice(start, start + rows)
-                out[chunk] = self._forward(self.parameters, _rows(inputs, chunk))[-1]
+                if not inputs.is_sparse and not _all_finite(inputs.values[chunk]):
+                    return False
+                out[chunk] = _forward(self.network, coefs, intercepts, _rows(inputs, chunk))[-1]
+        return True
 
     def sync(self) -> None:
         """Make the host's parameters and optimiser state current.
@@ -152,20 +162,6 @@ class Engine:
     def _total_weight(self, batch: NDArray) -> float:
         """Return the sum of a batch's weights."""
         return len(batch) if self.sample_weight is None else self.sample_weight[batch].sum()
-
-    def _forward(self, parameters: Parameters, X: Any) -> list[Any]:
-        """Return the activations of every layer, from the input to the output."""
-        activations = [X]
-        last = len(parameters.coefs) - 1
-        for layer, (coef, intercept) in enumerate(
-            zip(parameters.coefs, parameters.intercepts, strict=True)
-        ):
-            Z = activations[-1] @ coef
-            Z += intercept
-            name = self.network.output_activation if layer == last else self.network.activation
-            _ACTIVATIONS[name](Z)
-            activations.append(Z)
-        return activations
 
     def _objective(
         self, parameters: Parameters, batch: NDArray | slice, gradient: Parameters
@@ -181,7 +177,9 @@ class Engine:
         weight = None if self.sample_weight is None else self.sample_weight[batch]
         total_weight = len(Y) if weight is None else weight.sum()
 
-        activations = self._forward(parameters, _rows(self.inputs, batch))
+        activations = _forward(
+            self.network, parameters.coefs, parameters.intercepts, _rows(self.inputs, batch)
+        )
         loss = self.network.loss_value(Y, activations[-1], weight)
         squares = 0
         for coef in parameters.coefs:
@@ -201,6 +199,61 @@ class Engine:
                 delta = delta @ parameters.coefs[layer].T
                 _DERIVATIVES[self.network.activation](activations[layer], delta)
         return loss
+
+
+def predict_rows(
+    network: Network,
+    coefs: Sequence[NDArray],
+    intercepts: Sequence[NDArray],
+    X: NDArray,
+    scale: NDArray | None,
+    shift: NDArray | None,
+    out: NDArray,
+) -> bool:
+    """Compute the outputs for a few samples, without an engine that would copy the weights.
+
+    Parameters
+    ----------
+    network : Network
+    coefs, intercepts : sequence of array, one per layer
+        C-contiguous, of the dtype of `out`.
+    X : array of shape (n_samples, n_features), uint8 or the dtype of `out`
+        C-contiguous. Not checked to be finite; that is part of this function.
+    scale, shift : array of shape (n_features,), or both None
+        The affine map, as in `Inputs`.
+    out : array of shape (n_samples, n_outputs)  # OUT, overwritten
+        C-contiguous.
+
+    Returns
+    -------
+    bool
+        False if an element of X is not finite or the backend has no room for so
+        many layers: `out` is worth nothing then.
+    """
+    if not _all_finite(X):
+        return False
+    inputs = Inputs(X, out.dtype, scale, shift)
+    out[...] = _forward(network, coefs, intercepts, _rows(inputs, slice(None)))[-1]
+    return True
+
+
+def _all_finite(X: NDArray) -> bool:
+    return X.dtype == np.uint8 or bool(np.isfinite(X).all())
+
+
+def _forward(
+    network: Network, coefs: Sequence[NDArray], intercepts: Sequence[NDArray], X: Any
+) -> list[Any]:
+    """Return the activations of every layer, from the input to the output."""
+    activations = [X]
+    last = len(coefs) - 1
+    for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
+        Z = activations[-1] @ coef
+        Z += intercept
+        name = network.output_activation if layer == last else network.activation
+        _ACTIVATIONS[name](Z)
+        activations.append(Z)
+    return activations
 
 
 def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:

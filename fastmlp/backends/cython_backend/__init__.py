@@ -13,6 +13,12 @@ if find_spec(f"{__name__}._engine") is None:
         "headers, then reinstall fastmlp (in a checkout: pip install -e .)"
     )
 
-from fastmlp.backends.cython_backend._engine import ISA, Engine, decode, supported_isas
+from fastmlp.backends.cython_backend._engine import (
+    ISA,
+    Engine,
+    decode,
+    predict_rows,
+    supported_isas,
+)
 
-__all__ = ["ISA", "Engine", "decode", "supported_isas"]
+__all__ = ["ISA", "Engine", "decode", "predict_rows", "supported_isas"]

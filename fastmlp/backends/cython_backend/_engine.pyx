@@ -7,6 +7,7 @@ import numpy as np
 
 from fastmlp.threads import usable_threads
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -65,6 +66,8 @@ cdef extern from "engine.h" nogil:
                          int64_t, optimizer_spec *, double, int, double *) noexcept nogil
         int (*objective)(void *, const training_data *, int, double *) noexcept nogil
         int (*predict)(void *, const input_matrix *, int, void *) noexcept nogil
+        int (*predict_rows)(const network_spec *, const void **, const void **,
+                            const input_matrix *, void *) noexcept nogil
         void (*scale_bytes)(const uint8_t *, int64_t, double, double, void *) noexcept nogil
         void (*swap_bytes)(const void *, int64_t, int, void *) noexcept nogil
 
@@ -80,6 +83,9 @@ _ACTIVATIONS = {
     "softmax": SOFTMAX,
     "exp": EXP,
 }
+
+# What the engine calls a dtype; asking NumPy for the name would take microseconds.
+_DTYPES = {np.dtype(np.float32): b"float32", np.dtype(np.float64): b"float64"}
 
 # Vectors of the engine (the `which` of its load and store).
 cdef enum:
@@ -135,16 +141,20 @@ ISA = _chosen_isa()
 
 
 cdef const engine_api *_api(dtype, isa) except NULL:
-    cdef const engine_api *api = engine_find(isa.encode(), np.dtype(dtype).name.encode())
+    cdef const engine_api *api = engine_find(isa.encode(), _DTYPES.get(dtype, b""))
     if api == NULL:
         raise ValueError(f"there is no engine for {dtype} and {isa}")
     return api
 
 
-cdef const void *_address(array):
-    """Return where an array's data lies; NULL for None."""
-    cdef size_t address = 0 if array is None else array.ctypes.data
-    return <const void *> address
+cdef const void *_address(array) except? NULL:
+    """Return where a C-contiguous array's data lies; NULL for None."""
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)  # the array itself keeps the data
+    return view.buf
 
 
 cdef input_matrix _matrix(inputs, list owners):
@@ -332,10 +342,13 @@ cdef class Engine:
             with nogil:
                 failed = self.api.predict(self.handle, &matrix, self.threads,
                                           outputs + at * output_bytes)
-            if failed:
+            if failed == 1:
                 raise MemoryError("not enough memory for the activations.")
+            if failed == 2:
+                return False
             PyErr_CheckSignals()
             at += matrix.n_samples
+        return True
 
     def sync(self):
         """Make the host's parameters and optimiser state current."""
@@ -355,6 +368,44 @@ def _state(optimizer):
     return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
 
 
+# Layers of weights up to which predict_rows takes a network.
+cdef enum:
+    MAX_LAYERS = 16
+
+
+def predict_rows(network, coefs, intercepts, X, scale, shift, out):
+    """Compute the outputs for a few samples; see the NumPy backend."""
+    cdef int n_layers = len(coefs), failed, layer
+    cdef int64_t units[MAX_LAYERS + 1]
+    cdef const void *weights[MAX_LAYERS]
+    cdef const void *biases[MAX_LAYERS]
+    if n_layers > MAX_LAYERS:
+        return False
+    units[0] = X.shape[1]
+    for layer in range(n_layers):
+        weights[layer] = _address(coefs[layer])
+        biases[layer] = _address(intercepts[layer])
+        units[layer + 1] = len(intercepts[layer])
+    cdef network_spec spec
+    spec.n_layers = n_layers
+    spec.units = units
+    spec.hidden = _ACTIVATIONS[network.activation]
+    spec.output = _ACTIVATIONS[network.output_activation]
+    cdef input_matrix matrix
+    matrix.kind = DENSE if X.dtype == out.dtype else BYTES
+    matrix.values = _address(X)
+    matrix.n_samples = len(X)
+    matrix.scale = _address(scale)
+    matrix.shift = _address(shift)
+    cdef void *outputs = <void *> _address(out)
+    cdef const engine_api *api = _api(out.dtype, ISA)
+    with nogil:
+        failed = api.predict_rows(&spec, weights, biases, &matrix, outputs)
+    if failed == 1:
+        raise MemoryError("not enough memory for the activations.")
+    return failed == 0
+
+
 def decode(payload, out, scale=1.0, shift=0.0):
     """Convert an IDX payload to native numbers; see the NumPy backend."""
     cdef const void *source = _address(payload)
@@ -362,7 +413,7 @@ def decode(payload, out, scale=1.0, shift=0.0):
     cdef int64_t n = out.size
     cdef int element_size = out.itemsize
     cdef double a = scale, b = shift
-    cdef const engine_api *api = _api("float64", ISA)
+    cdef const engine_api *api = _api(np.dtype(np.float64), ISA)
     if payload.dtype == np.uint8 and out.dtype.kind == "f":
         api = _api(out.dtype, ISA)
         with nogil:

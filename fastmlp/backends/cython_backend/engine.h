@@ -79,8 +79,16 @@ typedef struct {
      * *loss. Return nonzero if there is no memory. */
     int (*objective)(void *engine, const training_data *data, int n_threads, double *loss);
 
-    /* Write the outputs, (n_samples, n_outputs). Return nonzero if there is no memory. */
+    /* Write the outputs, (n_samples, n_outputs). Return 0, 1 if there is no memory, 2 if an input
+     * of a DENSE matrix is not finite. */
     int (*predict)(void *engine, const input_matrix *inputs, int n_threads, void *outputs);
+
+    /* Write the outputs for a few samples of a DENSE or BYTES matrix, without an engine: layer
+     * l's weights, coefs[l] of shape (units[l], units[l + 1]) in C order, and intercepts[l] are
+     * read where they lie. Return 0, 1 if there is no memory, 2 if an input is not finite. */
+    int (*predict_rows)(const network_spec *network, const void *const *coefs,
+                        const void *const *intercepts, const input_matrix *inputs,
+                        void *outputs);
 
     /* out[i] = scale * bytes[i] + shift, in the engine's dtype. */
     void (*scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift, void *out);

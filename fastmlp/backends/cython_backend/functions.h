@@ -104,7 +104,7 @@ static void NAME(activate)(enum activation activation, REAL *restrict row, int64
     }
 }
 
-/* Multiply deltas by the activation's derivative, expressed by its value. */
+/* Multiply n deltas, padding included, by the activation's derivative, expressed by its value. */
 static void NAME(multiply_by_derivative)(enum activation activation, const REAL *restrict a,
                                          REAL *restrict delta, int64_t n)
 {

@@ -14,16 +14,19 @@
 
 #define MAX_THREADS 64
 
+/* How often a waiting thread looks again before it gives its core away; some ten microseconds. */
+#define SPINS 2000
+
 /* Let other threads run while waiting, a little more at each try. Spinning is fastest, but
  * on a machine with fewer free cores than the team has threads, a spinning thread holds the
  * core that the others need: so spin briefly, then give the core away, then sleep. */
 static inline void wait_a_little(int tries)
 {
-    if (tries < 2000) {
+    if (tries < SPINS) {
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
 #endif
-    } else if (tries < 3000) {
+    } else if (tries < SPINS + 1000) {
         sched_yield();
     } else {
         struct timespec nap = {0, 50000};
@@ -35,6 +38,8 @@ typedef struct {
     int n_threads;
     atomic_int arrived;
     atomic_int generation;
+    atomic_int meetings;  /* waits at this barrier, and those of them that were long, which */
+    atomic_int long_waits; /* shows that somebody did not get a core */
 } barrier;
 
 /* Wait until all threads of the team have come. */
@@ -48,9 +53,12 @@ static inline void barrier_wait(barrier *b)
         atomic_store_explicit(&b->generation, generation + 1, memory_order_release);
         return;
     }
-    for (int tries = 0;
-         atomic_load_explicit(&b->generation, memory_order_acquire) == generation; tries++)
+    int tries = 0;
+    for (; atomic_load_explicit(&b->generation, memory_order_acquire) == generation; tries++)
         wait_a_little(tries);
+    atomic_fetch_add_explicit(&b->meetings, 1, memory_order_relaxed);
+    if (tries >= SPINS)
+        atomic_fetch_add_explicit(&b->long_waits, 1, memory_order_relaxed);
 }
 
 typedef struct {
@@ -70,10 +78,19 @@ static void *team_member_main(void *argument)
     return NULL;
 }
 
+/* How a team has fared on this machine. Where other programs take its cores, a thread alone is
+ * faster than two that wait for each other: then work is done alone for a while. Results do not
+ * depend on the number of threads. */
+typedef struct {
+    int alone;      /* calls that are still to be done by one thread */
+    int patience;   /* how many those are if the next trial of a team fails, too */
+} team_mood;
+
 /* Call work(context, thread, meeting) once in every thread of a team, the calling thread
  * being thread 0, and return when all have finished. The team has meeting->n_threads
- * threads: n_threads, or fewer if the system refuses to make one. */
-static inline void team_run(void (*work)(void *, int, barrier *), void *context, int n_threads)
+ * threads: n_threads, or fewer if the system refuses to make one, or one if the mood says so. */
+static inline void team_run(void (*work)(void *, int, barrier *), void *context, int n_threads,
+                            team_mood *mood)
 {
     pthread_t threads[MAX_THREADS];
     team_member members[MAX_THREADS];
@@ -81,8 +98,14 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     atomic_int ready;
     int n = 1;
 
+    if (n_threads > 1 && mood->alone > 0) {
+        mood->alone--;
+        n_threads = 1;
+    }
     atomic_init(&meeting.arrived, 0);
     atomic_init(&meeting.generation, 0);
+    atomic_init(&meeting.meetings, 0);
+    atomic_init(&meeting.long_waits, 0);
     atomic_init(&ready, 0);
     for (; n < n_threads && n < MAX_THREADS; n++) {
         members[n] = (team_member){work, context, n, &meeting, &ready};
@@ -94,6 +117,12 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     work(context, 0, &meeting);
     for (int i = 1; i < n; i++)
         pthread_join(threads[i], NULL);
+    int meetings = atomic_load(&meeting.meetings);
+    if (meetings >= 16) {
+        int failed = atomic_load(&meeting.long_waits) > meetings / 8;
+        mood->patience = !failed ? 1 : mood->patience < 32 ? 2 * mood->patience : 32;
+        mood->alone = failed ? mood->patience : 0;
+    }
 }
 
 #endif
