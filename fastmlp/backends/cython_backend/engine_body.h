@@ -32,6 +32,10 @@
 #define BLOCK_ROWS (8 * TILE_ROWS)
 #define BLOCK_ROWS_MAX (BLOCK_ROWS > MASK_BITS ? BLOCK_ROWS : MASK_BITS)
 
+/* What an update costs, in multiplications, and samples that tell how dense inputs are. */
+#define UPDATE_COST 20
+#define COST_SAMPLES 256
+
 /* Samples that pass together over the rows of weights that one mask speaks of. */
 #define SKIP_SAMPLES 64
 
@@ -63,7 +67,7 @@ typedef struct {
     int64_t first;       /* first unit of the panel */
     int64_t width;       /* units of the panel, padding included */
     int64_t row, n_rows;
-    int64_t cost_before; /* weights in all blocks before this one */
+    int64_t cost_before; /* of all blocks before this one, for a batch */
 } block;
 
 typedef struct {
@@ -74,7 +78,8 @@ typedef struct {
     layer *layers;
     int64_t n_blocks;
     block *blocks;       /* all blocks of all layers: the work of phase B */
-    int64_t cost;        /* of all blocks */
+    int64_t cost;        /* of all blocks; 0 before it is known */
+    int64_t n_weights;   /* padding included */
     double *squares;     /* (n_blocks,) sum of squares of each block's weights */
     int64_t input_stride;
     int64_t chunk_rows;  /* rows that the scratch below has room for */
@@ -205,10 +210,10 @@ static inline int64_t NAME(panel_width)(int64_t width, int64_t first)
     return width - first < PANEL_UNITS ? width - first : PANEL_UNITS;
 }
 
-/* List the blocks in e->blocks, or only count them if it is NULL. */
+/* List the blocks in e->blocks, or only count them if it is NULL; their costs come later. */
 static void NAME(list_blocks)(engine *e)
 {
-    int64_t n = 0, cost = 0;
+    int64_t n = 0;
     for (int l = 0; l < e->n_layers; l++) {
         const layer *y = &e->layers[l];
         int64_t rows = l == 0 && e->skips_zeros ? MASK_BITS : BLOCK_ROWS;
@@ -217,14 +222,12 @@ static void NAME(list_blocks)(engine *e)
             for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
                 int64_t width = NAME(panel_width)(y->width, first);
                 if (e->blocks != NULL)
-                    e->blocks[n] = (block){l, first, width, row, n_rows, cost};
-                cost += n_rows * width;
+                    e->blocks[n] = (block){l, first, width, row, n_rows, 0};
                 n++;
             }
         }
     }
     e->n_blocks = n;
-    e->cost = cost;
 }
 
 static void *NAME(create)(const network_spec *network)
@@ -250,6 +253,7 @@ static void *NAME(create)(const network_spec *network)
         y->width = NAME(padded)(y->n_out);
         y->back_width = NAME(padded)(y->n_in);
         y->vectors[0] = NAME(allocate)((y->n_in + 1) * y->width);
+        e->n_weights += y->n_in * y->width;
         if (l > 0)
             y->transposed = NAME(allocate)(y->n_out * y->back_width);
         if (y->vectors[0] == NULL || (l > 0 && y->transposed == NULL)) {
@@ -477,6 +481,42 @@ static void NAME(release)(void *handle, int which)
 
 /* ---- phase A: samples ----------------------------------------------------------------- */
 
+/* The samples that a thread takes next, which are fetched from memory piece by piece while it
+ * works on others: their rows lie anywhere, so that the processor cannot foresee them. */
+typedef struct {
+    const training_data *data;
+    const int64_t *order;
+    int64_t row_bytes, target_bytes;
+    int64_t at, stop;    /* positions in the order */
+    int64_t done;        /* bytes of row `at` that are on their way */
+    int64_t piece;       /* bytes to fetch at a time */
+} NAME(upcoming);
+
+/* Positions [at, stop) are next, and the thread will come to `fetch` about n_times before. */
+static void NAME(announce)(NAME(upcoming) *u, int64_t at, int64_t stop, int64_t n_times)
+{
+    u->at = at;
+    u->stop = stop;
+    u->done = 0;
+    u->piece = u->row_bytes * (stop - at) / (n_times > 0 ? n_times : 1) + 64;
+}
+
+static inline void NAME(fetch)(NAME(upcoming) *u)
+{
+    for (int64_t left = u->piece; left > 0 && u->at < u->stop; left -= 64) {
+        int64_t sample = u->order ? u->order[u->at] : u->at;
+        __builtin_prefetch((const char *)u->data->inputs.values + sample * u->row_bytes + u->done,
+                           0, 3);
+        if (u->done == 0)
+            __builtin_prefetch((const char *)u->data->targets + sample * u->target_bytes, 0, 3);
+        u->done += 64;
+        if (u->done >= u->row_bytes) {
+            u->done = 0;
+            u->at++;
+        }
+    }
+}
+
 /* Sparse inputs stay where they are. */
 static void NAME(gather_row)(engine *e, const input_matrix *inputs, int64_t sample, int64_t row)
 {
@@ -519,6 +559,12 @@ static void NAME(gather_row)(engine *e, const input_matrix *inputs, int64_t samp
     }
 }
 
+static inline void NAME(prefetch)(const REAL *numbers, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += (int64_t)(64 / sizeof(REAL)))
+        __builtin_prefetch(numbers + i);
+}
+
 /* The numbers that begin with (row, column) of the gathered inputs whose zeros are skipped. */
 static inline NAME(masked_matrix) NAME(masked_inputs)(const engine *e, enum input_kind kind,
                                                       int64_t row, int64_t column)
@@ -536,7 +582,7 @@ static inline NAME(masked_matrix) NAME(masked_inputs)(const engine *e, enum inpu
  * group of samples passes over the weights that one mask speaks of while they are in the
  * first-level cache. */
 static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const REAL *starts,
-                                         int64_t begin, int64_t end)
+                                         int64_t begin, int64_t end, NAME(upcoming) *next)
 {
     layer *y = &e->layers[0];
     int64_t stride = kind == BYTES ? e->byte_stride : e->input_stride;
@@ -549,6 +595,11 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
             for (int64_t i = 0; i < e->n_masks; i++) {
                 NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, i * MASK_BITS);
                 a.stride = a.scale_stride = 1;  /* A(0, k): one sample is a tile */
+                if (next != NULL)
+                    NAME(fetch)(next);
+                /* What another thread has updated must come from there. */
+                if (i + 1 < e->n_masks)
+                    NAME(prefetch)(panel + (i + 1) * MASK_BITS * width, MASK_BITS * width);
                 NAME(masked_product)(n, 1, width, e->masks + row * e->n_masks + i, e->n_masks,
                                      a, stride, 0, panel + i * MASK_BITS * width, width,
                                      i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
@@ -561,7 +612,8 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
 /* Run rows [begin, end) of the chunk, the samples from `first_sample` on, forward through all
  * layers. The sums of the first layer begin with `starts`. */
 static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *order,
-                          int64_t first_sample, int64_t begin, int64_t end, const REAL *starts)
+                          int64_t first_sample, int64_t begin, int64_t end, const REAL *starts,
+                          NAME(upcoming) *next)
 {
     const REAL *X = e->X;
     int64_t stride = e->input_stride;
@@ -571,7 +623,7 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         const REAL *intercepts = W + y->n_in * y->width;
         int skips_zeros = l == 0 && inputs->skips_zeros;
         if (skips_zeros)
-            NAME(forward_skipping_zeros)(e, inputs->kind, starts, begin, end);
+            NAME(forward_skipping_zeros)(e, inputs->kind, starts, begin, end, next);
         for (int64_t first = 0; first < y->width && !skips_zeros; first += PANEL_UNITS) {
             int64_t width = NAME(panel_width)(y->width, first);
             const REAL *panel = W + first * y->n_in;
@@ -660,7 +712,7 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end)
 }
 
 static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t begin,
-                          int64_t end, const REAL *starts)
+                          int64_t end, const REAL *starts, NAME(upcoming) *next)
 {
     engine *e = w->e;
     const training_data *data = w->data;
@@ -673,7 +725,7 @@ static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t 
                (size_t)n_out * sizeof(REAL));
         e->weights[i] = data->weights ? ((const REAL *)data->weights)[sample] : 1;
     }
-    NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end, starts);
+    NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end, starts, next);
     for (int64_t i = begin; i < end; i++)
         e->losses[i] = NAME(sample_loss)(e->output, top->A + i * top->width, e->Y + i * n_out,
                                          e->weights[i], top->D + i * top->width, n_out);
@@ -852,6 +904,10 @@ static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind,
     const layer *y = &e->layers[0];
     int64_t n_tiles = b->n_rows / MASKED_ROWS, rest = n_tiles * MASKED_ROWS;
     NAME(find_feature_masks)(e, b->row / MASK_BITS, m, features);
+    /* The next block's inputs, of which other threads have gathered some. */
+    if (kind == BYTES && b->first + b->width == y->width)
+        for (int64_t row = 0; row < m; row++)
+            __builtin_prefetch((const uint8_t *)e->X + row * e->byte_stride + b->row + MASK_BITS);
     for (int64_t row = 0; row < m; row += MASK_BITS) {
         const uint64_t *masks = features->masks[row / MASK_BITS];
         const REAL *before = row == 0 ? place.before : place.sums;
@@ -989,6 +1045,27 @@ static void NAME(share)(int64_t n, int thread, int n_threads, int64_t *begin, in
     *end = *end < n ? *end : n;
 }
 
+/* Announce what the thread takes of the chunk that begins at position `at`, which is that of
+ * the next batch if this one ends there. */
+static void NAME(announce_chunk)(const training_work *w, NAME(upcoming) *next, int64_t at,
+                                 int64_t rest_of_batch, int thread, int n_threads)
+{
+    const engine *e = w->e;
+    const input_matrix *inputs = &w->data->inputs;
+    int64_t begin, end, times = e->n_blocks / n_threads;
+    int64_t left = w->stop - at < w->batch_size ? w->stop - at : w->batch_size;
+    int64_t n = rest_of_batch > 0 ? rest_of_batch : left;
+    if (inputs->kind == CSR || n <= 0) {
+        NAME(announce)(next, 0, 0, 1);
+        return;
+    }
+    int64_t rows = rest_of_batch > 0 ? e->chunk_rows : NAME(rows_per_chunk)(e, inputs, n);
+    NAME(share)(n < rows ? n : rows, thread, n_threads, &begin, &end);
+    if (inputs->skips_zeros)
+        times = ((end - begin + SKIP_SAMPLES - 1) / SKIP_SAMPLES) * e->n_masks;
+    NAME(announce)(next, at + begin, at + end, times);
+}
+
 /* What every thread of the team does: all batches, in step with the others. */
 static void NAME(train_member)(void *context, int thread, barrier *meeting)
 {
@@ -1001,6 +1078,9 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
     const REAL *starts = NULL;
     REAL *delta_sums = e->shift ? e->delta_sums + thread * width : NULL;
     NAME(feature_masks) features;
+    NAME(upcoming) next = {.data = w->data, .order = w->order};
+    next.row_bytes = e->layers[0].n_in * (int64_t)(inputs->kind == BYTES ? 1 : sizeof(REAL));
+    next.target_bytes = e->layers[e->n_layers - 1].n_out * (int64_t)sizeof(REAL);
     int64_t t = updates ? w->optimizer->t : 0;
     int64_t at = w->start;
     double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
@@ -1017,7 +1097,8 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
             NAME(share)(m, thread, n_threads, &begin, &end);
             if (is_first)
                 starts = NAME(find_starts)(e, thread);
-            NAME(phase_a)(w, at + from, begin, end, starts);
+            NAME(announce_chunk)(w, &next, at + from + m, n - from - m, thread, n_threads);
+            NAME(phase_a)(w, at + from, begin, end, starts, &next);
             if (inputs->kind == CSR)
                 NAME(make_lists)(w, at + from, m, thread, n_threads);
             /* The penalty is that of the weights before this batch's update. */
@@ -1035,9 +1116,11 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
             if (delta_sums != NULL)
                 NAME(sum_deltas)(e, m, delta_sums);
             for (int64_t i = 0; i < e->n_blocks && counts; i++)
-                if (e->blocks[i].cost_before * n_threads / e->cost == thread)
+                if (e->blocks[i].cost_before * n_threads / e->cost == thread) {
+                    NAME(fetch)(&next);
                     NAME(phase_b_block)(e, inputs, i, m, is_first, is_last, &s, updates,
                                         &features, delta_sums);
+                }
             if (thread == 0) {
                 loss += NAME(sum)(e->losses, m);
                 if (is_last && NAME(now)() > deadline)
@@ -1060,9 +1143,40 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
 /* More threads than the work is worth cost more in meetings than they save. */
 static int NAME(useful_threads)(const engine *e, int64_t rows, int n_threads)
 {
-    int64_t flops = 6 * e->cost * rows;
+    int64_t flops = 6 * e->n_weights * rows;
     int64_t limit = 1 + flops / 1000000;
     return n_threads < limit ? n_threads : (int)limit;
+}
+
+/* Estimate what the blocks cost for a batch, so that threads get equal parts: a multiplication
+ * per weight and sample whose input is not zero, and the update. */
+static void NAME(estimate_costs)(engine *e, const input_matrix *inputs, int64_t batch_size)
+{
+    int64_t n = inputs->n_samples, n_in = e->layers[0].n_in, cost = 0;
+    int64_t stride = (n + COST_SAMPLES - 1) / COST_SAMPLES;
+    for (int64_t i = 0; i < e->n_blocks; i++) {
+        block *b = &e->blocks[i];
+        double density = 1;
+        if (b->l == 0 && inputs->skips_zeros && b->first > 0) {
+            b->cost_before = cost;  /* the block before it has the same inputs */
+            cost += (cost - b[-1].cost_before) * b->width / b[-1].width;
+            continue;
+        }
+        if (b->l == 0 && inputs->skips_zeros) {
+            int64_t found = 0, seen = 0;
+            for (int64_t sample = 0; sample < n; sample += stride, seen += b->n_rows) {
+                const uint8_t *bytes = (const uint8_t *)inputs->values + sample * n_in + b->row;
+                const REAL *numbers = (const REAL *)inputs->values + sample * n_in + b->row;
+                for (int64_t j = 0; j < b->n_rows; j++)
+                    found += inputs->kind == BYTES ? bytes[j] != 0 : numbers[j] != 0;
+            }
+            density = (double)found / (double)seen;
+        }
+        b->cost_before = cost;
+        cost += (int64_t)((density * (double)batch_size + UPDATE_COST) *
+                          (double)(b->n_rows * b->width)) + 1;
+    }
+    e->cost = cost;
 }
 
 /* Look at the affine map of inputs whose zeros are skipped. Return nonzero if there is no
@@ -1107,6 +1221,8 @@ static int NAME(prepare)(engine *e, const training_work *w, int n_threads)
 {
     const input_matrix *inputs = &w->data->inputs;
     int accumulates = w->optimizer == NULL || w->batch_size > NAME(chunk_limit)(e, inputs);
+    if (e->cost == 0)
+        NAME(estimate_costs)(e, inputs, w->batch_size);
     return NAME(prepare_inputs)(e, inputs, n_threads) ||
            NAME(reserve)(e, w->batch_size, inputs) || (accumulates && NAME(load)(e, 3, NULL)) ||
            (inputs->kind == CSR &&
@@ -1173,7 +1289,7 @@ static void NAME(predict_member)(void *context, int thread, barrier *meeting)
             if (w->inputs->kind == DENSE && !NAME(all_finite)(w->inputs, at + i, e->layers[0].n_in))
                 w->not_finite[thread] = 1;
         }
-        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m, w->starts);
+        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m, w->starts, NULL);
         for (int64_t i = 0; i < m; i++)
             memcpy(w->outputs + (at + i) * top->n_out, top->A + (begin + i) * top->width,
                    (size_t)top->n_out * sizeof(REAL));
@@ -1323,6 +1439,8 @@ static const engine_api NAME(api) = {
 #undef BLOCK_ROWS
 #undef BLOCK_ROWS_MAX
 #undef SKIP_SAMPLES
+#undef UPDATE_COST
+#undef COST_SAMPLES
 #undef CHUNK_BYTES
 #undef CHUNK_ROWS_MAX
 #undef vec

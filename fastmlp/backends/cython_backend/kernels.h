@@ -264,10 +264,23 @@ static inline uint64_t NAME(mask_of_bytes)(const uint8_t *bytes)
 /* The mask of the numbers that are not zero, among MASK_BITS. NaN is not zero. */
 static inline uint64_t NAME(mask_of_numbers)(const REAL *restrict numbers)
 {
+#if defined(__x86_64__) && VECTOR_BYTES == 64
+    uint64_t mask = 0;
+    UNROLL
+    for (int i = 0; i < MASK_BITS; i += LANES) {
+        vec v = *(const vec *)(numbers + i);
+        uint64_t part = sizeof(REAL) == 4
+            ? _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ)
+            : _mm512_cmp_pd_mask((__m512d)v, _mm512_setzero_pd(), _CMP_NEQ_UQ);
+        mask |= part << i;
+    }
+    return mask;
+#else
     uint8_t bytes[MASK_BITS];
     for (int i = 0; i < MASK_BITS; i++)
         bytes[i] = numbers[i] != 0;
     return NAME(mask_of_bytes)(bytes);
+#endif
 }
 
 /* One stage of the transposition of 64 x 64 bits: in all squares of 2 * width bits, the upper
