@@ -230,7 +230,7 @@ CASES = (
         floor="float32",
     ),
     Case(
-        name="tabular",
+        name="tabular-float32",
         about="30-100-4, Adam, 20 000 rows, float32",
         group="tabular",
         data="tabular",
@@ -609,13 +609,27 @@ def compare(ours: Sequence[float], theirs: Sequence[float], tolerance: float) ->
     """
     a, b = np.asarray(ours, float), np.asarray(theirs, float)
     difference = np.inf
-    if a.shape == b.shape:
+    if a.shape == b.shape and np.isfinite([a, b]).all():
         difference = float(np.max(np.abs(a - b) / np.maximum(np.abs(b), np.finfo(float).tiny)))
     return {
         "difference": round(difference, 12) if np.isfinite(difference) else None,
         "tolerance": tolerance,
         "equal": bool(difference <= tolerance),
     }
+
+
+def in_words(value: float, unit: str) -> str:
+    """Return a measured value with three digits and a unit that suits it.
+
+    Examples
+    --------
+    >>> in_words(0.01234, "s per epoch"), in_words(98.7, "MB")
+    ('12.3 ms', '99 MB')
+    """
+    if unit == "MB":
+        return f"{value:.0f} MB"
+    factor, name = (1, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "us")
+    return f"{value * factor:.3g} {name}"
 
 
 def passed(entries: Iterable[Mapping[str, Any]]) -> bool:
@@ -774,7 +788,7 @@ def _memory(job: Job) -> Act:
     images, labels = _load(replace(job, input="uint8"))
     paths = Path(job.folder, f"{job.library}-images"), Path(job.folder, f"{job.library}-labels")
     idx.write(paths[0], images)
-    idx.write(paths[1], labels)
+    idx.write(paths[1], labels.astype(np.uint8))
     code = "from fastmlp import bench; bench._train_from_files()"
     arguments = json.dumps([asdict(job), *map(str, paths)])
 
@@ -977,13 +991,13 @@ def _check_threads(job: Job) -> None:
 
 
 @contextmanager
-def _busy_process() -> Iterator[None]:
+def _busy_process() -> Iterator[subprocess.Popen]:
     """Keep a core busy meanwhile; it ends with this process, too."""
     code = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10000))"
     process = subprocess.Popen([sys.executable, "-c", code])
     time.sleep(0.1)
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()

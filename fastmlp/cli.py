@@ -851,6 +851,8 @@ def _print_bench(document: Mapping[str, Any]) -> None:
     """Print a line per pair, then why somebody is missing and whose losses differ."""
     from rich.table import Table
 
+    from fastmlp.bench import in_words
+
     headings = (
         "theirs",
         "theirs / ours",
@@ -867,11 +869,11 @@ def _print_bench(document: Mapping[str, Any]) -> None:
             notes.append(f"{entry['name']}: {entry['missing']}")
             continue
         unit, ours = entry["unit"], entry["ours"]
-        left = (entry["name"], ours["label"], _measure_in_words(ours["median"], unit))
+        left = (entry["name"], ours["label"], in_words(ours["median"], unit))
         right = ("", "")
         if floor := entry.get("floor"):
             share = f"{1 / floor['ratio']['median']:.2f}"
-            right = (_measure_in_words(floor["median"], unit), share)
+            right = (in_words(floor["median"], unit), share)
         for peer in entry["peers"]:
             if "missing" in peer:
                 notes.append(f"{entry['name']}, beside {peer['label']}: {peer['missing']}")
@@ -888,21 +890,13 @@ def _print_bench(document: Mapping[str, Any]) -> None:
                     f"{losses['tolerance']:g}. A ratio of unequal trainings means nothing."
                 )
             spread = f"({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
-            theirs = _measure_in_words(peer["median"], unit)
+            theirs = in_words(peer["median"], unit)
             times = f"{ratio['median']:.1f} {spread}"
             table.add_row(*left, peer["label"], theirs, times, verdict, *right)
             left, right = ("", "", ""), ("", "")
     _console().print(table)
     for note in notes:
         _note(note)
-
-
-def _measure_in_words(value: float, unit: str) -> str:
-    """Return seconds or megabytes with three digits and a unit that suits them."""
-    if unit == "MB":
-        return f"{value:.0f} MB"
-    factor, name = next(p for p in ((1, "s"), (1e3, "ms"), (1e6, "us")) if value * p[0] >= 1)
-    return f"{value * factor:.3g} {name}"
 
 
 def _network_in_words(model: "MLPClassifier") -> str:
