@@ -23,6 +23,12 @@ TINY = Case(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Small products in several threads crawl while other processes want the cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 def job(contender=TINY.ours, case=TINY, folder=""):
     return bench._job(case, contender, str(folder), quick=True)
 
