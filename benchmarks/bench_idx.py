@@ -50,7 +50,7 @@ def versus(benchmark, call, peer, limit):
 
 
 def naive_parser(path):
-    """Parse as scripts do: unpack every byte to a Python integer."""
+    """Parse as the script of recipe R3 does: the whole file becomes a list of Python integers."""
     with open(path, "rb") as file:
         _, n_images, n_rows, n_columns = struct.unpack(">IIII", file.read(16))
         pixels = list(struct.unpack(f">{n_images * n_rows * n_columns}B", file.read()))
@@ -83,6 +83,21 @@ def test_mmap_open(benchmark, folder):
 @pytest.mark.benchmark(group="idx: raw uint8, 47 MB")
 def test_header_only(benchmark, folder):
     benchmark(idx.info, folder / "train")
+
+
+@pytest.mark.benchmark(group="idx: raw uint8, 47 MB")
+def test_raw_idx2numpy(benchmark, folder):
+    idx2numpy = pytest.importorskip("idx2numpy")
+    result = benchmark(idx2numpy.convert_from_file, str(folder / "train"))
+    np.testing.assert_array_equal(result, idx.read(folder / "train"))
+
+
+@pytest.mark.benchmark(group="idx: raw uint8, 47 MB")
+def test_raw_naive(benchmark, folder):
+    # Seconds and gigabytes at full size, so where nothing is measured, the smaller file will do.
+    name = "train" if benchmark.enabled else "test"
+    result = benchmark.pedantic(naive_parser, [folder / name], rounds=3)
+    np.testing.assert_array_equal(result, idx.read(folder / name))
 
 
 @pytest.mark.benchmark(group="idx: uint8 to scaled float32, 47 MB of bytes")

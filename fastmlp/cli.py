@@ -1,4 +1,4 @@
-"""The command line: ``fastmlp train``, ``evaluate``, ``predict``, ``data``, ``parity``, ``info``.
+"""The command line: ``fastmlp train``, ``evaluate``, ``predict``, ``data``, ``parity`` and so on.
 
 NumPy, scikit-learn and rich are imported where they are needed, so that ``fastmlp --help`` is
 quick. Results go to standard output; notes and errors, a sentence each, to standard error.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_RECIPE = "sgd-50"
 _NO_PARITY = 1
+_UNEQUAL_LOSSES = 1
 _USAGE_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
@@ -455,6 +456,83 @@ def parity(
 
 
 @app.command()
+def bench(
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="mnist, tabular, sparse, predict, startup, memory, threads, all, or a case of "
+            "theirs; may be given again. Otherwise all.",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="A tenth of the samples: shows that it works, not how fast."),
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all that was measured.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw the ratios: benchmark.png and benchmark.svg."),
+    ] = None,
+) -> None:
+    """Measure fastmlp beside scikit-learn, and PyTorch and JAX if they are installed.
+
+    Every library works in a process of its own, in turns, on the same data with the same initial
+    weights. Shown are the medians, how many times as long the other takes (the lowest and highest
+    of the rounds in brackets), how far the losses are apart, and the bare matrix products of the
+    same epoch with our share of their time.
+
+    The exit status is 1 if losses are further apart than they may be. A full run takes some
+    minutes, on a machine that has nothing else to do.
+
+    For example:
+
+        fastmlp bench --quick
+        fastmlp bench --suite mnist --suite tabular --json run.json --plot .
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from fastmlp import bench
+    from fastmlp.files import atomic_write
+
+    cases = bench.select(suite or ["all"])
+    if plot is not None:
+        bench.check_plot()
+        if not plot.is_dir():
+            raise ValueError(f"--plot must be a directory that exists, got {plot}.")
+    if json_file is not None and not json_file.parent.is_dir():
+        raise ValueError(f"--json must be a file in a directory that exists, got {json_file}.")
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=16), TimeElapsedColumn()
+    entries: list[dict[str, Any]] = []
+    with Progress(
+        *columns,
+        console=_console(),
+        transient=True,
+        disable=not sys.stdout.isatty(),  # rich would take FORCE_COLOR for a terminal, too
+    ) as progress:
+        task = progress.add_task("", total=len(cases))
+
+        def show(done: int, of: int) -> None:
+            progress.update(task, completed=len(entries) + done / of)
+
+        for case in cases:
+            progress.update(task, description=case.about, completed=len(entries))
+            entries.append(bench.measure(case, quick, show))
+    document = bench.document(entries, quick)
+    _print_bench(document)
+    if json_file is not None:
+        with atomic_write(json_file) as file:
+            file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    if plot is not None:
+        for path in bench.plot(document, plot):
+            typer.echo(path)
+    if not document["passed"]:
+        raise typer.Exit(_UNEQUAL_LOSSES)
+
+
+@app.command()
 def info() -> None:
     """Show versions, backends, instruction set, threads and the data directory."""
     import platform
@@ -767,6 +845,58 @@ def _print_parity(rows: Sequence["Row"]) -> None:
         if row.failures:
             typer.echo(f"\n{name}: {len(row.failures)} of {row.fits} failed. The worst:\n")
             typer.echo(row.as_dict()["worst"]["reproduction"])
+
+
+def _print_bench(document: Mapping[str, Any]) -> None:
+    """Print a line per pair, then why somebody is missing and whose losses differ."""
+    from rich.table import Table
+
+    from fastmlp.bench import in_words
+
+    headings = (
+        "theirs",
+        "theirs / ours",
+        "losses\ndiffer by",
+        "matrix\nproducts",
+        "ours /\nproducts",
+    )
+    table = Table("case", "ours", "", "beside", *headings, box=None, pad_edge=False)
+    for column in table.columns[2:3] + table.columns[4:]:
+        column.justify = "right"
+    notes = []
+    for entry in document["cases"]:
+        if "missing" in entry:
+            notes.append(f"{entry['name']}: {entry['missing']}")
+            continue
+        unit, ours = entry["unit"], entry["ours"]
+        left = (entry["name"], ours["label"], in_words(ours["median"], unit))
+        right = ("", "")
+        if floor := entry.get("floor"):
+            share = f"{1 / floor['ratio']['median']:.2f}"
+            right = (in_words(floor["median"], unit), share)
+        for peer in entry["peers"]:
+            if "missing" in peer:
+                notes.append(f"{entry['name']}, beside {peer['label']}: {peer['missing']}")
+                continue
+            ratio, losses = peer["ratio"], peer["losses"]
+            difference = losses["difference"]
+            verdict = (
+                "no number" if difference is None else f"{difference:.0e}" if difference else "0"
+            )
+            if not losses["equal"]:
+                verdict = f"{verdict} FAILED"
+                notes.append(
+                    f"{entry['name']}, beside {peer['label']}: losses may differ by "
+                    f"{losses['tolerance']:g}. A ratio of unequal trainings means nothing."
+                )
+            spread = f"({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
+            theirs = in_words(peer["median"], unit)
+            times = f"{ratio['median']:.1f} {spread}"
+            table.add_row(*left, peer["label"], theirs, times, verdict, *right)
+            left, right = ("", "", ""), ("", "")
+    _console().print(table)
+    for note in notes:
+        _note(note)
 
 
 def _network_in_words(model: "MLPClassifier") -> str:

@@ -41,9 +41,10 @@ ALLOWED = {
     "accel": {"accel", "backends", "base", "notices"},
     "conversion": {"accel", "base", "network", "training"},
     "parity": {"accel", "backends", "base", "estimators", "network", "notices"},
+    "bench": {"backends", "datasets", "idx", "network", "threads"},
     "cli": {
-        "backends", "backends.cython_backend", "datasets", "estimators", "files", "idx", "parity",
-        "persistence", "recipes", "threads", "training",
+        "backends", "backends.cython_backend", "bench", "datasets", "estimators", "files", "idx",
+        "parity", "persistence", "recipes", "threads", "training",
     },
 }  # fmt: skip
 

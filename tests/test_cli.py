@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import json
 import os
 import re
 import signal
@@ -13,7 +14,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fastmlp import MLPClassifier, __version__, backends, cli, datasets, idx, persistence, recipes
+from fastmlp import (
+    MLPClassifier,
+    __version__,
+    backends,
+    bench,
+    cli,
+    datasets,
+    idx,
+    persistence,
+    recipes,
+)
 from fastmlp.datasets import FILE_NAMES
 
 LOSSES = recipes.RECIPES["sgd-50"].losses
@@ -99,7 +110,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
     assert not {"numpy", "sklearn", "rich.table", "fastmlp.datasets"} & set(modules.split())
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "info", "data"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "bench", "info", "data"])
 def test_help(command):
     help_text = fastmlp(*command.split(), "--help")
     assert f"fastmlp {command}".strip() in help_text
@@ -110,6 +121,9 @@ def test_help_tells_the_rules():
     text = " ".join(fastmlp("train", "-h").split())
     assert "sgd-50" in text and "fastmlp train --data digits" in text
     assert "exit status is 130" in text
+    assert f"{', '.join(bench.SUITES)}, or a case" in " ".join(
+        fastmlp("bench", "-h").replace("│", " ").split()
+    )
 
 
 # --------------------------------------------------------------------------------------- train
@@ -485,6 +499,80 @@ def test_convert_does_not_overwrite(monkeypatch, capsys):
     fastmlp("data", "convert", "a.npy", "b.npy", "--force")
     fastmlp("data", "convert", "b.npy", "b.npy", "--force")
     assert np.load("b.npy").tolist() == [0, 1, 2]
+
+
+# ----------------------------------------------------------------------------------------- bench
+
+TINY = bench.Case(
+    name="tiny",
+    about="64-8-10, Adam",
+    group="tabular",
+    data="digits",
+    parameters={"hidden_layer_sizes": [8], "max_iter": 2},
+    ours=bench.Contender("fastmlp", "float64"),
+    peers=(bench.Contender("sklearn", "float64"),),
+    floor="float64",
+)
+
+
+def measured(difference=0.0, **peer):
+    """Return what `bench.measure` returns for a case, without measuring."""
+    values = bench.summary([0.25, 0.5, 0.5])
+    peer = {"label": "scikit-learn float64", "library": "sklearn"} | (
+        peer
+        or values
+        | {"ratio": bench.summary([2.0, 4.0, 3.0])}
+        | {"losses": bench.compare([1.0 + difference], [1.0], 1e-8)}
+    )
+    return {
+        "name": "tiny", "about": "64-8-10, Adam", "group": "tabular", "unit": "s per epoch",
+        "ours": {"label": "fastmlp float64", **values}, "peers": [peer],
+    }  # fmt: skip
+
+
+def test_bench(monkeypatch):
+    monkeypatch.setattr(bench, "CASES", (TINY,))
+    stdout = fastmlp("bench", "--quick", "--suite", "tabular", "--json", "run.json")
+    line = stdout.splitlines()[-1]
+    assert line.startswith("tiny") and "scikit-learn float64" in line
+    run = json.loads(Path("run.json").read_text())
+    assert run["passed"] and run["quick"] and run["versions"]["fastmlp"] == __version__
+    (entry,) = run["cases"]
+    (peer,) = entry["peers"]
+    assert peer["losses"]["equal"]
+    assert f"{peer['ratio']['median']:.1f} ({peer['ratio']['lowest']:.1f} to " in line
+    assert f"{1 / entry['floor']['ratio']['median']:.2f}" == line.split()[-1]
+
+
+@pytest.mark.parametrize(("difference", "status"), [(0.0, 0), (1e-9, 0), (1e-3, 1)])
+def test_bench_fails_if_losses_differ(monkeypatch, difference, status):
+    monkeypatch.setattr(bench, "measure", lambda *_: measured(difference))
+    stdout = fastmlp("bench", "--suite", "sparse", "--json", "run.json", status=status)
+    assert "500 ms" in stdout and "3.0 (2.0 to 4.0)" in stdout
+    assert ("FAILED" in stdout) == bool(status)
+    assert json.loads(Path("run.json").read_text())["passed"] != bool(status)
+
+
+def test_bench_says_who_is_missing(monkeypatch, capsys):
+    gone = {"name": "other", "about": "", "group": "sparse", "unit": "s", "missing": "no data."}
+    entries = iter([measured(missing="JAX is not installed."), gone])
+    monkeypatch.setattr(bench, "measure", lambda *_: next(entries))
+    monkeypatch.setattr(bench, "CASES", (TINY, TINY))
+    result = CliRunner().invoke(cli.app, ["bench"])
+    assert result.exit_code == 0
+    assert "Note: tiny, beside scikit-learn float64: JAX is not installed.\n" in result.stderr
+    assert "Note: other: no data.\n" in result.stderr
+
+
+def test_bench_refuses_before_it_measures(monkeypatch, capsys):
+    monkeypatch.delattr(bench, "measure")
+    fault = refusal(monkeypatch, capsys, "bench", "--suite", "fast")
+    assert fault.startswith("a suite must be one of mnist, tabular,")
+    fault = refusal(monkeypatch, capsys, "bench", "--json", "nowhere/run.json")
+    assert fault == "--json must be a file in a directory that exists, got nowhere/run.json."
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    fault = refusal(monkeypatch, capsys, "bench", "--plot", ".")
+    assert fault == "a chart needs matplotlib: pip install 'fastmlp[plot]'."
 
 
 # ---------------------------------------------------------------------------------------- errors
