@@ -40,6 +40,8 @@ CASES = [
 # Those with zeros have so many that the compiled engine skips them.
 SOURCES = ["float", "bytes", "scaled", "sparse", "sparse64", "sparse-scaled"]
 ZEROS = ["zeros", "zeros-scaled", "zero-bytes", "zero-bytes-scaled", "zero-bytes-shifted"]
+# Numbers that are bytes in truth, which the compiled engine finds out.
+ZEROS += ["zeros-coded-255", "zeros-coded-1", "zeros-coded-scaled"]
 IDS = ["-".join(map(str, [case[0], *case[1], *case[2:5]])) for case in CASES]
 
 
@@ -70,7 +72,16 @@ def problem(case, dtype, seed=0, source="float"):
         shift = 0.1 * rng.standard_normal(units[0]) if "shifted" in source else 0 * scale
         values = values.astype(np.uint8 if "bytes" in source else dtype)
         if source == "zeros":
-            inputs = Inputs(values * dtype.type(0.01), dtype)
+            factor = rng.standard_normal(values.shape) / 100
+            inputs = Inputs(values * factor.astype(dtype), dtype)
+        elif source == "zeros-coded-255":
+            inputs = Inputs(values * dtype.type(1 / 255), dtype)
+        elif source == "zeros-coded-1":
+            inputs = Inputs(np.minimum(values, 1), dtype)
+        elif source == "zeros-coded-scaled":
+            inputs = Inputs(
+                values / dtype.type(255), dtype, *(100 * a.astype(dtype) for a in (scale, shift))
+            )
         else:
             inputs = Inputs(values, dtype, scale.astype(dtype), shift.astype(dtype))
     else:
@@ -129,7 +140,7 @@ def optimizers(name, size, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 class TestAgainstOracle:
-    @pytest.mark.parametrize("source", ["float", "sparse", "zeros"])
+    @pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zeros-coded-255"])
     @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
         network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)

@@ -31,6 +31,8 @@ typedef struct {
     const int32_t *indices; /* CSR: the column of each stored value */
     int64_t n_samples;
     const void *scale;      /* (n_features,) of the engine's dtype, or NULL with shift */
+    const void *table;      /* BYTES: (256,) of the engine's dtype, what the bytes stand for; or
+                               NULL, if for themselves. Only with skips_zeros */
     const void *shift;      /* not used by CSR, whose zeros must stay zero */
     int skips_zeros;        /* DENSE and BYTES: so many are zeros that looking for them pays */
 } input_matrix;
@@ -89,6 +91,10 @@ typedef struct {
     int (*predict_rows)(const network_spec *network, const void *const *coefs,
                         const void *const *intercepts, const input_matrix *inputs,
                         void *outputs);
+
+    /* Find bytes and a table of 256 numbers with values[i] = table[bytes[i]] exactly. Return
+     * whether there are any: images are often bytes divided by 255. */
+    int (*recode)(const void *values, int64_t n, int n_threads, uint8_t *bytes, void *table);
 
     /* out[i] = scale * bytes[i] + shift, in the engine's dtype. */
     void (*scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift, void *out);

@@ -32,12 +32,12 @@
 #define BLOCK_ROWS (8 * TILE_ROWS)
 #define BLOCK_ROWS_MAX (BLOCK_ROWS > MASK_BITS ? BLOCK_ROWS : MASK_BITS)
 
+/* Rows that a thread takes at a time in phase A, at most. */
+#define GROUP_ROWS_MAX 64
+
 /* What an update costs, in multiplications, and samples that tell how dense inputs are. */
 #define UPDATE_COST 20
 #define COST_SAMPLES 256
-
-/* Samples that pass together over the rows of weights that one mask speaks of. */
-#define SKIP_SAMPLES 64
 
 /* Bytes of gathered inputs that one chunk may take: about a second-level cache. */
 #define CHUNK_BYTES (1 << 20)
@@ -118,6 +118,8 @@ typedef struct {
     int64_t position;          /* OUT: the first sample not trained on */
     double summed_loss;        /* IN: of the batches before; OUT: of all */
     int out_of_time;
+    share rows[MAX_THREADS];   /* phase A: groups of rows of the chunk */
+    share blocks[MAX_THREADS]; /* phase B: blocks */
 } training_work;
 
 typedef struct {
@@ -492,15 +494,6 @@ typedef struct {
     int64_t piece;       /* bytes to fetch at a time */
 } NAME(upcoming);
 
-/* Positions [at, stop) are next, and the thread will come to `fetch` about n_times before. */
-static void NAME(announce)(NAME(upcoming) *u, int64_t at, int64_t stop, int64_t n_times)
-{
-    u->at = at;
-    u->stop = stop;
-    u->done = 0;
-    u->piece = u->row_bytes * (stop - at) / (n_times > 0 ? n_times : 1) + 64;
-}
-
 static inline void NAME(fetch)(NAME(upcoming) *u)
 {
     for (int64_t left = u->piece; left > 0 && u->at < u->stop; left -= 64) {
@@ -559,12 +552,6 @@ static void NAME(gather_row)(engine *e, const input_matrix *inputs, int64_t samp
     }
 }
 
-static inline void NAME(prefetch)(const REAL *numbers, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += (int64_t)(64 / sizeof(REAL)))
-        __builtin_prefetch(numbers + i);
-}
-
 /* The numbers that begin with (row, column) of the gathered inputs whose zeros are skipped. */
 static inline NAME(masked_matrix) NAME(masked_inputs)(const engine *e, enum input_kind kind,
                                                       int64_t row, int64_t column)
@@ -586,8 +573,8 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
 {
     layer *y = &e->layers[0];
     int64_t stride = kind == BYTES ? e->byte_stride : e->input_stride;
-    for (int64_t row = begin; row < end; row += SKIP_SAMPLES) {
-        int64_t n = end - row < SKIP_SAMPLES ? end - row : SKIP_SAMPLES;
+    for (int64_t row = begin; row < end; row += GROUP_ROWS_MAX) {
+        int64_t n = end - row < GROUP_ROWS_MAX ? end - row : GROUP_ROWS_MAX;
         for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
             int64_t width = NAME(panel_width)(y->width, first);
             const REAL *panel = y->vectors[0] + first * y->n_in;
@@ -597,9 +584,6 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
                 a.stride = a.scale_stride = 1;  /* A(0, k): one sample is a tile */
                 if (next != NULL)
                     NAME(fetch)(next);
-                /* What another thread has updated must come from there. */
-                if (i + 1 < e->n_masks)
-                    NAME(prefetch)(panel + (i + 1) * MASK_BITS * width, MASK_BITS * width);
                 NAME(masked_product)(n, 1, width, e->masks + row * e->n_masks + i, e->n_masks,
                                      a, stride, 0, panel + i * MASK_BITS * width, width,
                                      i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
@@ -711,8 +695,9 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end)
     }
 }
 
-static void NAME(phase_a)(const training_work *w, int64_t first_sample, int64_t begin,
-                          int64_t end, const REAL *starts, NAME(upcoming) *next)
+/* Phase A for rows [begin, end) of the chunk, the samples from position `first_sample` on. */
+static void NAME(train_rows)(const training_work *w, int64_t first_sample, int64_t begin,
+                             int64_t end, const REAL *starts, NAME(upcoming) *next)
 {
     engine *e = w->e;
     const training_data *data = w->data;
@@ -980,6 +965,10 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
     layer *y = &e->layers[b->l];
     int64_t offset = b->first * y->n_in + b->row * b->width, size = b->n_rows * b->width;
     const REAL *D = y->D + b->first;
+    /* The other threads have read these weights; they are made ours while their gradient is
+     * formed, so that the update need not wait. */
+    for (int64_t i = 0; i < size && updates && is_last; i += (int64_t)(64 / sizeof(REAL)))
+        __builtin_prefetch(y->vectors[0] + offset + i, 1, 3);
     NAME(place) place =
         NAME(find_place)(y, offset, b->width, buffer, is_first, is_last && updates);
 
@@ -1036,34 +1025,129 @@ static double NAME(sum)(const double *values, int64_t n)
     return total;
 }
 
-/* The part of `n` items that thread `thread` of `n_threads` takes, in whole tiles. */
-static void NAME(share)(int64_t n, int thread, int n_threads, int64_t *begin, int64_t *end)
+/* Groups of rows of a chunk for phase A: as many for each thread, and none so large that it would
+ * not stay in the first-level cache. */
+static int64_t NAME(n_groups)(int64_t n_rows, int n_threads)
 {
-    int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
-    *begin = tiles * thread / n_threads * TILE_ROWS;
-    *end = tiles * (thread + 1) / n_threads * TILE_ROWS;
-    *end = *end < n ? *end : n;
+    int64_t most = (int64_t)n_threads * GROUP_ROWS_MAX;
+    return n_threads * ((n_rows + most - 1) / most);
 }
 
-/* Announce what the thread takes of the chunk that begins at position `at`, which is that of
- * the next batch if this one ends there. */
-static void NAME(announce_chunk)(const training_work *w, NAME(upcoming) *next, int64_t at,
-                                 int64_t rest_of_batch, int thread, int n_threads)
+/* The row that a group begins with: groups are whole tiles. */
+static int64_t NAME(group_begin)(int64_t n_rows, int64_t n_groups, int64_t group)
+{
+    int64_t tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t row = tiles * group / n_groups * TILE_ROWS;
+    return row < n_rows ? row : n_rows;
+}
+
+/* Share out the rows of a chunk for phase A. */
+static void NAME(share_rows)(training_work *w, int64_t n_rows, int n_threads)
+{
+    int n = (int)NAME(n_groups)(n_rows, n_threads) / n_threads;
+    for (int i = 0; i < n_threads; i++) {
+        atomic_store_explicit(&w->rows[i].next, n * i, memory_order_relaxed);
+        w->rows[i].end = n * (i + 1);
+    }
+}
+
+/* Share out the blocks for phase B, so that the shares cost the same. A thread's blocks remain
+ * the same, and with them what its cache holds, but for those that others take. */
+static void NAME(share_blocks)(training_work *w, int n_threads)
+{
+    const engine *e = w->e;
+    int64_t i = 0;
+    for (int thread = 0; thread < n_threads; thread++) {
+        atomic_store_explicit(&w->blocks[thread].next, (int)i, memory_order_relaxed);
+        while (i < e->n_blocks && e->blocks[i].cost_before * n_threads / e->cost <= thread)
+            i++;
+        w->blocks[thread].end = (int)i;
+    }
+}
+
+/* The part of a batch that passes at once; the whole batch, usually. */
+typedef struct {
+    int64_t batch, n; /* where the batch begins in the order, and its samples; none at the end */
+    int64_t from, m;  /* where in the batch this chunk begins, and its samples */
+    int is_first, is_last;
+} NAME(chunk);
+
+static NAME(chunk) NAME(chunk_at)(const training_work *w, int64_t batch, int64_t from)
+{
+    NAME(chunk) c = {.batch = batch, .from = from, .is_first = from == 0};
+    if (batch >= w->stop)
+        return c;
+    c.n = w->stop - batch < w->batch_size ? w->stop - batch : w->batch_size;
+    int64_t rows = NAME(rows_per_chunk)(w->e, &w->data->inputs, c.n);
+    c.m = c.n - from < rows ? c.n - from : rows;
+    c.is_last = from + c.m == c.n;
+    return c;
+}
+
+static NAME(chunk) NAME(next_chunk)(const training_work *w, const NAME(chunk) *c)
+{
+    return c->is_last ? NAME(chunk_at)(w, c->batch + c->n, 0)
+                      : NAME(chunk_at)(w, c->batch, c->from + c->m);
+}
+
+static NAME(upcoming) NAME(nothing_upcoming)(const training_work *w)
 {
     const engine *e = w->e;
     const input_matrix *inputs = &w->data->inputs;
-    int64_t begin, end, times = e->n_blocks / n_threads;
-    int64_t left = w->stop - at < w->batch_size ? w->stop - at : w->batch_size;
-    int64_t n = rest_of_batch > 0 ? rest_of_batch : left;
-    if (inputs->kind == CSR || n <= 0) {
-        NAME(announce)(next, 0, 0, 1);
-        return;
+    int64_t element = inputs->kind == BYTES ? 1 : sizeof(REAL);
+    return (NAME(upcoming)){.data = w->data, .order = w->order,
+                            .row_bytes = inputs->kind == CSR ? 0 : e->layers[0].n_in * element,
+                            .target_bytes = e->layers[e->n_layers - 1].n_out *
+                                            (int64_t)sizeof(REAL)};
+}
+
+/* The chunk that comes next, of which this thread will take its share of rows. It calls fetch
+ * once per block of the present chunk and, if it skips zeros, per group of rows and mask. */
+static void NAME(announce)(NAME(upcoming) *u, const engine *e, const NAME(chunk) *c, int thread,
+                           int n_threads)
+{
+    int64_t n = NAME(n_groups)(c->m, n_threads), own = n / n_threads;
+    int64_t times = e->skips_zeros ? own * e->n_masks : e->n_blocks / n_threads;
+    u->at = c->batch + c->from + (c->m > 0 ? NAME(group_begin)(c->m, n, own * thread) : 0);
+    u->stop = c->batch + c->from + (c->m > 0 ? NAME(group_begin)(c->m, n, own * (thread + 1)) : 0);
+    u->done = 0;
+    u->piece = u->row_bytes * (u->stop - u->at) / (times > 0 ? times : 1) + 64;
+    if (u->row_bytes == 0)  /* sparse rows are read where they lie */
+        u->stop = u->at;
+}
+
+/* Phase A of a chunk: run its samples forward and backward. */
+static void NAME(phase_a)(training_work *w, const NAME(chunk) *c, int thread, int n_threads,
+                          const REAL *starts, NAME(upcoming) *next)
+{
+    int64_t n_groups = NAME(n_groups)(c->m, n_threads);
+    for (;;) {
+        int group = take_item(w->rows, n_threads, thread);
+        if (group < 0)
+            return;
+        NAME(train_rows)(w, c->batch + c->from, NAME(group_begin)(c->m, n_groups, group),
+                         NAME(group_begin)(c->m, n_groups, group + 1), starts, next);
     }
-    int64_t rows = rest_of_batch > 0 ? e->chunk_rows : NAME(rows_per_chunk)(e, inputs, n);
-    NAME(share)(n < rows ? n : rows, thread, n_threads, &begin, &end);
-    if (inputs->skips_zeros)
-        times = ((end - begin + SKIP_SAMPLES - 1) / SKIP_SAMPLES) * e->n_masks;
-    NAME(announce)(next, at + begin, at + end, times);
+}
+
+/* Phase B of a chunk: form the gradient of its samples and, with a batch's last chunk, update. */
+static void NAME(phase_b)(training_work *w, const NAME(chunk) *c, int thread, int n_threads,
+                          const step *s, NAME(upcoming) *next)
+{
+    engine *e = w->e;
+    REAL *delta_sums = e->shift ? e->delta_sums + thread * e->layers[0].width : NULL;
+    NAME(feature_masks) features;
+    features.index = -1;
+    if (delta_sums != NULL)
+        NAME(sum_deltas)(e, c->m, delta_sums);
+    for (;;) {
+        int index = take_item(w->blocks, n_threads, thread);
+        if (index < 0)
+            return;
+        NAME(fetch)(next);
+        NAME(phase_b_block)(e, &w->data->inputs, index, c->m, c->is_first, c->is_last, s,
+                            w->optimizer != NULL, &features, delta_sums);
+    }
 }
 
 /* What every thread of the team does: all batches, in step with the others. */
@@ -1071,71 +1155,58 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
 {
     training_work *w = context;
     engine *e = w->e;
-    int n_threads = meeting->n_threads;
-    int updates = w->optimizer != NULL;
     const input_matrix *inputs = &w->data->inputs;
-    int64_t width = e->layers[0].width;
-    const REAL *starts = NULL;
-    REAL *delta_sums = e->shift ? e->delta_sums + thread * width : NULL;
-    NAME(feature_masks) features;
-    NAME(upcoming) next = {.data = w->data, .order = w->order};
-    next.row_bytes = e->layers[0].n_in * (int64_t)(inputs->kind == BYTES ? 1 : sizeof(REAL));
-    next.target_bytes = e->layers[e->n_layers - 1].n_out * (int64_t)sizeof(REAL);
-    int64_t t = updates ? w->optimizer->t : 0;
-    int64_t at = w->start;
+    int n_threads = meeting->n_threads;
+    int64_t t = w->optimizer ? w->optimizer->t : 0;
     double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
-    double summed_loss = w->summed_loss;
+    double summed_loss = w->summed_loss, loss = 0, total_weight = 0;
+    const REAL *starts = NULL;
+    NAME(upcoming) next = NAME(nothing_upcoming)(w);
+    NAME(chunk) c = NAME(chunk_at)(w, w->start, 0);
+    if (thread == 0)
+        NAME(share_rows)(w, c.m, n_threads);
+    barrier_wait(meeting);
 
-    while (at < w->stop && !w->out_of_time) {
-        int64_t n = w->stop - at < w->batch_size ? w->stop - at : w->batch_size;
-        int64_t rows = NAME(rows_per_chunk)(e, inputs, n);
-        double loss = 0, total_weight = 0;
-        for (int64_t from = 0; from < n; from += rows) {
-            int64_t m = n - from < rows ? n - from : rows;
-            int is_first = from == 0, is_last = from + m == n;
-            int64_t begin, end;
-            NAME(share)(m, thread, n_threads, &begin, &end);
-            if (is_first)
-                starts = NAME(find_starts)(e, thread);
-            NAME(announce_chunk)(w, &next, at + from + m, n - from - m, thread, n_threads);
-            NAME(phase_a)(w, at + from, begin, end, starts, &next);
-            if (inputs->kind == CSR)
-                NAME(make_lists)(w, at + from, m, thread, n_threads);
+    while (c.m > 0 && !w->out_of_time) {
+        NAME(chunk) following = NAME(next_chunk)(w, &c);
+        NAME(announce)(&next, e, &following, thread, n_threads);
+        if (c.is_first) {
+            starts = NAME(find_starts)(e, thread);
+            loss = total_weight = 0;
             /* The penalty is that of the weights before this batch's update. */
-            if (thread == 0 && is_first && e->alpha != 0)
+            if (thread == 0 && e->alpha != 0)
                 loss = 0.5 * (double)e->alpha * NAME(sum)(e->squares, e->n_blocks);
-            barrier_wait(meeting);
-
-            for (int64_t i = 0; i < m; i++)
-                total_weight += (double)e->weights[i];
-            /* A batch without weight teaches nothing: no update, no loss. */
-            int counts = !is_last || total_weight != 0;
-            t += is_last && counts;
-            step s = NAME(make_step)(w->optimizer, t, total_weight);
-            features.index = -1;
-            if (delta_sums != NULL)
-                NAME(sum_deltas)(e, m, delta_sums);
-            for (int64_t i = 0; i < e->n_blocks && counts; i++)
-                if (e->blocks[i].cost_before * n_threads / e->cost == thread) {
-                    NAME(fetch)(&next);
-                    NAME(phase_b_block)(e, inputs, i, m, is_first, is_last, &s, updates,
-                                        &features, delta_sums);
-                }
-            if (thread == 0) {
-                loss += NAME(sum)(e->losses, m);
-                if (is_last && NAME(now)() > deadline)
-                    w->out_of_time = 1;
-            }
-            barrier_wait(meeting);
         }
-        if (total_weight != 0)
-            summed_loss += loss / total_weight * (double)n;
-        at += n;
+        if (thread == 0)
+            NAME(share_blocks)(w, n_threads);
+        NAME(phase_a)(w, &c, thread, n_threads, starts, &next);
+        if (inputs->kind == CSR)
+            NAME(make_lists)(w, c.batch + c.from, c.m, thread, n_threads);
+        barrier_wait(meeting);
+
+        for (int64_t i = 0; i < c.m; i++)
+            total_weight += (double)e->weights[i];
+        /* A batch without weight teaches nothing: no update, no loss. */
+        int counts = !c.is_last || total_weight != 0;
+        t += c.is_last && counts;
+        step s = NAME(make_step)(w->optimizer, t, total_weight);
+        if (thread == 0) {
+            NAME(share_rows)(w, following.m, n_threads);
+            loss += NAME(sum)(e->losses, c.m);
+            if (c.is_last && total_weight != 0)
+                summed_loss += loss / total_weight * (double)c.n;
+            if (c.is_last && NAME(now)() > deadline)
+                w->out_of_time = 1;
+        }
+        if (counts)
+            NAME(phase_b)(w, &c, thread, n_threads, &s, &next);
+        barrier_wait(meeting);
+        c = following;
     }
     if (thread == 0) {
         w->summed_loss = summed_loss;
-        w->position = at;
-        if (updates)
+        w->position = c.m > 0 ? c.batch : w->stop;
+        if (w->optimizer)
             w->optimizer->t = t;
     }
 }
@@ -1196,7 +1267,8 @@ static int NAME(prepare_inputs)(engine *e, const input_matrix *inputs, int n_thr
     }
     e->byte_scale = is_uniform ? NULL : scale;
     for (int i = 0; i < 256; i++)
-        e->table[i] = (REAL)i * (is_uniform && scale != NULL ? scale[0] : 1);
+        e->table[i] = (inputs->table ? ((const REAL *)inputs->table)[i] : (REAL)i) *
+                      (is_uniform && scale != NULL ? scale[0] : 1);
     if (e->shift == NULL)
         return 0;
     if (n_threads > e->n_members) {
@@ -1373,6 +1445,72 @@ static int NAME(predict_rows)(const network_spec *network, const void *const *co
     return is_finite ? 0 : 2;
 }
 
+/* ---- bytes behind numbers -------------------------------------------------------------- */
+
+typedef struct {
+    const REAL *values;
+    int64_t n;
+    uint8_t *bytes;
+    REAL *table;
+    REAL divisor;
+    atomic_int failed;
+} NAME(recoding_work);
+
+/* The byte that a number is if it is one divided by the divisor; else any. */
+static inline uint8_t NAME(byte_of)(REAL value, REAL divisor)
+{
+    REAL byte = value * divisor + (REAL)0.5;
+    byte = byte < 0 ? 0 : byte;
+    byte = byte < 255 ? byte : 255;  /* NaN too, which no table has */
+    return (uint8_t)(int32_t)byte;
+}
+
+static void NAME(recode_member)(void *context, int thread, barrier *meeting)
+{
+    NAME(recoding_work) *w = context;
+    const int64_t piece = 1 << 12;
+    for (int64_t at = thread * piece; at < w->n; at += piece * meeting->n_threads) {
+        int64_t n = w->n - at < piece ? w->n - at : piece;
+        const REAL *restrict values = w->values + at, *restrict table = w->table;
+        const REAL divisor = w->divisor;
+        uint8_t *restrict bytes = w->bytes + at;
+        int differs = 0;
+        for (int64_t i = 0; i < n; i++)
+            bytes[i] = NAME(byte_of)(values[i], divisor);
+        for (int64_t i = 0; i < n; i++)
+            differs |= table[bytes[i]] != values[i];
+        if (differs)
+            atomic_store(&w->failed, 1);
+        if (atomic_load(&w->failed))
+            return;
+    }
+}
+
+static int NAME(recode)(const void *values, int64_t n, int n_threads, uint8_t *bytes, void *table)
+{
+    static const REAL divisors[] = {1, 255, 256, 16};
+    const int64_t n_seen = n < 1 << 16 ? n : 1 << 16;
+    for (size_t d = 0; d < sizeof(divisors) / sizeof(divisors[0]); d++) {
+        NAME(recoding_work) w = {.values = values, .n = n, .bytes = bytes, .table = table,
+                                 .divisor = divisors[d]};
+        atomic_init(&w.failed, 0);
+        for (int i = 0; i < 256; i++)
+            w.table[i] = (REAL)i / w.divisor;
+        /* Whoever has multiplied by 1 / 255 instead got other last digits: the data tell. */
+        for (int64_t i = 0; i < n_seen; i++) {
+            REAL value = w.values[i * (n / n_seen)];
+            REAL *entry = &w.table[NAME(byte_of)(value, w.divisor)];
+            if (value > *entry * (1 - 2 * REAL_EPSILON) && value < *entry * (1 + 2 * REAL_EPSILON))
+                *entry = value;
+        }
+        team_mood mood = {0};
+        team_run(NAME(recode_member), &w, n_threads, &mood);
+        if (!atomic_load(&w.failed))
+            return 1;
+    }
+    return 0;
+}
+
 /* ---- decoding ------------------------------------------------------------------------- */
 
 static void NAME(scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift,
@@ -1427,6 +1565,7 @@ static const engine_api NAME(api) = {
     .objective = NAME(objective),
     .predict = NAME(predict),
     .predict_rows = NAME(predict_rows),
+    .recode = NAME(recode),
     .scale_bytes = NAME(scale_bytes),
     .swap_bytes = NAME(swap_bytes),
 };
@@ -1438,7 +1577,7 @@ static const engine_api NAME(api) = {
 #undef MASKED_ROWS
 #undef BLOCK_ROWS
 #undef BLOCK_ROWS_MAX
-#undef SKIP_SAMPLES
+#undef GROUP_ROWS_MAX
 #undef UPDATE_COST
 #undef COST_SAMPLES
 #undef CHUNK_BYTES

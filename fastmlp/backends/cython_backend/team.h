@@ -61,6 +61,27 @@ static inline void barrier_wait(barrier *b)
         atomic_fetch_add_explicit(&b->long_waits, 1, memory_order_relaxed);
 }
 
+/* Items of work that one thread takes first, and others when they have done theirs: cores are
+ * not equally fast, least of all when other programs use them. On cache lines of their own. */
+typedef struct {
+    _Alignas(64) atomic_int next;
+    int end;
+} share;
+
+/* Take an item for this thread, from its own share while that lasts; -1 if all are taken. */
+static inline int take_item(share *shares, int n_threads, int thread)
+{
+    for (int i = 0; i < n_threads; i++) {
+        share *s = &shares[(thread + i) % n_threads];
+        if (atomic_load_explicit(&s->next, memory_order_relaxed) < s->end) {
+            int item = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+            if (item < s->end)
+                return item;
+        }
+    }
+    return -1;
+}
+
 typedef struct {
     void (*work)(void *context, int thread, barrier *meeting);
     void *context;
