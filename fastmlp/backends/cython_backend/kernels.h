@@ -144,16 +144,16 @@ typedef struct {
     const void *values;  /* bytes if there is a table, else numbers */
     int64_t stride;
     const REAL *table;   /* (256,) the numbers that bytes stand for, or NULL */
-    const REAL *scale;   /* element k * scale_stride + i is the factor of A(i, k); or NULL */
-    int64_t scale_stride;
+    const REAL *scale;   /* factors of its rows or columns, or NULL */
+    int scales_columns;  /* whether scale[k], else scale[i], is that of A(i, k) */
 } NAME(masked_matrix);
 
 /* C[i, :] = C0[i, :] + sum over the bits k set in `mask` of A(i, k) * B[k, :]. */
 static inline __attribute__((always_inline)) void NAME(masked_tile)(
-    const int rows, const int vectors, const int has_table, const int has_scale, uint64_t mask,
-    const void *restrict values, int64_t stride, const REAL *restrict table,
-    const REAL *restrict scale, int64_t scale_stride, const REAL *restrict B, int64_t b_step,
-    const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+    const int rows, const int vectors, const int has_table, const int scales_columns,
+    const int scales_rows, uint64_t mask, const void *restrict values, int64_t stride,
+    const REAL *restrict table, const REAL *restrict scale, const REAL *restrict B,
+    int64_t b_step, const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
     vec sums[MASKED_ROWS][PANEL_VECTORS];
     UNROLL
@@ -172,8 +172,10 @@ static inline __attribute__((always_inline)) void NAME(masked_tile)(
         for (int i = 0; i < rows; i++) {
             REAL a = has_table ? table[((const uint8_t *)values)[k * stride + i]]
                                : ((const REAL *)values)[k * stride + i];
-            if (has_scale)
-                a *= scale[k * scale_stride + i];
+            if (scales_columns)
+                a *= scale[k];
+            if (scales_rows)
+                a *= scale[i];
             UNROLL
             for (int j = 0; j < vectors; j++)
                 sums[i][j] += a * b[j];
@@ -187,27 +189,27 @@ static inline __attribute__((always_inline)) void NAME(masked_tile)(
 }
 
 /* The masked tile for n tiles of `rows` rows each (1 or MASKED_ROWS) on the same rows of B. The
- * tiles' masks are mask_step apart, and their parts of A value_step and scale_step. C0 may be
- * C. */
+ * tiles' masks are mask_step apart, and their parts of A value_step. C0 may be C. */
 static void NAME(masked_product)(int64_t n, int rows, int64_t width, const uint64_t *masks,
                                  int64_t mask_step, NAME(masked_matrix) a, int64_t value_step,
-                                 int64_t scale_step, const REAL *B, int64_t b_step,
+                                 const REAL *B, int64_t b_step,
                                  const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
-#define MASKED_TILES(rows, vectors, has_table, has_scale, element) \
+#define MASKED_TILES(rows, vectors, has_table, columns, its_rows, element) \
     for (int64_t i = 0; i < n; i++) \
-        NAME(masked_tile)(rows, vectors, has_table, has_scale, masks[i * mask_step], \
+        NAME(masked_tile)(rows, vectors, has_table, columns, its_rows, masks[i * mask_step], \
                           (const element *)a.values + i * value_step, a.stride, a.table, \
-                          has_scale ? a.scale + i * scale_step : NULL, a.scale_stride, \
-                          B, b_step, C0 + i * rows * c0_step, c0_step, \
-                          C + i * rows * c_step, c_step)
+                          its_rows ? a.scale + i * rows : a.scale, B, b_step, \
+                          C0 + i * rows * c0_step, c0_step, C + i * rows * c_step, c_step)
 #define MASKED_PRODUCT(rows, vectors) \
     if (a.table == NULL) \
-        MASKED_TILES(rows, vectors, 0, 0, REAL); \
+        MASKED_TILES(rows, vectors, 0, 0, 0, REAL); \
     else if (a.scale == NULL) \
-        MASKED_TILES(rows, vectors, 1, 0, uint8_t); \
+        MASKED_TILES(rows, vectors, 1, 0, 0, uint8_t); \
+    else if (rows == 1 && a.scales_columns) \
+        MASKED_TILES(1, vectors, 1, 1, 0, uint8_t); \
     else \
-        MASKED_TILES(rows, vectors, 1, 1, uint8_t)
+        MASKED_TILES(rows, vectors, 1, 0, 1, uint8_t)
 #define MASKED_CASE(vectors) \
     case vectors: \
         if (rows == 1) { \

@@ -17,6 +17,13 @@
 /* How often a waiting thread looks again before it gives its core away; some ten microseconds. */
 #define SPINS 2000
 
+static inline long long nanoseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (long long)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 /* Let other threads run while waiting, a little more at each try. Spinning is fastest, but
  * on a machine with fewer free cores than the team has threads, a spinning thread holds the
  * core that the others need: so spin briefly, then give the core away, then sleep. */
@@ -38,8 +45,7 @@ typedef struct {
     int n_threads;
     atomic_int arrived;
     atomic_int generation;
-    atomic_int meetings;  /* waits at this barrier, and those of them that were long, which */
-    atomic_int long_waits; /* shows that somebody did not get a core */
+    atomic_llong waited;  /* nanoseconds that threads have spent here beyond spinning */
 } barrier;
 
 /* Wait until all threads of the team have come. */
@@ -54,11 +60,14 @@ static inline void barrier_wait(barrier *b)
         return;
     }
     int tries = 0;
-    for (; atomic_load_explicit(&b->generation, memory_order_acquire) == generation; tries++)
+    long long start = 0;
+    for (; atomic_load_explicit(&b->generation, memory_order_acquire) == generation; tries++) {
+        if (tries == SPINS)
+            start = nanoseconds();
         wait_a_little(tries);
-    atomic_fetch_add_explicit(&b->meetings, 1, memory_order_relaxed);
-    if (tries >= SPINS)
-        atomic_fetch_add_explicit(&b->long_waits, 1, memory_order_relaxed);
+    }
+    if (tries > SPINS)
+        atomic_fetch_add_explicit(&b->waited, nanoseconds() - start, memory_order_relaxed);
 }
 
 /* Items of work that one thread takes first, and others when they have done theirs: cores are
@@ -119,14 +128,14 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     atomic_int ready;
     int n = 1;
 
+    long long start = nanoseconds();
     if (n_threads > 1 && mood->alone > 0) {
         mood->alone--;
         n_threads = 1;
     }
     atomic_init(&meeting.arrived, 0);
     atomic_init(&meeting.generation, 0);
-    atomic_init(&meeting.meetings, 0);
-    atomic_init(&meeting.long_waits, 0);
+    atomic_init(&meeting.waited, 0);
     atomic_init(&ready, 0);
     for (; n < n_threads && n < MAX_THREADS; n++) {
         members[n] = (team_member){work, context, n, &meeting, &ready};
@@ -138,9 +147,10 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     work(context, 0, &meeting);
     for (int i = 1; i < n; i++)
         pthread_join(threads[i], NULL);
-    int meetings = atomic_load(&meeting.meetings);
-    if (meetings >= 16) {
-        int failed = atomic_load(&meeting.long_waits) > meetings / 8;
+    if (n > 1) {
+        /* If the threads have waited for half of the time, one would have been as fast. */
+        long long whole = (nanoseconds() - start) * n;
+        int failed = whole > 1000000 && atomic_load(&meeting.waited) > 4 * (whole / 10);
         mood->patience = !failed ? 1 : mood->patience < 32 ? 2 * mood->patience : 32;
         mood->alone = failed ? mood->patience : 0;
     }
