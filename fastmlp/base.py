@@ -323,6 +323,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             samples.Y.astype(dtype),
             None if samples.weight is None else samples.weight.astype(dtype),
             self.n_threads,
+            many_passes=not incremental and self.max_iter > 1,
         )
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:

@@ -56,7 +56,7 @@ SIZES |= {"text": 20_000, "digits": 1797, "nothing": 0}
 _ROUNDS, _QUICK_ROUNDS = 5, 3
 _QUICK_EPOCHS = 2
 
-#: Seconds before every measurement: threads of the last contender spin on for a while.
+#: Seconds before every measurement, for the last contender to come to rest.
 _PAUSE = 0.05
 
 
@@ -143,9 +143,9 @@ def _sklearn(dtype: str, tolerance: float, **options: Any) -> Contender:
 
 
 _R1 = {"hidden_layer_sizes": [50], "solver": "sgd", "learning_rate_init": 0.1, "max_iter": 10}
-_R2 = {"hidden_layer_sizes": [100, 50, 25], "learning_rate": "adaptive", "max_iter": 5}
+_R2 = {"hidden_layer_sizes": [100, 50, 25], "learning_rate": "adaptive", "max_iter": 10}
 _R3 = {"hidden_layer_sizes": [397], "solver": "lbfgs", "alpha": 1e-5, "max_iter": 5}
-_300 = {"hidden_layer_sizes": [300], "batch_size": 500, "alpha": 0.0, "max_iter": 3}
+_300 = {"hidden_layer_sizes": [300], "batch_size": 500, "alpha": 0.0, "max_iter": 10}
 _WIDE = {"hidden_layer_sizes": [1024, 1024], "batch_size": 256, "max_iter": 2}
 _100 = {"hidden_layer_sizes": [100], "max_iter": 10}
 _SCALE = {"input_scale": 1 / 255}
@@ -432,10 +432,18 @@ class Worker:
             self.values.clear()
 
     def measure(self) -> dict[str, Any]:
-        """Measure once, and wait for it."""
+        """Measure once, and wait for it.
+
+        Then the process is stopped until the next time: a library's threads may spin
+        on for long after their work, on cores that the others need.
+        """
+        if hasattr(signal, "SIGSTOP"):
+            self._process.send_signal(signal.SIGCONT)
         time.sleep(_PAUSE)
         self._send({})
         answer = self._answer()
+        if hasattr(signal, "SIGSTOP"):
+            self._process.send_signal(signal.SIGSTOP)
         self.values.append(answer["value"])
         return answer
 

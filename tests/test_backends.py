@@ -146,7 +146,7 @@ class TestAgainstOracle:
         network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
         ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
         coefs, intercepts = layers(parameters)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2)
+        engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
         rng = np.random.RandomState(3)
         for _ in range(3):
             order = rng.permutation(len(Y))
@@ -285,7 +285,7 @@ def test_skipping_zeros_changes_no_bit(engine_class, monkeypatch, dtype, source,
         monkeypatch.setattr(cython_engine, "MAX_DENSITY", density)
         network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
         ours, _ = optimizers("adam", parameters.flat.size, dtype)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2)
+        engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=density == 1)
         losses = [engine.train_epoch(np.arange(len(Y)), batch_size, ours) for _ in range(3)]
         gradient, outputs = np.empty_like(parameters.flat), np.empty(Y.shape, dtype)
         losses.append(engine.loss_and_gradient(parameters.flat, gradient))

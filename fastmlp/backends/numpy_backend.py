@@ -49,6 +49,9 @@ class Engine:
     n_threads : int, optional
         Upper limit for the threads of this engine. None leaves the choice to
         the backend. Here it limits the threads of the BLAS library.
+    many_passes : bool
+        Whether the data will be passed over more than once, so that it pays to
+        prepare them. Here there is nothing to prepare.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Engine:
         targets: NDArray | None = None,
         sample_weight: NDArray | None = None,
         n_threads: int | None = None,
+        many_passes: bool = False,
     ) -> None:
         self.network = network
         self.parameters = parameters

@@ -208,7 +208,6 @@ cdef class Engine:
     cdef int threads
     cdef bint trained       # the host's parameters are older than the engine's
     cdef bint displaced     # the engine holds other parameters than the host's
-    cdef int passes         # over the training data so far
     cdef readonly object network, parameters, inputs, targets, sample_weight, n_threads
     cdef object optimizer
     cdef list owners        # of memory that `data` points to
@@ -224,6 +223,7 @@ cdef class Engine:
         targets=None,
         sample_weight=None,
         n_threads=None,
+        many_passes=False,
         *,
         isa=ISA,
     ):
@@ -256,6 +256,8 @@ cdef class Engine:
         if self.handle == NULL:
             raise MemoryError("not enough memory for the engine's copy of the weights.")
         self._load(PARAMETERS, parameters.flat)
+        if many_passes and self.data.inputs.kind == DENSE and spec.skips_zeros:
+            self._recode()
 
     def __dealloc__(self):
         if self.handle != NULL:
@@ -271,15 +273,12 @@ cdef class Engine:
             self._load(PARAMETERS, self.parameters.flat)
             self.displaced = False
 
-    cdef _count_pass(self):
-        """Look for bytes behind numbers before the second pass over them.
+    cdef _recode(self):
+        """Look for bytes behind numbers.
 
         Most of a first layer's time goes into fetching its inputs. The sums stay the same, bit
         for bit.
         """
-        self.passes += 1
-        if self.passes != 2 or self.data.inputs.kind != DENSE or not self.data.inputs.skips_zeros:
-            return
         codes = np.empty(self.inputs.values.shape, np.uint8)
         table = np.empty(256, self.inputs.dtype)
         cdef uint8_t *to = <uint8_t *> _address(codes)
@@ -297,7 +296,6 @@ cdef class Engine:
     def train_epoch(self, order, batch_size, optimizer):
         """Train on every sample once; see the NumPy backend."""
         self._own_parameters()
-        self._count_pass()
         if optimizer is not self.optimizer:
             self.sync()
             for which, state in enumerate(_state(optimizer), start=STATE_1):
@@ -339,7 +337,6 @@ cdef class Engine:
     def loss_and_gradient(self, flat, out):
         """Compute the objective over all samples, and its gradient; see the NumPy backend."""
         self.sync()
-        self._count_pass()
         self.displaced = True
         self._load(PARAMETERS, np.ascontiguousarray(flat))
         cdef double loss = 0.0
