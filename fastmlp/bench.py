@@ -143,7 +143,7 @@ def _sklearn(dtype: str, tolerance: float, **options: Any) -> Contender:
 
 
 _R1 = {"hidden_layer_sizes": [50], "solver": "sgd", "learning_rate_init": 0.1, "max_iter": 10}
-_R2 = {"hidden_layer_sizes": [100, 50, 25], "learning_rate": "adaptive", "max_iter": 10}
+_R2 = {"hidden_layer_sizes": [100, 50, 25], "learning_rate": "adaptive", "max_iter": 5}
 _R3 = {"hidden_layer_sizes": [397], "solver": "lbfgs", "alpha": 1e-5, "max_iter": 5}
 _300 = {"hidden_layer_sizes": [300], "batch_size": 500, "alpha": 0.0, "max_iter": 10}
 _WIDE = {"hidden_layer_sizes": [1024, 1024], "batch_size": 256, "max_iter": 2}

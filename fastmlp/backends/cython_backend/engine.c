@@ -1,4 +1,5 @@
 /* One engine per instruction set and dtype, compiled from engine_body.h, and their table. */
+#define _GNU_SOURCE  /* sched_getcpu and its kin, on Linux */
 #include "engine.h"
 
 #include <float.h>

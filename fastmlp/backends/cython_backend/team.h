@@ -91,10 +91,46 @@ static inline int take_item(share *shares, int n_threads, int thread)
     return -1;
 }
 
+/* The processor that the calling thread runs on. */
+static inline int current_processor(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return 0;
+#endif
+}
+
+/* Move the calling thread to the processor that is `distance` places after `home` among those
+ * that it may use, and leave it free to move on. The kernel tends to start threads where their
+ * creator runs and to take milliseconds to see that the processor beside is idle; two threads on
+ * one processor wait for each other at every meeting until then. */
+static inline void move_away(int home, int distance)
+{
+#ifdef __linux__
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) < 2)
+        return;
+    int processor = home;
+    for (distance %= CPU_COUNT(&allowed); distance > 0; distance--)
+        do
+            processor = (processor + 1) % CPU_SETSIZE;
+        while (!CPU_ISSET(processor, &allowed));
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) == 0)
+        sched_setaffinity(0, sizeof(allowed), &allowed);
+#else
+    (void)home;
+    (void)distance;
+#endif
+}
+
 typedef struct {
     void (*work)(void *context, int thread, barrier *meeting);
     void *context;
     int thread;
+    int home;
     barrier *meeting;
     atomic_int *ready;
 } team_member;
@@ -102,6 +138,7 @@ typedef struct {
 static void *team_member_main(void *argument)
 {
     team_member *member = argument;
+    move_away(member->home, member->thread);
     for (int tries = 0; !atomic_load_explicit(member->ready, memory_order_acquire); tries++)
         wait_a_little(tries);
     member->work(member->context, member->thread, member->meeting);
@@ -126,7 +163,7 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     team_member members[MAX_THREADS];
     barrier meeting;
     atomic_int ready;
-    int n = 1;
+    int n = 1, home = current_processor();
 
     long long start = nanoseconds();
     if (n_threads > 1 && mood->alone > 0) {
@@ -138,7 +175,7 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     atomic_init(&meeting.waited, 0);
     atomic_init(&ready, 0);
     for (; n < n_threads && n < MAX_THREADS; n++) {
-        members[n] = (team_member){work, context, n, &meeting, &ready};
+        members[n] = (team_member){work, context, n, home, &meeting, &ready};
         if (pthread_create(&threads[n], NULL, team_member_main, &members[n]) != 0)
             break;
     }
