@@ -295,7 +295,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if self.dtype is not None:
             dtype = np.dtype(self.dtype)
         elif resumes:  # weights keep their dtype
-            dtype = self.coefs_[0].dtype
+            dtype = np.dtype(np.float32 if self.coefs_[0].dtype == np.float32 else np.float64)
         else:
             dtype = np.dtype(np.float32) if X.dtype == np.uint8 else X.dtype
         random_state = check_random_state(self.random_state)
@@ -748,6 +748,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         ):
             return None
         dtype = self.coefs_[0].dtype
+        if dtype not in (np.float32, np.float64):
+            return None
         if X.dtype not in (dtype, np.uint8) or (self.dtype is not None and self.dtype != dtype):
             return None
         n_in = X.shape[1]

@@ -557,3 +557,25 @@ def test_fit_in_a_forked_child_after_a_fit_in_the_parent(blobs):
         loss = clone(model).fit(X, y).loss_
         os._exit(0 if loss == expected else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class TestPredictLooksCloser:
+    @pytest.mark.parametrize("dtype", [">f4", "f2", "i8"])
+    def test_replaced_weights_of_other_dtypes(self, backend, dtype):
+        X = np.random.RandomState(0).randint(0, 2, (60, 5)).astype(np.uint8)
+        model = quick(backend=backend).fit(X, X[:, 0])
+        model.coefs_ = [coef.astype(dtype) for coef in model.coefs_]
+        model.intercepts_ = [intercept.astype(dtype) for intercept in model.intercepts_]
+        expected = model.predict_proba(X.astype(np.float64))
+        np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-6)
+        np.testing.assert_allclose(model.predict_proba(X[:3]), expected[:3], rtol=1e-6)
+
+    def test_a_number_too_large_spoils_its_own_row_only(self, backend):
+        X = np.random.RandomState(0).rand(60, 5)
+        model = quick(backend=backend, dtype="float32").fit(X, X[:, 0] > 0.5)
+        expected = model.predict_proba(X)
+        X[7, 0] = 1e39  # infinite in float32
+        with np.errstate(over="ignore"):
+            got = model.predict_proba(X)
+        others = np.arange(60) != 7
+        np.testing.assert_array_equal(got[others], expected[others])

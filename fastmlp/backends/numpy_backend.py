@@ -144,18 +144,21 @@ class Engine:
         Returns
         -------
         bool
-            False if an element of an array of numbers is not finite: `out` is
-            worth nothing then.
+            Whether all elements of an array of numbers are finite. If not, the
+            rows where they are not are NaN or whatever comes of it.
         """
         coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
         rows = max(1, _PREDICT_BYTES // (inputs.n_features * out.itemsize))
+        all_finite = True
         with _blas_threads(self.n_threads):
             for start in range(0, inputs.n_samples, rows):
                 chunk = slice(start, start + rows)
-                if not inputs.is_sparse and not _all_finite(inputs.values[chunk]):
-                    return False
-                out[chunk] = _forward(self.network, coefs, intercepts, _rows(inputs, chunk))[-1]
-        return True
+                is_finite = inputs.is_sparse or _all_finite(inputs.values[chunk])
+                with nullcontext() if is_finite else np.errstate(all="ignore"):
+                    X = _rows(inputs, chunk)
+                    out[chunk] = _forward(self.network, coefs, intercepts, X)[-1]
+                all_finite &= is_finite
+        return all_finite
 
     def sync(self) -> None:
         """Make the host's parameters and optimiser state current.

@@ -361,6 +361,7 @@ cdef class Engine:
         cdef size_t output_bytes = self.network.n_outputs * out.itemsize
         cdef char *outputs = <char *> _address(out)
         cdef int failed
+        all_finite = True
         while at < n:
             matrix.n_samples = min(slice, n - at)
             matrix.values = values + at * row_bytes
@@ -370,11 +371,10 @@ cdef class Engine:
                                           outputs + at * output_bytes)
             if failed == 1:
                 raise MemoryError("not enough memory for the activations.")
-            if failed == 2:
-                return False
+            all_finite = all_finite and failed != 2
             PyErr_CheckSignals()
             at += matrix.n_samples
-        return True
+        return all_finite
 
     def sync(self):
         """Make the host's parameters and optimiser state current."""
