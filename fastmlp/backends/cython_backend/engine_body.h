@@ -298,8 +298,7 @@ static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
     NAME(free_scratch)(e);
     int64_t n_outputs = e->layers[e->n_layers - 1].n_out;
     if (inputs->kind != CSR) {
-        /* Masks are made of whole groups of numbers. */
-        e->X = NAME(allocate)(rows * e->input_stride + MASK_BITS);
+        e->X = NAME(allocate)(rows * e->input_stride);
         e->masks = malloc((size_t)(rows * e->n_masks) * sizeof(uint64_t));
     }
     e->Y = NAME(allocate)(rows * n_outputs);
@@ -531,11 +530,16 @@ static void NAME(gather_row)(engine *e, const input_matrix *inputs, int64_t samp
         else
             for (int64_t i = 0; i < n; i++)
                 to[i] = numbers[i] * scale[i];
-        for (int64_t i = 0; i < e->n_masks; i++)
+        for (int64_t i = 0; i < n / MASK_BITS; i++)
             masks[i] = inputs->kind == BYTES ? NAME(mask_of_bytes)(to_bytes + i * MASK_BITS)
                                              : NAME(mask_of_numbers)(to + i * MASK_BITS);
-        if (n % MASK_BITS != 0)  /* what lies behind the row may be anything */
-            masks[n / MASK_BITS] &= ((uint64_t)1 << n % MASK_BITS) - 1;
+        if (n % MASK_BITS != 0) {  /* what lies behind the row may be another thread's */
+            REAL tail[MASK_BITS] = {0};
+            int64_t first = n / MASK_BITS * MASK_BITS;
+            for (int64_t i = first; i < n; i++)
+                tail[i - first] = inputs->kind == BYTES ? to_bytes[i] : to[i];
+            masks[n / MASK_BITS] = NAME(mask_of_numbers)(tail);
+        }
     } else if (inputs->kind == BYTES) {
         if (scale == NULL)
             for (int64_t i = 0; i < n; i++)
