@@ -33,7 +33,7 @@
 #define BLOCK_ROWS_MAX (BLOCK_ROWS > MASK_BITS ? BLOCK_ROWS : MASK_BITS)
 
 /* Rows that a thread takes at a time in phase A, at most. */
-#define GROUP_ROWS_MAX 64
+#define GROUP_ROWS_MAX 32
 
 /* What an update costs, in multiplications, and samples that tell how dense inputs are. */
 #define UPDATE_COST 20
@@ -485,7 +485,7 @@ static void NAME(release)(void *handle, int which)
 /* The samples that a thread takes next, which are fetched from memory piece by piece while it
  * works on others: their rows lie anywhere, so that the processor cannot foresee them. */
 typedef struct {
-    const training_data *data;
+    const char *rows, *targets;  /* targets are NULL in prediction */
     const int64_t *order;
     int64_t row_bytes, target_bytes;
     int64_t at, stop;    /* positions in the order */
@@ -493,14 +493,33 @@ typedef struct {
     int64_t piece;       /* bytes to fetch at a time */
 } NAME(upcoming);
 
+static NAME(upcoming) NAME(nothing_upcoming)(const engine *e, const input_matrix *inputs,
+                                             const void *targets, const int64_t *order)
+{
+    int64_t element = inputs->kind == BYTES ? 1 : sizeof(REAL);
+    return (NAME(upcoming)){.rows = inputs->values, .targets = targets, .order = order,
+                            /* sparse rows are read where they lie */
+                            .row_bytes = inputs->kind == CSR ? 0 : e->layers[0].n_in * element,
+                            .target_bytes = e->layers[e->n_layers - 1].n_out *
+                                            (int64_t)sizeof(REAL)};
+}
+
+/* The samples at positions [begin, end) come next; fetch will be called this often before. */
+static void NAME(announce)(NAME(upcoming) *u, int64_t begin, int64_t end, int64_t times)
+{
+    u->at = begin;
+    u->stop = u->row_bytes > 0 ? end : begin;
+    u->done = 0;
+    u->piece = u->row_bytes * (end - begin) / (times > 0 ? times : 1) + 64;
+}
+
 static inline void NAME(fetch)(NAME(upcoming) *u)
 {
     for (int64_t left = u->piece; left > 0 && u->at < u->stop; left -= 64) {
         int64_t sample = u->order ? u->order[u->at] : u->at;
-        __builtin_prefetch((const char *)u->data->inputs.values + sample * u->row_bytes + u->done,
-                           0, 3);
-        if (u->done == 0)
-            __builtin_prefetch((const char *)u->data->targets + sample * u->target_bytes, 0, 3);
+        __builtin_prefetch(u->rows + sample * u->row_bytes + u->done, 0, 3);
+        if (u->done == 0 && u->targets != NULL)
+            __builtin_prefetch(u->targets + sample * u->target_bytes, 0, 3);
         u->done += 64;
         if (u->done >= u->row_bytes) {
             u->done = 0;
@@ -586,8 +605,7 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
             for (int64_t i = 0; i < e->n_masks; i++) {
                 NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, i * MASK_BITS);
                 a.stride = a.scales_columns = 1;  /* A(0, k): one sample is a tile */
-                if (next != NULL)
-                    NAME(fetch)(next);
+                NAME(fetch)(next);
                 NAME(masked_product)(n, 1, width, e->masks + row * e->n_masks + i, e->n_masks,
                                      a, stride, panel + i * MASK_BITS * width, width,
                                      i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
@@ -1094,30 +1112,20 @@ static NAME(chunk) NAME(next_chunk)(const training_work *w, const NAME(chunk) *c
                       : NAME(chunk_at)(w, c->batch, c->from + c->m);
 }
 
-static NAME(upcoming) NAME(nothing_upcoming)(const training_work *w)
+/* Announce what this thread will take of the chunk that comes next. It calls fetch once per block
+ * of the present chunk and, if it skips zeros, per group of rows and mask. */
+static void NAME(announce_chunk)(NAME(upcoming) *u, const engine *e, const NAME(chunk) *c,
+                                 int thread, int n_threads)
 {
-    const engine *e = w->e;
-    const input_matrix *inputs = &w->data->inputs;
-    int64_t element = inputs->kind == BYTES ? 1 : sizeof(REAL);
-    return (NAME(upcoming)){.data = w->data, .order = w->order,
-                            .row_bytes = inputs->kind == CSR ? 0 : e->layers[0].n_in * element,
-                            .target_bytes = e->layers[e->n_layers - 1].n_out *
-                                            (int64_t)sizeof(REAL)};
-}
-
-/* The chunk that comes next, of which this thread will take its share of rows. It calls fetch
- * once per block of the present chunk and, if it skips zeros, per group of rows and mask. */
-static void NAME(announce)(NAME(upcoming) *u, const engine *e, const NAME(chunk) *c, int thread,
-                           int n_threads)
-{
+    int64_t first = c->batch + c->from;
+    if (c->m == 0) {
+        NAME(announce)(u, first, first, 1);
+        return;
+    }
     int64_t n = NAME(n_groups)(c->m, n_threads), own = n / n_threads;
-    int64_t times = e->skips_zeros ? own * e->n_masks : e->n_blocks / n_threads;
-    u->at = c->batch + c->from + (c->m > 0 ? NAME(group_begin)(c->m, n, own * thread) : 0);
-    u->stop = c->batch + c->from + (c->m > 0 ? NAME(group_begin)(c->m, n, own * (thread + 1)) : 0);
-    u->done = 0;
-    u->piece = u->row_bytes * (u->stop - u->at) / (times > 0 ? times : 1) + 64;
-    if (u->row_bytes == 0)  /* sparse rows are read where they lie */
-        u->stop = u->at;
+    NAME(announce)(u, first + NAME(group_begin)(c->m, n, own * thread),
+                   first + NAME(group_begin)(c->m, n, own * (thread + 1)),
+                   e->skips_zeros ? own * e->n_masks : e->n_blocks / n_threads);
 }
 
 /* Phase A of a chunk: run its samples forward and backward. */
@@ -1165,7 +1173,7 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
     double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
     double summed_loss = w->summed_loss, loss = 0, total_weight = 0;
     const REAL *starts = NULL;
-    NAME(upcoming) next = NAME(nothing_upcoming)(w);
+    NAME(upcoming) next = NAME(nothing_upcoming)(e, inputs, w->data->targets, w->order);
     NAME(chunk) c = NAME(chunk_at)(w, w->start, 0);
     if (thread == 0)
         NAME(share_rows)(w, c.m, n_threads);
@@ -1173,7 +1181,7 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
 
     while (c.m > 0 && !w->out_of_time) {
         NAME(chunk) following = NAME(next_chunk)(w, &c);
-        NAME(announce)(&next, e, &following, thread, n_threads);
+        NAME(announce_chunk)(&next, e, &following, thread, n_threads);
         if (c.is_first) {
             starts = NAME(find_starts)(e, thread);
             loss = total_weight = 0;
@@ -1357,15 +1365,19 @@ static void NAME(predict_member)(void *context, int thread, barrier *meeting)
     engine *e = w->e;
     const layer *top = &e->layers[e->n_layers - 1];
     int64_t n = w->inputs->n_samples, rows = w->rows_per_thread;
-    int64_t begin = thread * rows;
-    for (int64_t at = begin; at < n; at += rows * meeting->n_threads) {
-        int64_t m = n - at < rows ? n - at : rows;
+    int64_t begin = thread * rows, distance = rows * meeting->n_threads;
+    int64_t n_groups = (rows + GROUP_ROWS_MAX - 1) / GROUP_ROWS_MAX;
+    NAME(upcoming) next = NAME(nothing_upcoming)(e, w->inputs, NULL, NULL);
+    for (int64_t at = begin; at < n; at += distance) {
+        int64_t m = n - at < rows ? n - at : rows, following = at + distance;
+        NAME(announce)(&next, following < n ? following : n,
+                       following + rows < n ? following + rows : n, n_groups * e->n_masks);
         for (int64_t i = 0; i < m; i++) {
             NAME(gather_row)(e, w->inputs, at + i, begin + i);
             if (w->inputs->kind == DENSE && !NAME(all_finite)(w->inputs, at + i, e->layers[0].n_in))
                 w->not_finite[thread] = 1;
         }
-        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m, w->starts, NULL);
+        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m, w->starts, &next);
         for (int64_t i = 0; i < m; i++)
             memcpy(w->outputs + (at + i) * top->n_out, top->A + (begin + i) * top->width,
                    (size_t)top->n_out * sizeof(REAL));
