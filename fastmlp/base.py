@@ -342,7 +342,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         on_epoch: Callable[[EpochReport], bool | None] | None,
     ) -> None:
         """Run the solver, and hand out what it leaves under scikit-learn's names."""
-        state = self._state
+        state, compiled = self._state, False
 
         def fitted_attributes() -> dict[str, Any]:
             engine.sync()
@@ -357,6 +357,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         def epoch_ended(report: EpochReport) -> bool:
             self.n_iter_, self.loss_ = report.epoch, report.loss
+            nonlocal compiled
+            if self.verbose and engine.seconds_compiling > 0 and not compiled:
+                compiled = True
+                seconds = engine.seconds_compiling
+                print(f"Compiling took {seconds:.1f} s; the result stays on disk.")  # noqa: T201
             stop = tasks.epoch_ended(fitted_attributes)
             return bool(on_epoch is not None and on_epoch(report)) or stop
 

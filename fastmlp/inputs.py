@@ -7,6 +7,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import issparse
 
+#: Zeros of dense inputs are worth skipping if at most this part of the inputs is not zero ...
+MAX_DENSITY = 0.5
+
+#: ... as seen in about this many samples, evenly spaced, ...
+_DENSITY_ROWS = 256
+
+#: ... and if no feature is shifted by more standard deviations (or whatever its unit): the shift
+#: is added to sums that begin without it, so digits are lost where it is large.
+_MAX_SHIFT = 16
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -62,6 +72,13 @@ class Inputs:
     def n_features(self) -> int:
         """Number of columns."""
         return self.values.shape[1]
+
+    def is_mostly_zeros(self) -> bool:
+        """Return whether so many elements of an array are zeros that looking for them pays."""
+        if self.is_sparse or (self.shift is not None and np.abs(self.shift).max() > _MAX_SHIFT):
+            return False
+        some = self.values[:: -(-self.n_samples // _DENSITY_ROWS) or 1]
+        return bool(np.count_nonzero(some) <= MAX_DENSITY * some.size)
 
 
 def affine_map(

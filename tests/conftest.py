@@ -21,6 +21,8 @@ def _engines():
         module = import_module("fastmlp.backends.cython_backend")
         for isa in module.supported_isas():
             yield f"cython-{isa}", partial(module.Engine, isa=isa)
+    if "numba" in backends.available():
+        yield "numba", partial(import_module("fastmlp.backends.numba_backend").Engine)
 
 
 @pytest.fixture(params=[pytest.param(engine, id=name) for name, engine in _engines()])

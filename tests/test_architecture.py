@@ -24,6 +24,10 @@ ALLOWED = {
     "backends": set(),
     "backends.numpy_backend": {"inputs", "network", "threads"},
     "backends.cython_backend": {"backends.cython_backend._engine"},
+    "backends.numba_backend": {
+        "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network", "threads",
+    },
+    "backends.numba_backend.kernels": set(),
     "training": {"network", "notices"},
     # conversion is above base, which offers it as methods
     "base": {

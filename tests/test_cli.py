@@ -275,11 +275,11 @@ def without_cython(monkeypatch):
 
 
 @pytest.mark.usefixtures("without_cython")
-def test_without_cython_train_says_why_it_uses_numpy(idx_directory, monkeypatch, capsys):
+def test_without_cython_train_says_why_it_uses_another(idx_directory, monkeypatch, capsys):
     train = ["train", "--data", str(idx_directory), "--epochs", "1"]
     result = CliRunner().invoke(cli.app, train)
     assert result.stderr == "Note: the cython backend is not available: it was not built.\n"
-    assert facts(result.stdout)["backend"] == "numpy"
+    assert facts(result.stdout)["backend"] == "numba"
     message = refusal(monkeypatch, capsys, *train, "--backend", "cython")
     assert message.startswith("backend='cython' is not available: it was not built. Available: ")
 

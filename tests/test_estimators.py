@@ -104,7 +104,10 @@ class TestParameters:
                 {"solver": "lion"},
                 r"'solver' parameter .* must be a str among \{'adam', 'lbfgs', 'sgd'\}",
             ),
-            ({"backend": "abacus"}, r"'backend' parameter .* among \{'auto', 'cython', 'numpy'\}"),
+            (
+                {"backend": "abacus"},
+                r"'backend' parameter .* among \{'auto', 'cython', 'numba', 'numpy'\}",
+            ),
             ({"n_threads": 0}, r"'n_threads' parameter .* an int in the range \[1, inf\) or None"),
             ({"dtype": "float16"}, r"'dtype' .* among \{'float32', 'float64'\} or None"),
             (

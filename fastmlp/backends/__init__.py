@@ -18,7 +18,7 @@ from functools import cache
 from types import ModuleType
 
 #: In the order in which "auto" prefers them.
-NAMES = ("cython", "numpy")
+NAMES = ("cython", "numba", "numpy")
 
 
 class BackendUnavailableError(RuntimeError):
@@ -49,7 +49,7 @@ def resolve(name: str = "auto") -> str:
 
     Parameters
     ----------
-    name : {"auto", "cython", "numpy"}
+    name : {"auto", "cython", "numba", "numpy"}
         "auto" stands for the first available one in the order of `NAMES`.
 
     Raises
@@ -65,7 +65,7 @@ def resolve(name: str = "auto") -> str:
     'numpy'
     """
     if name == "auto":
-        return available()[0]
+        return next(name for name in NAMES if _load(name)[0] is not None)
     if name not in NAMES:
         choices = ", ".join(repr(choice) for choice in ("auto", *NAMES))
         raise ValueError(f"backend must be one of {choices}, got {name!r}.")

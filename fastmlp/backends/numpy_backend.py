@@ -52,7 +52,15 @@ class Engine:
     many_passes : bool
         Whether the data will be passed over more than once, so that it pays to
         prepare them. Here there is nothing to prepare.
+
+    Attributes
+    ----------
+    seconds_compiling : float
+        What compiling has taken this engine, of those backends that compile when they are
+        first used.
     """
+
+    seconds_compiling = 0.0
 
     def __init__(
         self,

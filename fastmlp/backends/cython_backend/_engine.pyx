@@ -102,16 +102,6 @@ cdef double CHECK_INTERVAL = 0.25
 # Multiply-adds that predict may do before it looks for Ctrl-C: a tenth of a second or so.
 cdef double PREDICT_WORK = 2e9
 
-# Zeros of dense inputs are skipped if at most this part of the inputs is not zero ...
-MAX_DENSITY = 0.5
-
-# ... as seen in about this many samples, evenly spaced, ...
-DENSITY_ROWS = 256
-
-# ... and if no feature is shifted by more standard deviations (or whatever its unit): the shift
-# is added to sums that begin without it, so digits are lost where it is large.
-MAX_SHIFT = 16
-
 # As in team.h.
 MAX_THREADS = 64
 
@@ -180,16 +170,8 @@ cdef input_matrix _matrix(inputs, list owners):
     matrix.n_samples = inputs.n_samples
     matrix.scale = _address(inputs.scale)
     matrix.shift = _address(inputs.shift)
-    matrix.skips_zeros = _skips_zeros(inputs)
+    matrix.skips_zeros = inputs.is_mostly_zeros()
     return matrix
-
-
-def _skips_zeros(inputs):
-    """Return whether so many of the inputs are zeros that looking for them pays."""
-    if inputs.is_sparse or (inputs.shift is not None and np.abs(inputs.shift).max() > MAX_SHIFT):
-        return False
-    sample = inputs.values[:: -(-inputs.n_samples // DENSITY_ROWS)]
-    return np.count_nonzero(sample) <= MAX_DENSITY * sample.size
 
 
 cdef class Engine:
@@ -209,6 +191,7 @@ cdef class Engine:
     cdef bint trained       # the host's parameters are older than the engine's
     cdef bint displaced     # the engine holds other parameters than the host's
     cdef readonly object network, parameters, inputs, targets, sample_weight, n_threads
+    seconds_compiling = 0.0
     cdef object optimizer
     cdef list owners        # of memory that `data` points to
 

@@ -1366,12 +1366,11 @@ static void NAME(predict_member)(void *context, int thread, barrier *meeting)
     const layer *top = &e->layers[e->n_layers - 1];
     int64_t n = w->inputs->n_samples, rows = w->rows_per_thread;
     int64_t begin = thread * rows, distance = rows * meeting->n_threads;
-    int64_t n_groups = (rows + GROUP_ROWS_MAX - 1) / GROUP_ROWS_MAX;
     NAME(upcoming) next = NAME(nothing_upcoming)(e, w->inputs, NULL, NULL);
     for (int64_t at = begin; at < n; at += distance) {
         int64_t m = n - at < rows ? n - at : rows, following = at + distance;
         NAME(announce)(&next, following < n ? following : n,
-                       following + rows < n ? following + rows : n, n_groups * e->n_masks);
+                       following + rows < n ? following + rows : n, e->n_masks);
         for (int64_t i = 0; i < m; i++) {
             NAME(gather_row)(e, w->inputs, at + i, begin + i);
             if (w->inputs->kind == DENSE && !NAME(all_finite)(w->inputs, at + i, e->layers[0].n_in))
@@ -1388,10 +1387,14 @@ static int NAME(predict)(void *handle, const input_matrix *inputs, int n_threads
 {
     engine *e = handle;
     int64_t n = inputs->n_samples;
-    if (NAME(prepare_inputs)(e, inputs, 1) || NAME(reserve)(e, n, inputs))
-        return 1;
     n_threads = NAME(useful_threads)(e, n / 3, n_threads);
-    int64_t rows = e->chunk_rows / n_threads;
+    /* No more than fits in the second-level cache together with the weights. */
+    int64_t rows = n_threads * GROUP_ROWS_MAX;
+    if (NAME(prepare_inputs)(e, inputs, 1) || NAME(reserve)(e, rows < n ? rows : n, inputs))
+        return 1;
+    rows = e->chunk_rows / n_threads;
+    if (rows > GROUP_ROWS_MAX)
+        rows = GROUP_ROWS_MAX;
     if (rows < 1) {
         rows = 1;
         n_threads = (int)e->chunk_rows;

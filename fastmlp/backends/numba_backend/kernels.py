@@ -1,0 +1,1480 @@
+"""The kernels of the Numba backend; everything that is compiled stands in this file.
+
+(What Numba keeps on disk is compiled anew when this file changes, but not when another does.)
+
+A minibatch takes two phases, and a team of threads meets between them:
+
+    A  Each thread takes some samples: gathers their inputs, runs forward through all layers, adds
+       up the loss, and runs backward to the deltas (the derivatives of the loss by the
+       pre-activations).
+    B  Each thread takes some weights: forms their gradient from activations and deltas, adds the
+       penalty and applies the update at once.
+
+Every sum has one fixed order, so results do not depend on the number of threads. A batch whose
+inputs would not fit the cache passes in chunks; then the gradient is accumulated over the chunks
+and applied with the last one.
+
+Rows of weights, activations and deltas are padded with zeros to whole vectors of `lanes` numbers,
+so that no loop has a tail. The products are formed by *tiles*: a few rows, up to `PANEL_VECTORS`
+vectors wide, whose sums stay in the processor's registers. Plain loops over arrays would keep them
+in memory, which costs two to three times as much, so tiles are written for LLVM directly
+(`_emit_tile`); beside each stands the same in Python, which is what runs, slowly, with
+NUMBA_DISABLE_JIT=1.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+from numba.np import arrayobj
+
+# "reassoc" would undo the rounding tricks of exp; "nnan" and "ninf" would blind the engine to
+# networks that have diverged.
+_JIT: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "fastmath": {"contract", "nsz"},
+    "error_model": "numpy",
+}
+jit = njit(**_JIT)
+
+
+def _vector_bytes() -> int:
+    """Return the size of the processor's vectors."""
+    if config.CPU_FEATURES is not None:
+        features = set(config.CPU_FEATURES.replace("+", "").split(","))
+    else:
+        features = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    return 64 if "avx512f" in features else 32 if "avx2" in features else 16
+
+
+#: Whether kernels run as plain Python, slowly, for debugging.
+IS_PLAIN = bool(config.DISABLE_JIT)
+
+VECTOR_BYTES = _vector_bytes()
+
+#: Vectors of a tile's row, and its rows: as many sums as there are registers for.
+PANEL_VECTORS = 4 if VECTOR_BYTES == 64 else 2
+TILE_ROWS = 6
+
+#: Rows of a tile that skips zeros, in phase B: neighbouring features are often zero together.
+MASKED_ROWS = 4
+
+#: Numbers that one mask speaks of, and rows of weights that are one item of work in phase B.
+MASK_BITS = 64
+
+#: Rows that are one item of work in phase A.
+GROUP_ROWS = 32
+
+#: How often a waiting thread looks again before it gives its core away, and then sleeps.
+SPINS, YIELDS = 2000, 1000
+
+# Kinds of input.
+DENSE, BYTES, CSR = 0, 1, 2
+
+# Activations.
+IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP = range(6)
+
+# Columns of `Net.layers`: units, padded units, and where things of the layer begin.
+N_IN, N_OUT, WIDTH, BACK_WIDTH, WEIGHTS_AT, INTERCEPTS_AT, TRANSPOSED_AT = range(7)
+
+# Columns of `Net.blocks`.
+LAYER, ROW, N_ROWS, FIRST, UNITS = range(5)
+
+# Elements of `Scratch.team`, on cache lines of their own.
+ARRIVED, GENERATION, GROUPS_TAKEN, BLOCKS_TAKEN, STOP, STOPPING, UPDATES = range(0, 56, 8)
+
+# Elements of a row of `Scratch.steps`: what turns gradient sums into a step.
+SCALE, RATE, MOMENTUM, AHEAD, EXTRA, BETA_1, BETA_2, REST_1, REST_2, EPSILON = range(10)
+
+STEP_SIZE = 16
+
+# Elements of the optimiser's description.
+IS_ADAM, LEARNING_RATE, THE_MOMENTUM, NESTEROV, THE_BETA_1, THE_BETA_2, THE_EPSILON = range(7)
+
+
+class Net(NamedTuple):
+    """A network. Vectors over all weights have the same layout: per layer, rows then intercepts."""
+
+    layers: Any  # (n_layers, 7) int64
+    blocks: Any  # (n_blocks, 5) int64: the items of work of phase B
+    hidden: int  # activation
+    output: int
+    alpha: float
+    weights: Any  # (n,)
+    transposed: Any  # (n,) the weights transposed, of all layers but the first
+    state_1: Any  # (n,) of the optimiser, or (0,)
+    state_2: Any
+    gradient: Any  # (n,) or (0,)
+    squares: Any  # (n_blocks,) float64: sum of squares of each block's weights
+
+
+class Data(NamedTuple):
+    """What to train on or predict. Of the three matrices, those that are not meant are empty."""
+
+    kind: int
+    n_samples: int
+    skips_zeros: bool  # so many inputs are zeros that looking for them pays
+    keeps_bytes: bool  # then bytes stay bytes even when they are gathered
+    byte_values: Any  # (n_samples * n_in,) uint8
+    values: Any  # (n_samples * n_in,)
+    stored: Any  # (n_stored,) CSR, already scaled
+    indices: Any  # (n_stored,) int32
+    indptr: Any  # (n_samples + 1,) int64
+    scale: Any  # (n_in,) or (0,); not used by CSR
+    shift: Any
+    table: Any  # (256,) what bytes stand for if their zeros are skipped
+    is_shifted: bool
+    targets: Any  # (n_samples * n_outputs,)
+    weights: Any  # (n_samples,) or (0,) for all ones
+
+
+class Scratch(NamedTuple):
+    """Memory for one chunk, and per thread."""
+
+    n_threads: int  # that there is room for
+    rows_at: Any  # (n_layers,) int64: where a layer's rows begin in A and D
+    stride: int  # between rows of gathered inputs
+    X: Any  # (chunk_rows * stride,) gathered inputs
+    byte_X: Any  # the same, uint8, if bytes stay bytes
+    n_masks: int  # per row
+    masks: Any  # (chunk_rows * n_masks,) uint64: which inputs are not zero
+    A: Any  # (chunk_rows * padded units of all layers,) activations
+    D: Any  # the same, deltas
+    losses: Any  # (chunk_rows,) float64
+    sample_weights: Any  # (chunk_rows,)
+    list_start: Any  # (n_in + 1,) int64: CSR chunks as lists per feature
+    list_next: Any  # (n_in,) int64
+    list_rows: Any  # (room,) int32
+    list_values: Any  # (room,)
+    sums: Any  # (n_threads * MASK_BITS * panel,) of a block
+    starts: Any  # (n_threads * width of the first layer,) what its sums begin with
+    delta_sums: Any  # (the same,)
+    feature_masks: Any  # (n_threads * chunk_rows / 64 * 16,) uint64
+    steps: Any  # (n_threads * 16,)
+    zeros: Any  # (panel,)
+    ones: Any  # (1,)
+    team: Any  # (64,) int64
+
+
+# ------------------------------------------------------------------------------------------- tiles
+
+
+def lanes(dtype: Any) -> int:
+    """Return how many numbers a vector holds."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def _element(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    """Return a pointer to an element of an array whose elements lie next to each other."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [at])
+
+
+def _vector(builder: Any, pointer: Any, kind: Any) -> Any:
+    return builder.bitcast(pointer, kind.as_pointer())
+
+
+def _matrices(context: Any, builder: Any, kinds: Any, args: Sequence[Any]) -> list[Any]:
+    """Return pairs (pointer, distance between rows) of triples (array, at, step)."""
+    return [
+        (_element(context, builder, kind, args[3 * i], args[3 * i + 1]), args[3 * i + 2])
+        for i, kind in enumerate(kinds)
+    ]
+
+
+def _emit_tile(
+    builder: Any,
+    rows: int,
+    vectors: int,
+    real: Any,
+    loop: Any,
+    value: Any,
+    B: tuple[Any, Any],
+    C0: tuple[Any, Any],
+    C: tuple[Any, Any],
+) -> None:
+    """Emit C[i, :] = C0[i, :] + sum over k of value(i, k) * B[k, :].
+
+    `loop` is a context that gives k; B, C0 and C are pairs (pointer, distance between rows).
+    """
+    itemsize = real.bitwidth // 8
+    n_lanes = VECTOR_BYTES // itemsize
+    number = ir.FloatType() if itemsize == 4 else ir.DoubleType()
+    kind = ir.VectorType(number, n_lanes)
+    no_lane = ir.Constant(ir.VectorType(ir.IntType(32), n_lanes), None)
+
+    def place(matrix: tuple[Any, Any], i: Any, j: int) -> Any:
+        pointer, step = matrix
+        at = builder.add(builder.mul(i, step), ir.Constant(i.type, j * n_lanes))
+        return _vector(builder, builder.gep(pointer, [at]), kind)
+
+    def index(i: int) -> Any:
+        return ir.Constant(ir.IntType(64), i)
+
+    sums = [[cgutils.alloca_once(builder, kind) for _ in range(vectors)] for _ in range(rows)]
+    for i in range(rows):
+        for j in range(vectors):
+            start = builder.load(place(C0, index(i), j), align=itemsize)
+            builder.store(start, sums[i][j])
+    with loop() as k:
+        row = [builder.load(place(B, k, j), align=itemsize) for j in range(vectors)]
+        for i in range(rows):
+            undefined = ir.Constant(kind, ir.Undefined)
+            one = builder.insert_element(undefined, value(i, k), ir.Constant(ir.IntType(32), 0))
+            a = builder.shuffle_vector(one, undefined, no_lane)  # the same in every lane
+            for j in range(vectors):
+                product = builder.fmul(a, row[j], flags=("contract",))
+                total = builder.fadd(builder.load(sums[i][j]), product, flags=("contract",))
+                builder.store(total, sums[i][j])
+    for i in range(rows):
+        for j in range(vectors):
+            builder.store(builder.load(sums[i][j]), place(C, index(i), j), align=itemsize)
+
+
+def _count(builder: Any, n: Any) -> Any:
+    """Return a context that gives 0 to n - 1."""
+
+    @contextmanager
+    def loop() -> Iterator[Any]:
+        with cgutils.for_range(builder, n) as counter:
+            yield counter.index
+
+    return loop
+
+
+def _bits(builder: Any, mask: Any) -> Any:
+    """Return a context that gives the positions of the bits that are set, lowest first."""
+
+    @contextmanager
+    def loop() -> Iterator[Any]:
+        rest = cgutils.alloca_once_value(builder, mask)
+        test, body, end = (builder.append_basic_block(f"bits.{part}") for part in "tbe")
+        builder.branch(test)
+        builder.position_at_end(test)
+        left = builder.load(rest)
+        zero, one = ir.Constant(mask.type, 0), ir.Constant(mask.type, 1)
+        builder.cbranch(builder.icmp_unsigned("!=", left, zero), body, end)
+        builder.position_at_end(body)
+        yield builder.cttz(left, ir.Constant(ir.IntType(1), 1))
+        builder.store(builder.and_(left, builder.sub(left, one)), rest)
+        builder.branch(test)
+        builder.position_at_end(end)
+
+    return loop
+
+
+def _make_dense_tile(rows: int, vectors: int) -> Any:
+    """Return C[i, :] = C0[i, :] + sum over k of A[i * row_step + k * k_step] * B[k, :]."""
+    if IS_PLAIN:
+        return partial(_plain_dense_tile, rows, vectors)
+
+    @intrinsic
+    def tile(typing_context, n_k, A, a_at, row_step, k_step, B, b_at, b_step, C0, c0_at, c0_step,
+             C, c_at, c_step):  # fmt: skip
+        i8 = types.int64
+        signature = types.void(i8, A, i8, i8, i8, B, i8, i8, C0, i8, i8, C, i8, i8)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            n_k, A_, a_at, row_step, k_step, *rest = args
+            a = _element(context, builder, A, A_, a_at)
+
+            def value(i: int, k: Any) -> Any:
+                at = builder.mul(row_step, ir.Constant(ir.IntType(64), i))
+                return builder.load(builder.gep(a, [builder.add(at, builder.mul(k, k_step))]))
+
+            matrices = _matrices(context, builder, (B, C0, C), rest)
+            _emit_tile(builder, rows, vectors, B.dtype, _count(builder, n_k), value, *matrices)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+def _make_masked_tile(rows: int, vectors: int) -> Any:
+    """Return C[i, :] = C0[i, :] + sum over the bits k of a mask of A(i, k) * B[k, :], where
+    A(i, k) is what values[k * stride + i] stands for: bytes, for an entry of the table."""
+    if IS_PLAIN:
+        return partial(_plain_masked_tile, rows, vectors)
+
+    @intrinsic
+    def tile(typing_context, mask, values, v_at, stride, table, B, b_at, b_step,
+             C0, c0_at, c0_step, C, c_at, c_step):  # fmt: skip
+        i8 = types.int64
+        signature = types.void(
+            types.uint64, values, i8, i8, table, B, i8, i8, C0, i8, i8, C, i8, i8
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            mask_, values_, v_at, stride, table_, *rest = args
+            element = _element(context, builder, values, values_, v_at)
+            entry = _element(context, builder, table, table_, ir.Constant(ir.IntType(64), 0))
+
+            def value(i: int, k: Any) -> Any:
+                at = builder.add(builder.mul(k, stride), ir.Constant(ir.IntType(64), i))
+                found = builder.load(builder.gep(element, [at]))
+                if values.dtype == types.uint8:
+                    code = builder.zext(found, ir.IntType(64))
+                    found = builder.load(builder.gep(entry, [code]))
+                return found
+
+            matrices = _matrices(context, builder, (B, C0, C), rest)
+            _emit_tile(builder, rows, vectors, B.dtype, _bits(builder, mask_), value, *matrices)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+def _make_listed_tile(vectors: int) -> Any:
+    """Return C = C0 + sum over the n entries k from `at` on of values[k] * B[rows[k], :]."""
+    if IS_PLAIN:
+        return partial(_plain_listed_tile, vectors)
+
+    @intrinsic
+    def tile(typing_context, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at):
+        i8 = types.int64
+        signature = types.void(i8, rows, values, i8, B, i8, i8, C0, i8, C, i8)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            n, rows_, values_, at, B_, b_at, b_step, C0_, c0_at, C_, c_at = args
+            row = _element(context, builder, rows, rows_, at)
+            number = _element(context, builder, values, values_, at)
+            position: list[Any] = []
+
+            @contextmanager
+            def loop() -> Iterator[Any]:
+                with cgutils.for_range(builder, n) as counter:
+                    position[:] = [counter.index]
+                    yield builder.sext(builder.load(builder.gep(row, position)), ir.IntType(64))
+
+            none = ir.Constant(ir.IntType(64), 0)
+            matrices = _matrices(
+                context, builder, (B, C0, C), [B_, b_at, b_step, C0_, c0_at, none, C_, c_at, none]
+            )
+            value = lambda i, k: builder.load(builder.gep(number, position))  # noqa: E731
+            _emit_tile(builder, 1, vectors, B.dtype, loop, value, *matrices)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+@intrinsic
+def _part(typing_context, array, at, n):
+    """array[at : at + n], without the reference count, which threads would fight over."""
+    signature = array(array, types.int64, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        result = context.make_array(array)(context, builder)
+        itemsize = context.get_constant(types.intp, array.dtype.bitwidth // 8)
+        arrayobj.populate_array(
+            result,
+            data=_element(context, builder, array, *args[:2]),
+            shape=[args[2]],
+            strides=[itemsize],
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return result._getvalue()
+
+    return signature, generate
+
+
+@intrinsic
+def _mask_of(typing_context, values, at):
+    signature = types.uint64(values, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _element(context, builder, values, *args)
+        number = pointer.type.pointee
+        kind = ir.VectorType(number, MASK_BITS)
+        align = 1 if values.dtype == types.uint8 else values.dtype.bitwidth // 8
+        found = builder.load(_vector(builder, pointer, kind), align=align)
+        zeros = ir.Constant(kind, None)
+        if values.dtype == types.uint8:
+            bits = builder.icmp_unsigned("!=", found, zeros)
+        else:
+            bits = builder.fcmp_unordered("!=", found, zeros)  # NaN is not zero
+        return builder.bitcast(bits, ir.IntType(MASK_BITS))
+
+    return signature, generate
+
+
+@intrinsic
+def _bits_of(typing_context, x):
+    """Reinterpret a number as a signed integer of its size, or back."""
+    into = {
+        types.float32: types.int32,
+        types.float64: types.int64,
+        types.int32: types.float32,
+        types.int64: types.float64,
+    }[x]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+    return into(x), generate
+
+
+@intrinsic
+def _atomic_add(typing_context, array, at, value):
+    signature = types.int64(array, types.int64, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _element(context, builder, array, *args[:2])
+        return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
+
+    return signature, generate
+
+
+@intrinsic
+def _atomic_load(typing_context, array, at):
+    signature = types.int64(array, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(_element(context, builder, array, *args), "seq_cst", 8)
+
+    return signature, generate
+
+
+@intrinsic
+def _atomic_store(typing_context, array, at, value):
+    signature = types.void(array, types.int64, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _element(context, builder, array, *args[:2])
+        builder.store_atomic(args[2], pointer, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+# The same without a compiler.
+
+
+def _plain_dense_tile(
+    rows, vectors, n_k, A, a_at, row_step, k_step, B, b_at, b_step, C0, c0_at, c0_step, C, c_at,
+    c_step,
+):  # fmt: skip
+    for i in range(rows):
+        values = [A[a_at + i * row_step + k * k_step] for k in range(n_k)]
+        listed = np.arange(n_k), values, range(n_k)
+        _plain_sum(vectors, *listed, B, b_at, b_step, C0, c0_at + i * c0_step, C, c_at + i * c_step)
+
+
+def _plain_masked_tile(
+    rows, vectors, mask, values, v_at, stride, table, B, b_at, b_step, C0, c0_at, c0_step, C, c_at,
+    c_step,
+):  # fmt: skip
+    ks = [k for k in range(MASK_BITS) if int(mask) >> k & 1]
+    for i in range(rows):
+        found = [values[v_at + k * stride + i] for k in ks]
+        numbers = [table[v] for v in found] if values.dtype == np.uint8 else found
+        listed = np.array(ks, int), numbers, range(len(ks))
+        _plain_sum(vectors, *listed, B, b_at, b_step, C0, c0_at + i * c0_step, C, c_at + i * c_step)
+
+
+def _plain_listed_tile(vectors, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at):
+    _plain_sum(vectors, rows, values, range(at, at + n), B, b_at, b_step, C0, c0_at, C, c_at)
+
+
+def _plain_sum(vectors, rows, values, ks, B, b_at, b_step, C0, c0_at, C, c_at):
+    """C = C0 + sum over k of values[k] * B[rows[k]]."""
+    width = vectors * lanes(B.dtype)
+    sums = C0[c0_at : c0_at + width].copy()
+    for k in ks:
+        at = b_at + rows[k] * b_step
+        sums += values[k] * B[at : at + width]
+    C[c_at : c_at + width] = sums
+
+
+def _plain_part(array, at, n):
+    return array[at : at + n]
+
+
+def _plain_mask_of(values, at):
+    mask = sum(1 << i for i in range(MASK_BITS) if values[at + i] != 0)
+    return np.uint64(mask)
+
+
+def _plain_bits_of(x):
+    into = {"f4": "i4", "f8": "i8", "i4": "f4", "i8": "f8"}[x.dtype.str[1:]]
+    return x.view(into)
+
+
+def _plain_atomic_add(array, at, value):
+    before = array[at]
+    array[at] += value
+    return before
+
+
+def _plain_atomic_load(array, at):
+    return array[at]
+
+
+def _plain_atomic_store(array, at, value):
+    array[at] = value
+
+
+dense_tile_1_1, dense_tile_1_2, dense_tile_1_3, dense_tile_1_4 = (
+    _make_dense_tile(1, vectors) for vectors in (1, 2, 3, 4)
+)
+dense_tile_6_1, dense_tile_6_2, dense_tile_6_3, dense_tile_6_4 = (
+    _make_dense_tile(TILE_ROWS, vectors) for vectors in (1, 2, 3, 4)
+)
+masked_tile_1_1, masked_tile_1_2, masked_tile_1_3, masked_tile_1_4 = (
+    _make_masked_tile(1, vectors) for vectors in (1, 2, 3, 4)
+)
+masked_tile_4_1, masked_tile_4_2, masked_tile_4_3, masked_tile_4_4 = (
+    _make_masked_tile(MASKED_ROWS, vectors) for vectors in (1, 2, 3, 4)
+)
+listed_tile_1, listed_tile_2, listed_tile_3, listed_tile_4 = (
+    _make_listed_tile(vectors) for vectors in (1, 2, 3, 4)
+)
+
+if IS_PLAIN:
+    part, mask_of, bits_of = _plain_part, _plain_mask_of, _plain_bits_of
+    atomic_add, atomic_load = _plain_atomic_add, _plain_atomic_load
+    atomic_store = _plain_atomic_store
+else:
+    part, mask_of, bits_of = _part, _mask_of, _bits_of
+    atomic_add, atomic_load, atomic_store = _atomic_add, _atomic_load, _atomic_store
+
+
+@jit
+def product(n_rows, vectors, n_k, A, a_at, row_step, k_step, B, b_at, b_step, C0, c0_at, c0_step,
+            C, c_at, c_step):  # fmt: skip
+    """C[i, :] = C0[i, :] + sum over k of A(i, k) * B[k, :], where A(i, k) is
+    A[a_at + i * row_step + k * k_step]: activations (samples by inputs) and gradients (inputs by
+    samples) are formed by the same code."""
+    i = 0
+    while i < n_rows:
+        full = n_rows - i >= TILE_ROWS
+        rest = (n_k, A, a_at + i * row_step, row_step, k_step, B, b_at, b_step,
+                C0, c0_at + i * c0_step, c0_step, C, c_at + i * c_step, c_step)  # fmt: skip
+        if vectors == 1:
+            if full:
+                dense_tile_6_1(*rest)
+            else:
+                dense_tile_1_1(*rest)
+        elif vectors == 2:
+            if full:
+                dense_tile_6_2(*rest)
+            else:
+                dense_tile_1_2(*rest)
+        elif vectors == 3:
+            if full:
+                dense_tile_6_3(*rest)
+            else:
+                dense_tile_1_3(*rest)
+        elif full:
+            dense_tile_6_4(*rest)
+        else:
+            dense_tile_1_4(*rest)
+        i += TILE_ROWS if full else 1
+
+
+@jit
+def masked_rows(n, quad, vectors, masks, mask_at, mask_step, values, v_at, v_step, stride, table,
+                B, b_at, b_step, C0, c0_at, c0_step, C, c_at, c_step):  # fmt: skip
+    """The product over the numbers that are not zero, for n tiles of one row, or of
+    `MASKED_ROWS` rows if `quad`, on the same rows of B. The tiles' masks are mask_step apart."""
+    rows = MASKED_ROWS if quad else 1
+    for t in range(n):
+        rest = (masks[mask_at + t * mask_step], values, v_at + t * v_step, stride, table,
+                B, b_at, b_step, C0, c0_at + t * rows * c0_step, c0_step,
+                C, c_at + t * rows * c_step, c_step)  # fmt: skip
+        if vectors == 1:
+            if quad:
+                masked_tile_4_1(*rest)
+            else:
+                masked_tile_1_1(*rest)
+        elif vectors == 2:
+            if quad:
+                masked_tile_4_2(*rest)
+            else:
+                masked_tile_1_2(*rest)
+        elif vectors == 3:
+            if quad:
+                masked_tile_4_3(*rest)
+            else:
+                masked_tile_1_3(*rest)
+        elif quad:
+            masked_tile_4_4(*rest)
+        else:
+            masked_tile_1_4(*rest)
+
+
+@jit
+def listed(vectors, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at):
+    """C = C0 + sum over the n entries from `at` on of values[k] * B[rows[k], :]."""
+    if vectors == 1:
+        listed_tile_1(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
+    elif vectors == 2:
+        listed_tile_2(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
+    elif vectors == 3:
+        listed_tile_3(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
+    else:
+        listed_tile_4(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
+
+
+# --------------------------------------------------------------------------------------- functions
+
+
+def _make_exponentials(real: Any) -> tuple[Any, Any]:
+    """Return exp and tanh for a dtype, as polynomials without branches, which LLVM vectorises.
+
+    x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), and exp(r) by its Taylor series up
+    to a remainder below half a unit in the last place (Muller, Elementary Functions, 3rd ed.,
+    ch. 11).
+    """
+    info = np.finfo(real)
+    mantissa, n_terms = (23, 7) if real is np.float32 else (52, 13)
+    bias = info.maxexp - 1
+    bits: Any = np.int32 if real is np.float32 else np.int64
+    log2e = real(1 / math.log(2))
+    # The high part of ln 2 has so few digits that its multiples are exact.
+    high = real(float.fromhex("0x1.62e4p-1" if real is np.float32 else "0x1.62e42feep-1"))
+    low = real(float.fromhex("0x1.7f7d1cp-20" if real is np.float32 else "0x1.a39ef35793c76p-33"))
+    lowest, highest = (real(-105), real(89)) if real is np.float32 else (real(-746), real(710))
+    tanh_limit = real(10) if real is np.float32 else real(20)
+    # Adding it rounds to an integer, which then stands in the last bits of the sum.
+    magic = real(1.5 * 2.0**mantissa)
+    zero = magic.view(bits)
+    terms = tuple(real(1 / math.factorial(k)) for k in range(2, n_terms + 1))
+    one, two = real(1), real(2)
+    bias_, mantissa_, unit = bits(bias), bits(mantissa), bits(1)
+
+    @njit(**_JIT | {"cache": False})
+    def power_of_2(n):
+        return bits_of(bits((bits(n) + bias_) << mantissa_))
+
+    @njit(**_JIT | {"cache": False})
+    def series(r):
+        """(exp(r) - 1 - r) / r^2."""
+        p = terms[-1]
+        for k in range(len(terms) - 2, -1, -1):
+            p = p * r + terms[k]
+        return p
+
+    @njit(**_JIT | {"cache": False})
+    def exp(x):
+        x = lowest if x < lowest else x
+        x = highest if x > highest else x
+        shifted = x * log2e + magic
+        n = bits(bits_of(shifted) - zero)
+        whole = shifted - magic
+        r = x - whole * high - whole * low
+        p = r + r * r * series(r) + one
+        # In two steps, because 2^n itself may be no normal number.
+        half = bits(n >> unit)
+        return p * power_of_2(half) * power_of_2(bits(n - half))
+
+    @njit(**_JIT | {"cache": False})
+    def tanh(x):
+        x = -tanh_limit if x < -tanh_limit else x
+        x = tanh_limit if x > tanh_limit else x
+        doubled = two * x
+        shifted = doubled * log2e + magic
+        n = bits(bits_of(shifted) - zero)
+        whole = shifted - magic
+        r = doubled - whole * high - whole * low
+        scale = power_of_2(n)
+        expm1 = (r + r * r * series(r)) * scale + (scale - one)  # small x keep their accuracy
+        return expm1 / (expm1 + two)
+
+    return exp, tanh
+
+
+_exp_32, _tanh_32 = _make_exponentials(np.float32)
+_exp_64, _tanh_64 = _make_exponentials(np.float64)
+
+
+def exp(x):
+    """e^x, of x's dtype; NaN gives NaN."""
+    return (_exp_32 if x.dtype == np.float32 else _exp_64)(x)
+
+
+def tanh(x):
+    """The hyperbolic tangent, of x's dtype."""
+    return (_tanh_32 if x.dtype == np.float32 else _tanh_64)(x)
+
+
+@overload(exp)
+def _exp_for(x):
+    return (lambda x: _exp_32(x)) if x == types.float32 else (lambda x: _exp_64(x))
+
+
+@overload(tanh)
+def _tanh_for(x):
+    return (lambda x: _tanh_32(x)) if x == types.float32 else (lambda x: _tanh_64(x))
+
+
+@jit
+def activate(activation, row, n):
+    """Apply an activation to a row of n units, padding included. Nothing reads the padding."""
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    if activation == LOGISTIC:
+        for i in range(len(row)):
+            row[i] = one / (one + exp(-row[i]))
+    elif activation == TANH:
+        for i in range(len(row)):
+            row[i] = tanh(row[i])
+    elif activation == RELU:
+        for i in range(len(row)):  # the comparison keeps NaN
+            row[i] = zero if row[i] < zero else row[i]
+    elif activation == EXP:
+        for i in range(len(row)):
+            row[i] = exp(row[i])
+    elif activation == SOFTMAX:
+        highest = row[0]
+        for i in range(1, n):
+            highest = row[i] if row[i] > highest else highest
+        for i in range(len(row)):
+            row[i] = exp(row[i] - highest)
+        total = zero
+        for i in range(n):
+            total += row[i]
+        for i in range(len(row)):
+            row[i] /= total
+
+
+@jit
+def multiply_by_derivative(activation, values, delta):
+    """Multiply deltas by the activation's derivative, in terms of its value."""
+    zero, one = values.dtype.type(0), values.dtype.type(1)
+    if activation == LOGISTIC:
+        for i in range(len(delta)):
+            delta[i] *= values[i] * (one - values[i])
+    elif activation == TANH:
+        for i in range(len(delta)):
+            delta[i] *= one - values[i] * values[i]
+    elif activation == RELU:
+        for i in range(len(delta)):
+            delta[i] = zero if values[i] == zero else delta[i]
+
+
+@jit
+def sample_loss(output, activations, target, weight, delta):
+    """Return the loss of one sample and write its deltas, both times its weight.
+
+    The losses are canonical for their output activations: the delta is output - target. As in
+    scikit-learn, probabilities are clipped for the loss only, and the squared error is halved and
+    averaged over the outputs, although the deltas are those of the sum.
+    """
+    loss = 0.0
+    n = len(target)
+    for j in range(n):
+        delta[j] = (activations[j] - target[j]) * weight
+    if output == IDENTITY:
+        for j in range(n):
+            difference = np.float64(target[j]) - np.float64(activations[j])
+            loss += difference * difference
+        return 0.5 * loss / n * np.float64(weight)
+    if output == EXP:
+        for j in range(n):
+            p, t = np.float64(activations[j]), np.float64(target[j])
+            loss += (t * math.log(t / p) if t != 0 else 0.0) - t + p
+        return loss * np.float64(weight)
+    low = np.float64(np.finfo(activations.dtype).eps)
+    high = np.float64(activations.dtype.type(1) - np.finfo(activations.dtype).eps)
+    for j in range(n):
+        t = np.float64(target[j])
+        if output == SOFTMAX and t == 0:
+            continue
+        p = np.float64(activations[j])
+        p = low if p < low else high if p > high else p
+        if t != 0:
+            loss -= t * math.log(p)
+        if output == LOGISTIC and t != 1:
+            loss -= (1 - t) * math.log(1 - p)
+    return loss * np.float64(weight)
+
+
+# ---------------------------------------------------------------------------- without references
+
+
+@jit
+def borrow(array):
+    """Return an array that owns nothing, so that handing it on counts no references: the threads
+    would fight over the counters."""
+    return part(array, 0, len(array))
+
+
+@jit
+def borrow_net(net):
+    """Return the same network, owning nothing."""
+    return Net(
+        net.layers, net.blocks, net.hidden, net.output, net.alpha, borrow(net.weights),
+        borrow(net.transposed), borrow(net.state_1), borrow(net.state_2), borrow(net.gradient),
+        borrow(net.squares),
+    )  # fmt: skip
+
+
+@jit
+def borrow_data(data):
+    """Return the same data, owning nothing."""
+    return Data(
+        data.kind, data.n_samples, data.skips_zeros, data.keeps_bytes, borrow(data.byte_values),
+        borrow(data.values), borrow(data.stored), borrow(data.indices), borrow(data.indptr),
+        borrow(data.scale), borrow(data.shift), borrow(data.table), data.is_shifted,
+        borrow(data.targets), borrow(data.weights),
+    )  # fmt: skip
+
+
+@jit
+def borrow_scratch(scratch):
+    """Return the same memory, owning nothing."""
+    return Scratch(
+        scratch.n_threads, borrow(scratch.rows_at), scratch.stride, borrow(scratch.X),
+        borrow(scratch.byte_X), scratch.n_masks, borrow(scratch.masks), borrow(scratch.A),
+        borrow(scratch.D), borrow(scratch.losses), borrow(scratch.sample_weights),
+        borrow(scratch.list_start), borrow(scratch.list_next), borrow(scratch.list_rows),
+        borrow(scratch.list_values), borrow(scratch.sums), borrow(scratch.starts),
+        borrow(scratch.delta_sums), borrow(scratch.feature_masks), borrow(scratch.steps),
+        borrow(scratch.zeros), borrow(scratch.ones), borrow(scratch.team),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------ phase A: samples
+
+
+@jit
+def gather_bytes(n_in, values, to, masks):
+    """Fetch a sample's bytes, and tell which are not zero."""
+    for i in range(n_in):
+        to[i] = values[i]
+    for m in range(len(masks)):
+        masks[m] = mask_of(to, m * MASK_BITS)
+
+
+@jit
+def gather_numbers(n_in, values, scale, shift, skips_zeros, to, masks):
+    """Fetch a sample's inputs as the network sees them. If zeros are skipped, the shift is not
+    added, and `masks` are to tell which are not zero. Return whether all are finite."""
+    n_bad, limit = 0, np.finfo(to.dtype).max
+    for i in range(n_in):
+        x = to.dtype.type(values[i])
+        n_bad += 0 if abs(x) <= limit else 1
+        to[i] = x
+    if len(scale) > 0:
+        for i in range(n_in):
+            to[i] *= scale[i]
+    if skips_zeros:
+        for m in range(len(masks)):
+            masks[m] = mask_of(to, m * MASK_BITS)
+    elif len(shift) > 0:
+        for i in range(n_in):
+            to[i] += shift[i]
+    return n_bad == 0
+
+
+@jit
+def gather(data, scratch, n_in, order, at, begin, end):
+    """Fetch the inputs of rows [begin, end) of the chunk that begins at position `at` of the
+    order. Return whether all are finite. CSR is read where it lies."""
+    n_bad, n_masks, stride = 0, scratch.n_masks, scratch.stride
+    if data.kind == CSR:
+        return True
+    for row in range(begin, end):
+        sample = order[at + row]
+        masks = part(scratch.masks, row * n_masks, n_masks)
+        if data.keeps_bytes:
+            bytes_ = part(data.byte_values, sample * n_in, n_in)
+            gather_bytes(n_in, bytes_, part(scratch.byte_X, row * stride, stride), masks)
+        elif data.kind == BYTES:
+            bytes_ = part(data.byte_values, sample * n_in, n_in)
+            gather_numbers(n_in, bytes_, data.scale, data.shift, data.skips_zeros,
+                           part(scratch.X, row * stride, stride), masks)  # fmt: skip
+        else:
+            numbers = part(data.values, sample * n_in, n_in)
+            is_finite = gather_numbers(
+                n_in, numbers, data.scale, data.shift, data.skips_zeros,
+                part(scratch.X, row * stride, stride), masks,
+            )  # fmt: skip
+            n_bad += 0 if is_finite else 1
+    return n_bad == 0
+
+
+@jit
+def find_starts(net, data, scratch, thread):
+    """Form what the sums of the first layer begin with: the intercepts, and what the inputs' shift
+    t adds to every sample where its zeros are skipped: (s x + t) W = s x W + t W."""
+    width = net.layers[0, WIDTH]
+    starts = part(scratch.starts, thread * width, width)
+    intercepts = part(net.weights, net.layers[0, INTERCEPTS_AT], width)
+    for j in range(width):
+        starts[j] = intercepts[j]
+    if data.skips_zeros and data.is_shifted:
+        for i in range(net.layers[0, N_IN]):
+            row = part(net.weights, net.layers[0, WEIGHTS_AT] + i * width, width)
+            for j in range(width):
+                starts[j] += data.shift[i] * row[j]
+
+
+@jit
+def first_layer(net, data, scratch, order, at, begin, end, thread):
+    """Form the first layer's sums for rows [begin, end) of the chunk, which begins at position
+    `at` of the order."""
+    n_in, width = net.layers[0, N_IN], net.layers[0, WIDTH]
+    weights_at, rows_at = net.layers[0, WEIGHTS_AT], scratch.rows_at[0]
+    starts_at = thread * width
+    n_lanes = VECTOR_BYTES // scratch.X.itemsize
+    panel = PANEL_VECTORS * n_lanes
+    n, n_masks, stride = end - begin, scratch.n_masks, scratch.stride
+    for first in range(0, width, panel):
+        vectors = min(panel, width - first) // n_lanes
+        out = rows_at + begin * width + first
+        if data.kind == CSR:
+            for i in range(begin, end):
+                sample = order[at + i]
+                start = data.indptr[sample]
+                listed(vectors, data.indptr[sample + 1] - start, data.indices, data.stored, start,
+                       net.weights, weights_at + first, width, scratch.starts, starts_at + first,
+                       scratch.A, rows_at + i * width + first)  # fmt: skip
+        elif data.skips_zeros:
+            # A group of samples passes over the weights that one mask speaks of while they are
+            # in the first-level cache.
+            for m in range(n_masks):
+                k = m * MASK_BITS
+                rest = (net.weights, weights_at + k * width + first, width,
+                        scratch.starts if m == 0 else scratch.A,
+                        starts_at + first if m == 0 else out,
+                        0 if m == 0 else width, scratch.A, out, width)  # fmt: skip
+                masks_at, at_x = begin * n_masks + m, begin * stride + k
+                if data.keeps_bytes:
+                    masked_rows(n, False, vectors, scratch.masks, masks_at, n_masks,
+                                scratch.byte_X, at_x, stride, 1, data.table, *rest)  # fmt: skip
+                else:
+                    masked_rows(n, False, vectors, scratch.masks, masks_at, n_masks,
+                                scratch.X, at_x, stride, 1, data.table, *rest)  # fmt: skip
+        else:
+            product(n, vectors, n_in, scratch.X, begin * stride, stride, 1, net.weights,
+                    weights_at + first, width, scratch.starts, starts_at + first, 0,
+                    scratch.A, out, width)  # fmt: skip
+
+
+@jit
+def forward(net, data, scratch, order, at, begin, end, thread):
+    """Run rows [begin, end) of the chunk forward through all layers."""
+    n_lanes = VECTOR_BYTES // scratch.X.itemsize
+    panel = PANEL_VECTORS * n_lanes
+    first_layer(net, data, scratch, order, at, begin, end, thread)
+    n_layers = len(net.layers)
+    for layer in range(n_layers):
+        width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
+        if layer > 0:
+            below = net.layers[layer - 1, WIDTH]
+            from_ = scratch.rows_at[layer - 1] + begin * below
+            for first in range(0, width, panel):
+                vectors = min(panel, width - first) // n_lanes
+                product(end - begin, vectors, net.layers[layer, N_IN], scratch.A, from_, below, 1,
+                        net.weights, net.layers[layer, WEIGHTS_AT] + first, width,
+                        net.weights, net.layers[layer, INTERCEPTS_AT] + first, 0,
+                        scratch.A, rows_at + begin * width + first, width)  # fmt: skip
+        activation = net.output if layer == n_layers - 1 else net.hidden
+        for i in range(begin, end):
+            row = part(scratch.A, rows_at + i * width, width)
+            activate(activation, row, net.layers[layer, N_OUT])
+
+
+@jit
+def backward(net, scratch, begin, end):
+    """Run rows [begin, end) backward, from the output's deltas to those of the first layer."""
+    n_lanes = VECTOR_BYTES // scratch.X.itemsize
+    panel = PANEL_VECTORS * n_lanes
+    for layer in range(len(net.layers) - 1, 0, -1):
+        width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
+        back, to_at = net.layers[layer, BACK_WIDTH], scratch.rows_at[layer - 1]
+        for first in range(0, back, panel):
+            product(end - begin, min(panel, back - first) // n_lanes, net.layers[layer, N_OUT],
+                    scratch.D, rows_at + begin * width, width, 1,
+                    net.transposed, net.layers[layer, TRANSPOSED_AT] + first, back,
+                    scratch.zeros, 0, 0, scratch.D, to_at + begin * back + first, back)  # fmt: skip
+        for i in range(begin, end):
+            at, n = to_at + i * back, net.layers[layer, N_IN]
+            delta = part(scratch.D, at, back)
+            multiply_by_derivative(net.hidden, part(scratch.A, at, back), delta)
+            # Already zero, unless a diverged delta made it infinity times zero.
+            for j in range(n, back):
+                delta[j] = 0
+
+
+@jit
+def train_rows(net, data, scratch, order, at, begin, end, thread):
+    """Phase A for rows [begin, end) of the chunk that begins at position `at` of the order."""
+    gather(data, scratch, net.layers[0, N_IN], order, at, begin, end)
+    for i in range(begin, end):
+        sample = order[at + i]
+        weight = data.weights[sample] if len(data.weights) > 0 else scratch.ones[0]
+        scratch.sample_weights[i] = weight
+    forward(net, data, scratch, order, at, begin, end, thread)
+    top = len(net.layers) - 1
+    width, rows_at, n = net.layers[top, WIDTH], scratch.rows_at[top], net.layers[top, N_OUT]
+    for i in range(begin, end):
+        row = rows_at + i * width
+        scratch.losses[i] = sample_loss(
+            net.output, part(scratch.A, row, n), part(data.targets, order[at + i] * n, n),
+            scratch.sample_weights[i], part(scratch.D, row, n),
+        )  # fmt: skip
+    backward(net, scratch, begin, end)
+
+
+@jit
+def make_lists(data, scratch, order, at, m, thread, n_threads):
+    """Make the lists of the features that are this thread's share, from a CSR chunk's m rows."""
+    n_in = len(scratch.list_next)
+    low, high = n_in * thread // n_threads, n_in * (thread + 1) // n_threads
+    following = scratch.list_next
+    position = 0
+    for feature in range(low, high):
+        following[feature] = 0
+    for i in range(m):
+        sample = order[at + i]
+        for k in range(data.indptr[sample], data.indptr[sample + 1]):
+            feature = data.indices[k]
+            if feature < low:
+                position += 1  # lists of lower features come before ours
+            elif feature < high:
+                following[feature] += 1
+    for feature in range(low, high):
+        length = following[feature]
+        scratch.list_start[feature] = following[feature] = position
+        position += length
+    if high == n_in:
+        scratch.list_start[n_in] = position
+    for i in range(m):
+        sample = order[at + i]
+        for k in range(data.indptr[sample], data.indptr[sample + 1]):
+            feature = data.indices[k]
+            if low <= feature < high:
+                to = following[feature]
+                following[feature] = to + 1
+                scratch.list_rows[to] = i
+                scratch.list_values[to] = data.stored[k]
+
+
+# ------------------------------------------------------------------------------ phase B: weights
+
+
+@jit
+def make_step(optimizer, t, total_weight, step):
+    """Fill in what is the same for all weights of a batch, in the engine's dtype."""
+    step[SCALE] = 1 / total_weight
+    if len(optimizer) == 0:
+        return
+    rate = optimizer[LEARNING_RATE]
+    if optimizer[IS_ADAM] != 0:
+        rate *= math.sqrt(1 - optimizer[THE_BETA_2] ** t) / (1 - optimizer[THE_BETA_1] ** t)
+    nesterov = optimizer[NESTEROV] != 0
+    step[RATE] = rate
+    # Nesterov: w += momentum * v - rate * g; plain momentum: w += v.
+    step[MOMENTUM] = optimizer[THE_MOMENTUM]
+    step[AHEAD] = optimizer[THE_MOMENTUM] if nesterov else 1
+    step[EXTRA] = rate if nesterov else 0
+    step[BETA_1], step[BETA_2] = optimizer[THE_BETA_1], optimizer[THE_BETA_2]
+    # Taken before rounding: float32 could not tell it from 0.
+    step[REST_1], step[REST_2] = 1 - optimizer[THE_BETA_1], 1 - optimizer[THE_BETA_2]
+    # Not rounded to zero: the padding of the weights would become 0 / 0.
+    step[EPSILON] = max(optimizer[THE_EPSILON], np.float64(np.finfo(step.dtype).tiny))
+
+
+@jit
+def update_sgd(step, alpha, sums, weights, velocity):
+    """Update weights by their gradient sums."""
+    scale, rate, momentum = step[SCALE], step[RATE], step[MOMENTUM]
+    ahead, extra = step[AHEAD], step[EXTRA]
+    for i in range(len(weights)):
+        g = (sums[i] + alpha * weights[i]) * scale
+        v = momentum * velocity[i] - rate * g
+        velocity[i] = v
+        weights[i] += ahead * v - extra * g
+
+
+@jit
+def update_adam(step, alpha, sums, weights, m, v):
+    """Update weights by their gradient sums."""
+    scale, rate, epsilon = step[SCALE], step[RATE], step[EPSILON]
+    beta_1, beta_2, rest_1, rest_2 = step[BETA_1], step[BETA_2], step[REST_1], step[REST_2]
+    for i in range(len(weights)):
+        g = (sums[i] + alpha * weights[i]) * scale
+        m[i] = beta_1 * m[i] + rest_1 * g
+        v[i] = beta_2 * v[i] + rest_2 * g * g
+        weights[i] -= rate * m[i] / (np.sqrt(v[i]) + epsilon)
+
+
+@jit
+def use_up(net, optimizer, step, at, n, alpha, sums):
+    """Update the n weights that begin at `at` by their gradient sums, or only finish these."""
+    weights = part(net.weights, at, n)
+    if len(optimizer) == 0:
+        for i in range(n):
+            sums[i] = (sums[i] + alpha * weights[i]) * step[SCALE]
+    elif optimizer[IS_ADAM] != 0:
+        m, v = part(net.state_1, at, n), part(net.state_2, at, n)
+        update_adam(step, alpha, sums, weights, m, v)
+    else:
+        update_sgd(step, alpha, sums, weights, part(net.state_1, at, n))
+
+
+@jit
+def transpose_masks(masks, groups):
+    """Turn the masks of 64 rows into those of their 64 columns in groups of `MASKED_ROWS`: bit k
+    of groups[i] is set if any of row k's bits from MASKED_ROWS * i on is."""
+    ones = np.uint64(0x1111111111111111)
+    for i in range(MASK_BITS):
+        v = masks[i] | (masks[i] >> np.uint64(1))
+        masks[i] = (v | (v >> np.uint64(2))) & ones
+    # Stages of the transposition of 64 x 64 bits: in all squares of 2 * width bits, the upper
+    # right and the lower left quarter change places (Warren, Hacker's Delight, 2nd ed., 7-3).
+    low = np.uint64(0x00000000FFFFFFFF)
+    width = 32
+    while width >= MASKED_ROWS:
+        shift = np.uint64(width)
+        for first in range(0, MASK_BITS, 2 * width):
+            for i in range(first, first + width):
+                change = ((masks[i] >> shift) ^ masks[i + width]) & low
+                masks[i + width] ^= change
+                masks[i] ^= change << shift
+        width //= 2
+        low ^= low << np.uint64(width)
+    # Squares of 4 x 4 bits are in place now, each with one column that may be set.
+    for i in range(MASK_BITS // MASKED_ROWS):
+        groups[i] = (
+            masks[4 * i]
+            | (masks[4 * i + 1] << np.uint64(1))
+            | (masks[4 * i + 2] << np.uint64(2))
+            | (masks[4 * i + 3] << np.uint64(3))
+        )
+
+
+@jit
+def feature_masks_at(scratch, thread):
+    """Return where a thread's masks of features begin."""
+    return thread * ((len(scratch.losses) + MASK_BITS - 1) // MASK_BITS * 16)
+
+
+@jit
+def find_feature_masks(scratch, m, index, thread):
+    """Tell in which samples of the chunk a block's features, in groups, are not all zero."""
+    masks = np.empty(MASK_BITS, np.uint64)
+    to = feature_masks_at(scratch, thread)
+    for row in range(0, m, MASK_BITS):
+        for i in range(MASK_BITS):
+            at = (row + i) * scratch.n_masks + index
+            masks[i] = scratch.masks[at] if row + i < m else np.uint64(0)
+        transpose_masks(masks, part(scratch.feature_masks, to + row // MASKED_ROWS, 16))
+
+
+@jit
+def masked_gradient(data, scratch, values, row0, n_rows, width, d_at, d_step, vectors, m,
+                    before, before_at, before_step, to, to_at, thread):  # fmt: skip
+    """to = before + X^T D for a block's features, skipping zeros."""
+    n_tiles, stride = n_rows // MASKED_ROWS, scratch.stride
+    rest = n_tiles * MASKED_ROWS
+    for row in range(0, m, MASK_BITS):
+        masks_at = feature_masks_at(scratch, thread) + row // MASKED_ROWS
+        is_first = row == 0
+        C0 = before if is_first else to
+        at, step = (before_at, before_step) if is_first else (to_at, width)
+        x_at = row * stride + row0
+        masked_rows(n_tiles, True, vectors, scratch.feature_masks, masks_at, 1, values, x_at,
+                    MASKED_ROWS, stride, data.table, scratch.D, d_at + row * d_step, d_step,
+                    C0, at, step, to, to_at, width)  # fmt: skip
+        if rest < n_rows:
+            masked_rows(n_rows - rest, False, vectors, scratch.feature_masks, masks_at + n_tiles, 0,
+                        values, x_at + rest, 1, stride, data.table,
+                        scratch.D, d_at + row * d_step, d_step,
+                        C0, at + rest * step, step, to, to_at + rest * width, width)  # fmt: skip
+
+
+@jit
+def transpose_block(net, layer, row, n_rows, first, width):
+    """Bring the transposed copy of one block of weights up to date."""
+    stride, back = net.layers[layer, WIDTH], net.layers[layer, BACK_WIDTH]
+    at, to = net.layers[layer, WEIGHTS_AT], net.layers[layer, TRANSPOSED_AT]
+    n = min(width, net.layers[layer, N_OUT] - first)
+    for i in range(row, row + n_rows):
+        for j in range(first, first + n):
+            net.transposed[to + j * back + i] = net.weights[at + i * stride + j]
+
+
+@njit(**_JIT | {"fastmath": {"contract", "nsz", "reassoc"}})  # so that it is done in vectors
+def squares_of(values):
+    """Return the sum of squares."""
+    total = values.dtype.type(0)
+    for i in range(len(values)):
+        total += values[i] * values[i]
+    return total
+
+
+@jit
+def sum_squares(net, index):
+    """Note the sum of squares of a block's weights."""
+    block = net.blocks[index]
+    stride = net.layers[block[LAYER], WIDTH]
+    at = net.layers[block[LAYER], WEIGHTS_AT] + block[ROW] * stride + block[FIRST]
+    total = 0.0
+    n_runs, run = block[N_ROWS], block[UNITS]
+    if run == stride:
+        n_runs, run = 1, n_runs * run
+    for i in range(n_runs):
+        total += np.float64(squares_of(part(net.weights, at + i * stride, run)))
+    net.squares[index] = total
+
+
+@jit
+def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thread):
+    """Phase B for one block over a chunk's m samples: form the gradient sums of its weights, and
+    with a batch's last chunk use them up. A panel's first block takes its intercepts along."""
+    block = net.blocks[index]
+    layer, row, n_rows, first, units = (
+        block[LAYER],
+        block[ROW],
+        block[N_ROWS],
+        block[FIRST],
+        block[UNITS],
+    )
+    width, d_at = net.layers[layer, WIDTH], scratch.rows_at[layer] + first
+    at = net.layers[layer, WEIGHTS_AT] + row * width + first
+    vectors = units // (VECTOR_BYTES // scratch.X.itemsize)
+    keeps = not is_last or len(optimizer) == 0  # the sums are for later, not for an update now
+    step = part(scratch.steps, thread * STEP_SIZE, STEP_SIZE)
+    alpha = step.dtype.type(net.alpha)
+    # Sums go on from those of earlier chunks, or from one row of zeros.
+    before = scratch.zeros if is_first else net.gradient
+    before_at, before_step = (0, 0) if is_first else (at, width)
+    sums_at = len(scratch.sums) // scratch.n_threads * thread
+    to = net.gradient if keeps else scratch.sums
+    to_at, to_step = (at, width) if keeps else (sums_at, units)
+    if layer == 0 and data.kind == CSR:
+        for i in range(n_rows):
+            start = scratch.list_start[row + i]
+            listed(vectors, scratch.list_start[row + i + 1] - start, scratch.list_rows,
+                   scratch.list_values, start, scratch.D, d_at, width,
+                   before, before_at + i * before_step, to, to_at + i * to_step)  # fmt: skip
+    elif layer == 0 and data.skips_zeros:
+        find_feature_masks(scratch, m, row // MASK_BITS, thread)
+        rest = (row, n_rows, to_step, d_at, width, vectors, m, before, before_at, before_step,
+                to, to_at, thread)  # fmt: skip
+        if data.keeps_bytes:
+            masked_gradient(data, scratch, scratch.byte_X, *rest)
+        else:
+            masked_gradient(data, scratch, scratch.X, *rest)
+        if data.is_shifted:
+            deltas = part(scratch.delta_sums, thread * width + first, units)
+            for i in range(n_rows):
+                row_sums = part(to, to_at + i * to_step, units)
+                for j in range(units):
+                    row_sums[j] += data.shift[row + i] * deltas[j]
+    elif layer == 0:
+        product(n_rows, vectors, m, scratch.X, row, 1, scratch.stride, scratch.D, d_at, width,
+                before, before_at, before_step, to, to_at, to_step)  # fmt: skip
+    else:
+        product(n_rows, vectors, m, scratch.A, scratch.rows_at[layer - 1] + row, 1,
+                net.layers[layer - 1, WIDTH], scratch.D, d_at, width, before, before_at,
+                before_step, to, to_at, to_step)  # fmt: skip
+    if is_last:
+        # All of a block at once if its rows follow each other.
+        n_runs, run = (1, n_rows * units) if units == width else (n_rows, units)
+        for i in range(n_runs):
+            sums = part(to, to_at + i * to_step, run)
+            use_up(net, optimizer, step, at + i * width, run, alpha, sums)
+        if len(optimizer) > 0:
+            sum_squares(net, index)
+            if layer > 0:
+                transpose_block(net, layer, row, n_rows, first, units)
+    if row == 0:
+        at = net.layers[layer, INTERCEPTS_AT] + first
+        product(1, vectors, m, scratch.ones, 0, 0, 0, scratch.D, d_at, width,
+                before, 0 if is_first else at, 0, to, at if keeps else sums_at, 0)  # fmt: skip
+        if is_last:
+            sums = part(to, at if keeps else sums_at, units)
+            use_up(net, optimizer, step, at, units, step.dtype.type(0), sums)
+
+
+# ------------------------------------------------------------------------------------------- team
+
+if sys.platform == "win32":
+    _yield_core = types.ExternalFunction("SwitchToThread", types.int32())
+    _sleep = types.ExternalFunction("Sleep", types.void(types.uint32))
+    _NAP = 1  # milliseconds
+else:
+    _yield_core = types.ExternalFunction("sched_yield", types.int32())
+    _sleep = types.ExternalFunction("usleep", types.int32(types.uint32))
+    _NAP = 50  # microseconds
+
+
+@jit
+def meet(team, n_threads):
+    """Wait until all threads of the team have come.
+
+    Spinning is fastest, but where there are fewer free cores than threads, a spinning thread holds
+    the core that the others need: so spin briefly, then give the core away, then sleep.
+    """
+    if n_threads == 1:
+        return
+    generation = atomic_load(team, GENERATION)
+    if atomic_add(team, ARRIVED, 1) + 1 == n_threads:
+        atomic_store(team, ARRIVED, 0)
+        atomic_store(team, GENERATION, generation + 1)
+        return
+    tries = 0
+    while atomic_load(team, GENERATION) == generation:
+        tries += 1
+        if tries > SPINS + YIELDS:
+            _sleep(_NAP)
+        elif tries > SPINS:
+            _yield_core()
+
+
+@jit
+def group_begin(m, n_groups, group):
+    """Return the row of a chunk that a group begins with: groups are whole tiles."""
+    tiles = (m + TILE_ROWS - 1) // TILE_ROWS
+    return min(m, tiles * group // n_groups * TILE_ROWS)
+
+
+@jit
+def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads):
+    """What every thread of the team does: all batches, in step with the others.
+
+    Returns the summed loss, in thread 0. Ends with a batch if `STOP` is set. There have been t
+    updates before; how many there are in the end is in the team's `UPDATES`.
+    """
+    net, data, scratch = borrow_net(net), borrow_data(data), borrow_scratch(scratch)
+    team, chunk_rows = scratch.team, len(scratch.losses)
+    n_blocks = len(net.blocks)
+    step = part(scratch.steps, thread * STEP_SIZE, STEP_SIZE)
+    width = net.layers[0, WIDTH]
+    batch, stop, summed_loss = 0, len(order), 0.0
+    stopped = False
+    while batch < stop and not stopped:
+        n = min(batch_size, stop - batch)
+        n_chunks = (n + chunk_rows - 1) // chunk_rows
+        rows = (n + n_chunks - 1) // n_chunks  # batches are cut evenly
+        loss, total_weight = 0.0, 0.0
+        find_starts(net, data, scratch, thread)
+        # The penalty is that of the weights before this batch's update.
+        if thread == 0 and net.alpha != 0:
+            for i in range(n_blocks):
+                loss += net.squares[i]
+            loss *= 0.5 * net.alpha
+        for first in range(0, n, rows):
+            m = min(rows, n - first)
+            is_first, is_last = first == 0, first + m == n
+            n_groups = n_threads * ((m + n_threads * GROUP_ROWS - 1) // (n_threads * GROUP_ROWS))
+            group = atomic_add(team, GROUPS_TAKEN, 1)
+            while group < n_groups:
+                begin = group_begin(m, n_groups, group)
+                end = group_begin(m, n_groups, group + 1)
+                train_rows(net, data, scratch, order, batch + first, begin, end, thread)
+                group = atomic_add(team, GROUPS_TAKEN, 1)
+            if data.kind == CSR:
+                make_lists(data, scratch, order, batch + first, m, thread, n_threads)
+            if thread == 0:
+                atomic_store(team, BLOCKS_TAKEN, 0)
+            meet(team, n_threads)
+
+            for i in range(m):
+                total_weight += np.float64(scratch.sample_weights[i])
+            counts = not is_last or total_weight != 0  # a batch without weight teaches nothing
+            if is_last and counts:
+                t += 1
+                make_step(optimizer, t, total_weight, step)
+            if thread == 0:
+                atomic_store(team, GROUPS_TAKEN, 0)
+                for i in range(m):
+                    loss += scratch.losses[i]
+                if is_last:
+                    team[UPDATES] = t
+                    if total_weight != 0:
+                        summed_loss += loss / total_weight * n
+                    team[STOPPING] = atomic_load(team, STOP)
+            if counts:
+                if data.skips_zeros and data.is_shifted:
+                    n_lanes = VECTOR_BYTES // scratch.X.itemsize
+                    panel = PANEL_VECTORS * n_lanes
+                    for j in range(0, width, panel):
+                        product(1, min(panel, width - j) // n_lanes, m, scratch.ones, 0, 0, 0,
+                                scratch.D, scratch.rows_at[0] + j, width,
+                                scratch.zeros, 0, 0,
+                                scratch.delta_sums, thread * width + j, 0)  # fmt: skip
+                index = atomic_add(team, BLOCKS_TAKEN, 1)
+                while index < n_blocks:
+                    train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thread)
+                    index = atomic_add(team, BLOCKS_TAKEN, 1)
+            meet(team, n_threads)
+        stopped = team[STOPPING] != 0
+        batch += n
+    return summed_loss
+
+
+@jit
+def prepare(net):
+    """Make what is derived from the weights: their transposed copy, and sums of squares."""
+    for index in range(len(net.blocks)):
+        block = net.blocks[index]
+        sum_squares(net, index)
+        if block[LAYER] > 0:
+            transpose_block(
+                net, block[LAYER], block[ROW], block[N_ROWS], block[FIRST], block[UNITS]
+            )
+
+
+@jit
+def predict(net, data, scratch, outputs, thread, n_threads):
+    """Compute the outputs; groups of rows go round the threads. Return whether all of them are
+    of finite inputs."""
+    rows = len(scratch.losses) // n_threads
+    begin, n = thread * rows, len(outputs)
+    top = len(net.layers) - 1
+    width, rows_at = net.layers[top, WIDTH], scratch.rows_at[top]
+    order = np.empty(len(scratch.losses), np.int64)
+    all_finite = True
+    find_starts(net, data, scratch, thread)
+    for at in range(begin, n, rows * n_threads):
+        m = min(rows, n - at)
+        for i in range(m):
+            order[begin + i] = at + i
+        all_finite &= gather(data, scratch, net.layers[0, N_IN], order, 0, begin, begin + m)
+        forward(net, data, scratch, order, 0, begin, begin + m, thread)
+        for i in range(m):
+            row = rows_at + (begin + i) * width
+            for j in range(outputs.shape[1]):
+                outputs[at + i, j] = scratch.A[row + j]
+    return all_finite
+
+
+@jit
+def few_rows(activation, X, coef, intercept, out):
+    """Compute a layer's outputs for a few samples, without copies of the weights."""
+    for i in range(len(X)):
+        row = out[i]
+        row[:] = intercept
+        for k in range(len(coef)):
+            a = X[i, k]
+            if a != 0:
+                for j in range(len(row)):
+                    row[j] += a * coef[k, j]
+        activate(activation, row, len(row))
+
+
+@jit
+def scale_bytes(payload, scale, shift, out):
+    """out = scale * payload + shift, in the dtype of `out`."""
+    for i in range(len(out)):
+        out[i] = scale * out.dtype.type(payload[i]) + shift

@@ -1,0 +1,148 @@
+"""What only the Numba backend has: compiling, its cache on disk, its team of Python threads."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastmlp import backends
+from fastmlp.inputs import Inputs
+from fastmlp.network import Network, Parameters
+from fastmlp.training import SGD, Adam
+
+if "numba" not in backends.available():
+    pytest.skip(backends.unavailable()["numba"], allow_module_level=True)
+
+from fastmlp.backends.numba_backend import Engine, kernels
+
+HERE = Path(__file__).parent
+
+FIT = """
+import numpy as np
+from fastmlp import MLPClassifier
+X = np.random.RandomState(0).randn(60, 5).astype("float32")
+model = MLPClassifier((4,), backend="numba", max_iter=2, verbose=True, random_state=0)
+print("score", model.fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0))
+"""
+
+
+def engine_and_optimizer(n_samples=2000, n_hidden=40, n_threads=2, optimizer="sgd"):
+    rng = np.random.RandomState(0)
+    network = Network((30, n_hidden, 3), "relu", "softmax", alpha=1e-4)
+    parameters = Parameters.initial(network, rng, "float32")
+    X = rng.standard_normal((n_samples, 30)).astype("float32")
+    Y = np.eye(3, dtype="float32")[rng.randint(3, size=n_samples)]
+    state = np.zeros((2, parameters.flat.size), "float32")
+    made = Adam(*state) if optimizer == "adam" else SGD(state[0])
+    return Engine(network, parameters, Inputs(X, np.dtype("float32")), Y, None, n_threads), made
+
+
+def test_the_next_process_finds_what_was_compiled(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", FIT], env=environment, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for _ in range(2)
+    )
+    assert first[0].startswith("Iteration 1, loss = ")
+    assert first[1].startswith("Compiling took ")
+    assert sum(line.startswith("Compiling") for line in first) == 1
+    assert second == [line for line in first if not line.startswith("Compiling")]
+
+
+def test_kernels_run_without_a_compiler():
+    """As plain Python, for debugging: the same table of cases."""
+    selection = "numba and (TestAgainstOracle and (nesterov or test_predict) or test_gradient_is)"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         HERE / "test_backends.py", "-k", selection],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True, text=True, cwd=HERE.parent,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert " passed" in run.stdout
+
+
+def test_read_only_and_mapped_data_need_no_other_kernels(tmp_path):
+    X = np.random.RandomState(0).randint(0, 2, (40, 6)).astype(np.uint8)
+    X.tofile(tmp_path / "X")
+    network = Network((6, 3, 2), "relu", "softmax")
+    dtype = np.dtype("float64")
+    Y = np.eye(2)[X[:, 0]]
+    read_only = X.copy(), Y.copy(), np.arange(40)
+    for array in read_only:
+        array.flags.writeable = False
+    mapped = np.memmap(tmp_path / "X", np.uint8, "r", shape=X.shape)
+    results = []
+    for values, targets, order in ((X, Y, np.arange(40)), read_only, (mapped, *read_only[1:])):
+        parameters = Parameters.initial(network, np.random.RandomState(1), dtype)
+        engine = Engine(network, parameters, Inputs(values, dtype), targets)
+        engine.train_epoch(order, 7, SGD(np.zeros_like(parameters.flat)))
+        engine.sync()
+        results.append((parameters.flat.tolist(), len(kernels.train.signatures)))
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals here")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_ctrl_c_ends_an_epoch_with_a_batch(n_threads):
+    engine, adam = engine_and_optimizer(200_000, 200, n_threads, "adam")
+    engine.train_epoch(np.arange(100), 50, adam)  # compiled now
+    updates = adam.t
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.train_epoch(np.arange(200_000), 20, adam)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert updates < adam.t < updates + 10_000
+    engine.sync()
+    assert np.isfinite(engine.parameters.flat).all()
+    assert np.any(adam.m)
+
+
+def test_fewer_threads_than_wanted(monkeypatch):
+    """If the system refuses threads, those that there are do the work, with the same result."""
+    results = []
+    start = threading.Thread.start
+    started = []
+
+    def refusing(thread):
+        if len(started) == 1:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    for refuses in (False, True):
+        engine, sgd = engine_and_optimizer(n_threads=3, n_hidden=300)
+        with monkeypatch.context() as patch:
+            if refuses:
+                patch.setattr(threading.Thread, "start", refusing)
+            loss = engine.train_epoch(np.arange(2000), 500, sgd)
+        engine.sync()
+        results.append((loss, engine.parameters.flat.tolist()))
+    assert started
+    assert results[0] == results[1]
+
+
+def test_an_error_in_a_thread_is_passed_on(monkeypatch):
+    engine, sgd = engine_and_optimizer(n_threads=1)
+
+    def broken(*_):
+        raise ZeroDivisionError("in a thread")
+
+    monkeypatch.setattr("fastmlp.backends.numba_backend._UNINTERRUPTED_WORK", 0)
+    engine.train_epoch(np.arange(2000), 500, sgd)
+    broken.stats = kernels.train.stats
+    monkeypatch.setattr(kernels, "train", broken)
+    monkeypatch.setattr(Engine, "_compile", lambda *_: None)
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
+        engine.train_epoch(np.arange(2000), 500, sgd)
