@@ -45,7 +45,11 @@ ALLOWED = {
     "accel": {"accel", "backends", "base", "notices"},
     "conversion": {"accel", "base", "network", "training"},
     "parity": {"accel", "backends", "base", "estimators", "network", "notices"},
-    "bench": {"backends", "datasets", "idx", "network", "threads"},
+    "bench": {"bench.cases", "bench.chart", "bench.contest"},
+    "bench.cases": set(),
+    "bench.chart": set(),
+    "bench.contest": {"backends", "bench.cases", "threads"},
+    "bench.worker": {"backends", "bench.cases", "datasets", "idx", "network", "threads"},
     "cli": {
         "backends", "backends.cython_backend", "bench", "datasets", "estimators", "files", "idx",
         "parity", "persistence", "recipes", "threads", "training",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastmlp import backends, bench
-from fastmlp.bench import Case, Contender
+from fastmlp.bench import Case, Contender, chart, worker
 
 TINY = Case(
     name="tiny",
@@ -30,7 +30,7 @@ def one_thread(monkeypatch):
 
 
 def job(contender=TINY.ours, case=TINY, folder=""):
-    return bench._job(case, contender, str(folder), quick=True)
+    return bench.job_of(case, contender, str(folder), quick=True)
 
 
 # -------------------------------------------------------------------------------------- arithmetic
@@ -84,7 +84,7 @@ def test_the_table_of_cases():
         assert case.task in bench.UNITS and case.data in bench.SIZES
         assert case.ours.library == "fastmlp" and case.peers
         for peer in case.peers:
-            assert peer.library == "fastmlp" or peer.label in bench._COLOURS
+            assert peer.library == "fastmlp" or peer.label in chart._COLOURS
         # JAX scans over batches of one size, in both sizes of the data.
         if any(peer.library == "jax" for peer in case.peers):
             assert bench.SIZES[case.data] // 10 % case.parameters["batch_size"] == 0
@@ -106,7 +106,7 @@ def test_all_do_every_epoch():
 @pytest.mark.parametrize("data", ["tabular", "regression", "text", "digits"])
 def test_data(data):
     wanted = replace(job(), data=data, input="float32", n_samples=1797)
-    (X, y), (X_again, y_again) = bench._load(wanted), bench._load(wanted)
+    (X, y), (X_again, y_again) = worker._load(wanted), worker._load(wanted)
     assert X.dtype == np.float32 and X.shape[0] == len(y) == 1797
     assert abs(X - X_again).sum() == 0 and np.array_equal(y, y_again)
     if data == "text":
@@ -124,7 +124,7 @@ def test_data(data):
 def test_protocol():
     lines = [json.dumps(asdict(job())), "{}", "{}"]
     run = subprocess.run(
-        [sys.executable, "-m", "fastmlp.bench"],
+        [sys.executable, "-m", "fastmlp.bench.worker"],
         input="\n".join(lines), capture_output=True, text=True, check=True,
     )  # fmt: skip
     ready, first, second = map(json.loads, run.stdout.splitlines())
@@ -216,7 +216,7 @@ def test_prediction():
     ours, theirs, floor = (
         prepare(job(contender, case))()
         for contender, prepare in zip(
-            case.contenders, (bench._predict, bench._predict, bench._products), strict=True
+            case.contenders, (worker._predict, worker._predict, worker._products), strict=True
         )
     )
     assert min(ours[0], theirs[0], floor[0]) > 0
@@ -225,19 +225,19 @@ def test_prediction():
 
 @pytest.mark.parametrize("library", ["fastmlp", "sklearn"])
 def test_startup(library):
-    seconds, losses = bench._startup(job(Contender(library, "float64")))()
+    seconds, losses = worker._startup(job(Contender(library, "float64")))()
     assert seconds > 0 and len(losses) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_above_the_imports(tmp_path):
     contender = Contender("fastmlp", "uint8", {"input_scale": 1 / 16})
-    megabytes, losses = bench._memory(job(contender, folder=tmp_path))()
+    megabytes, losses = worker._memory(job(contender, folder=tmp_path))()
     assert 0 < megabytes < 40 and len(losses) == 2
 
 
 def test_a_busy_process_is_busy_and_ends():
-    with bench._busy_process() as process:
+    with worker._busy_process() as process:
         assert process.poll() is None
     assert process.returncode is not None
 
@@ -286,6 +286,6 @@ def test_plot_of_nothing(tmp_path):
 
 
 def test_plot_without_matplotlib(monkeypatch):
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    monkeypatch.setattr(chart, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'fastmlp\[plot\]'"):
         bench.check_plot()

@@ -531,7 +531,7 @@ def measured(difference=0.0, **peer):
 
 
 def test_bench(monkeypatch):
-    monkeypatch.setattr(bench, "CASES", (TINY,))
+    monkeypatch.setattr(bench.cases, "CASES", (TINY,))
     stdout = fastmlp("bench", "--quick", "--suite", "tabular", "--json", "run.json")
     line = stdout.splitlines()[-1]
     assert line.startswith("tiny") and "scikit-learn float64" in line
@@ -557,7 +557,7 @@ def test_bench_says_who_is_missing(monkeypatch, capsys):
     gone = {"name": "other", "about": "", "group": "sparse", "unit": "s", "missing": "no data."}
     entries = iter([measured(missing="JAX is not installed."), gone])
     monkeypatch.setattr(bench, "measure", lambda *_: next(entries))
-    monkeypatch.setattr(bench, "CASES", (TINY, TINY))
+    monkeypatch.setattr(bench.cases, "CASES", (TINY, TINY))
     result = CliRunner().invoke(cli.app, ["bench"])
     assert result.exit_code == 0
     assert "Note: tiny, beside scikit-learn float64: JAX is not installed.\n" in result.stderr
@@ -570,7 +570,7 @@ def test_bench_refuses_before_it_measures(monkeypatch, capsys):
     assert fault.startswith("a suite must be one of mnist, tabular,")
     fault = refusal(monkeypatch, capsys, "bench", "--json", "nowhere/run.json")
     assert fault == "--json must be a file in a directory that exists, got nowhere/run.json."
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench.chart, "find_spec", lambda name: None)
     fault = refusal(monkeypatch, capsys, "bench", "--plot", ".")
     assert fault == "a chart needs matplotlib: pip install 'fastmlp[plot]'."
 
