@@ -81,7 +81,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Epochs without improvement after which training stops.
     max_fun : int, default=15000
         Evaluations of the loss at most, for ``solver="lbfgs"``.
-    backend : {"auto", "cython", "numba", "numpy"}, default="auto"
+    backend : {"auto", "cython", "numba", "numpy", "cuda"}, default="auto"
         Implementation of the engine. "auto" is the first that is available;
         one that is named is used or refused with the reason.
     n_threads : int or None, default=None

@@ -23,9 +23,17 @@ def _engines():
             yield f"cython-{isa}", partial(module.Engine, isa=isa)
     if "numba" in backends.available():
         yield "numba", partial(import_module("fastmlp.backends.numba_backend").Engine)
+    # The simulator would take hours; tests/cuda_simulated.py is made for it.
+    if "cuda" in backends.available() and not os.environ.get("NUMBA_ENABLE_CUDASIM"):
+        yield "cuda", import_module("fastmlp.backends.cuda_backend").Engine
 
 
-@pytest.fixture(params=[pytest.param(engine, id=name) for name, engine in _engines()])
+@pytest.fixture(
+    params=[
+        pytest.param(engine, id=name, marks=[pytest.mark.gpu] if name == "cuda" else [])
+        for name, engine in _engines()
+    ]
+)
 def engine_class(request):
     """Every backend's Engine; the compiled one once per instruction set."""
     return request.param

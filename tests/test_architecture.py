@@ -28,6 +28,8 @@ ALLOWED = {
         "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network", "threads",
     },
     "backends.numba_backend.kernels": set(),
+    "backends.cuda_backend": {"inputs", "network", "random_bits"},
+    "random_bits": set(),
     "training": {"network", "notices"},
     # conversion is above base, which offers it as methods
     "base": {

@@ -550,7 +550,8 @@ class TestContract:
 
     def test_an_unknown_name_lists_the_choices(self):
         with pytest.raises(
-            ValueError, match="must be one of 'auto', 'cython', 'numba', .*'numpy', got 'abacus'"
+            ValueError,
+            match="must be one of 'auto', 'cython', 'numba', 'numpy', 'cuda', got 'abacus'",
         ):
             backends.get("abacus")
 
@@ -564,7 +565,7 @@ class TestContract:
         assert backends.unavailable() == missing
         with pytest.raises(
             backends.BackendUnavailableError,
-            match=r"backend='cython' is not available: no compiler\. Available: .*numpy\.",
+            match=r"backend='cython' is not available: no compiler\. Available: numpy",
         ):
             backends.get("cython")
         del missing["numba"]

@@ -106,7 +106,7 @@ class TestParameters:
             ),
             (
                 {"backend": "abacus"},
-                r"'backend' parameter .* among \{'auto', 'cython', 'numba', 'numpy'\}",
+                r"'backend' parameter .* among \{'auto', 'cuda', 'cython', 'numba', 'numpy'\}",
             ),
             ({"n_threads": 0}, r"'n_threads' parameter .* an int in the range \[1, inf\) or None"),
             ({"dtype": "float16"}, r"'dtype' .* among \{'float32', 'float64'\} or None"),

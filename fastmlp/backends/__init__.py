@@ -17,8 +17,8 @@ import importlib
 from functools import cache
 from types import ModuleType
 
-#: In the order in which "auto" prefers them.
-NAMES = ("cython", "numba", "numpy")
+#: In the order in which "auto" prefers them; what follows "numpy" is used only when named.
+NAMES = ("cython", "numba", "numpy", "cuda")
 
 
 class BackendUnavailableError(RuntimeError):
@@ -49,7 +49,7 @@ def resolve(name: str = "auto") -> str:
 
     Parameters
     ----------
-    name : {"auto", "cython", "numba", "numpy"}
+    name : {"auto", "cython", "numba", "numpy", "cuda"}
         "auto" stands for the first available one in the order of `NAMES`.
 
     Raises
@@ -65,6 +65,7 @@ def resolve(name: str = "auto") -> str:
     'numpy'
     """
     if name == "auto":
+        # Not available()[0]: that would import every backend, and with them their compilers.
         return next(name for name in NAMES if _load(name)[0] is not None)
     if name not in NAMES:
         choices = ", ".join(repr(choice) for choice in ("auto", *NAMES))
