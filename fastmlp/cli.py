@@ -461,8 +461,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="mnist, tabular, sparse, predict, startup, memory, threads, all, or a case of "
-            "theirs; may be given again. Otherwise all.",
+            help="mnist, tabular, sparse, predict, startup, memory, backends, threads, all, or a "
+            "case of theirs, or devices; may be given again. Otherwise all, without devices.",
         ),
     ] = None,
     quick: Annotated[
@@ -474,7 +474,10 @@ def bench(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Draw the ratios: benchmark.png and benchmark.svg."),
+        typer.Option(
+            metavar="DIR",
+            help="Draw the ratios (benchmark.png, .svg) or a heat map (devices.png, .svg).",
+        ),
     ] = None,
 ) -> None:
     """Measure fastmlp beside scikit-learn, and PyTorch and JAX if they are installed.
@@ -484,6 +487,9 @@ def bench(
     of the rounds in brackets), how far the losses are apart, and the bare matrix products of the
     same epoch with our share of their time.
 
+    The suite "devices" shows from where on a GPU pays: seconds per epoch of every backend, and of
+    PyTorch on the GPU, for several widths and batch sizes.
+
     The exit status is 1 if losses are further apart than they may be. A full run takes some
     minutes, on a machine that has nothing else to do.
 
@@ -491,13 +497,16 @@ def bench(
 
         fastmlp bench --quick
         fastmlp bench --suite mnist --suite tabular --json run.json --plot .
+        fastmlp bench --suite devices --plot .
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from fastmlp import bench
+    from fastmlp.bench import devices
     from fastmlp.files import atomic_write
 
-    cases = bench.select(suite or ["all"])
+    others = [name for name in suite or ["all"] if name != "devices"]
+    cases = bench.select(others) if others else []
     if plot is not None:
         bench.check_plot()
         if not plot.is_dir():
@@ -506,6 +515,7 @@ def bench(
         raise ValueError(f"--json must be a file in a directory that exists, got {json_file}.")
     columns = TextColumn("{task.description}"), BarColumn(bar_width=16), TimeElapsedColumn()
     entries: list[dict[str, Any]] = []
+    found: dict[str, Any] | None = None
     with Progress(
         *columns,
         console=_console(),
@@ -520,13 +530,24 @@ def bench(
         for case in cases:
             progress.update(task, description=case.about, completed=len(entries))
             entries.append(bench.measure(case, quick, show))
+        if "devices" in (suite or []):
+            progress.update(task, description="devices", completed=0, total=None)
+            found = devices.measure(
+                quick, lambda done, of: progress.update(task, completed=done, total=of)
+            )
     document = bench.document(entries, quick)
-    _print_bench(document)
+    if cases:
+        _print_bench(document)
+    if found is not None:
+        document |= {"devices": found, "passed": document["passed"] and found["passed"]}
+        _print_devices(found)
     if json_file is not None:
         with atomic_write(json_file) as file:
             file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     if plot is not None:
-        for path in bench.plot(document, plot):
+        drawn = bench.plot(document, plot) if cases else []
+        drawn += devices.plot(found, plot) if found and found["cells"] else []
+        for path in drawn:
             typer.echo(path)
     if not document["passed"]:
         raise typer.Exit(_UNEQUAL_LOSSES)
@@ -897,6 +918,37 @@ def _print_bench(document: Mapping[str, Any]) -> None:
     _console().print(table)
     for note in notes:
         _note(note)
+
+
+def _print_devices(found: Mapping[str, Any]) -> None:
+    """Print a line per cell of the grid, and from where on a GPU pays."""
+    from rich.table import Table
+
+    from fastmlp.bench import devices, in_words
+
+    labels = list(found["cells"][0]["epoch"]) if found["cells"] else []
+    table = Table("hidden", "batch", *labels, box=None, pad_edge=False)
+    if "cuda" in labels:
+        table.add_column("CPU / GPU")
+        table.add_column("copies in, out")
+    for column in table.columns:
+        column.justify = "right"
+    for cell in found["cells"]:
+        cells = []
+        for label in labels:
+            equal = "" if cell["losses"][label]["equal"] else " FAILED"
+            cells.append(in_words(cell["epoch"][label], "s") + equal)
+        if "cuda" in labels:
+            copies = (in_words(cell[way]["cuda"], "s") for way in ("into", "out"))
+            cells += [f"{devices.gain(cell) or 0:.1f}", ", ".join(copies)]
+        table.add_row(str(cell["n_hidden"]), str(cell["batch_size"]), *cells)
+    if labels:
+        _console().print(table)
+    for sentence in devices.conclusions(found):
+        typer.echo(sentence)
+    for label, reason in found["missing"].items():
+        if label != "cuda":
+            _note(f"beside {label}: {reason}")
 
 
 def _network_in_words(model: "MLPClassifier") -> str:

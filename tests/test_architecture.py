@@ -51,9 +51,13 @@ ALLOWED = {
     "bench.cases": set(),
     "bench.chart": set(),
     "bench.contest": {"backends", "bench.cases", "threads"},
-    "bench.worker": {"backends", "bench.cases", "datasets", "idx", "network", "threads"},
+    "bench.devices": {"bench.cases", "bench.chart", "bench.contest"},
+    "bench.worker": {
+        "backends", "bench.cases", "datasets", "idx", "inputs", "network", "threads", "training",
+    },
     "cli": {
-        "backends", "backends.cython_backend", "bench", "datasets", "estimators", "files", "idx",
+        "backends", "backends.cython_backend", "bench", "bench.devices", "datasets", "estimators",
+        "files", "idx",
         "parity", "persistence", "recipes", "threads", "training",
     },
 }  # fmt: skip

@@ -367,7 +367,7 @@ def select(names: Iterable[str]) -> list[Case]:
     wanted = set(names)
     if unknown := wanted - {*SUITES, *(case.name for case in CASES)}:
         raise ValueError(
-            f"a suite must be one of {', '.join(SUITES)}, or a case: "
+            f"a suite must be one of {', '.join(SUITES)}, devices, or a case: "
             f"{', '.join(case.name for case in CASES)}; got {min(unknown)!r}."
         )
     return [case for case in CASES if wanted & {"all", case.group, case.name}]

@@ -66,15 +66,15 @@ class Worker:
             )
         return json.loads(line)
 
-    def warm_up(self) -> None:
+    def warm_up(self, message: Mapping[str, Any] | None = None) -> None:
         """Wait until it is ready, measure once, and keep the losses only."""
         self.missing = self._answer().get("missing", "")
         if not self.missing:
-            self.losses = self.measure()["losses"]
+            self.losses = self.measure(message)["losses"]
             self.values.clear()
 
-    def measure(self) -> dict[str, Any]:
-        """Measure once, and wait for it.
+    def measure(self, message: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Measure once, what the message says if the task leaves that open, and wait for it.
 
         Then the process is stopped until the next time: a library's threads may spin
         on for long after their work, on cores that the others need.
@@ -82,7 +82,7 @@ class Worker:
         if hasattr(signal, "SIGSTOP"):
             self._process.send_signal(signal.SIGCONT)
         time.sleep(_PAUSE)
-        self._send({})
+        self._send(message or {})
         answer = self._answer()
         if hasattr(signal, "SIGSTOP"):
             self._process.send_signal(signal.SIGSTOP)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,14 +43,15 @@ def _worker() -> None:
         answer({"missing": str(reason)})
         return
     answer({})
-    for _ in sys.stdin:
+    for line in sys.stdin:
         with _busy_process() if job.busy else nullcontext():
-            value, losses = act()
-        answer({"value": value, "losses": [float(loss) for loss in losses]})
+            value, losses, *rest = act(**json.loads(line))
+        answer({"value": value, "losses": [float(loss) for loss in losses], **dict(*rest)})
 
 
-#: What a worker does for a measurement: returns the value, and the losses that led to it.
-Act = Callable[[], tuple[float, Iterable[float]]]
+#: What a worker does for a measurement: returns the value, the losses that led to it, and perhaps
+#: a dict of more.
+Act = Callable[..., tuple[Any, ...]]
 
 
 def _fit(job: Job) -> Act:
@@ -205,6 +207,141 @@ def _products(job: Job) -> Act:
     return act
 
 
+def _device(job: Job) -> Act:
+    """Time the copies to a backend's device, its epochs, and the copies back."""
+    from fastmlp import backends
+    from fastmlp.inputs import Inputs
+    from fastmlp.network import Network, Parameters
+    from fastmlp.training import Adam
+
+    _check_backend(job)
+    backend, dtype = backends.get(job.parameters["backend"]), np.dtype(np.float32)
+    X, y = _load(job)
+    Y = np.eye(10, dtype=dtype)[y.astype(int)]
+    scale = np.full(X.shape[1], 1 / 255, dtype)
+
+    def act(n_hidden: int, batch_size: int) -> tuple[Any, ...]:
+        rng = np.random.RandomState(1)
+        network = Network((X.shape[1], n_hidden, 10), "relu", "softmax")
+        parameters = Parameters.initial(network, rng, dtype)
+        adam = Adam(np.zeros_like(parameters.flat), np.zeros_like(parameters.flat))
+        start = time.perf_counter()
+        engine = backend.Engine(
+            network, parameters, Inputs(X, dtype, scale, np.zeros_like(scale)), Y, many_passes=True
+        )
+        into = time.perf_counter() - start
+        seconds, losses = _epochs(
+            rng, len(X), lambda order: engine.train_epoch(order, batch_size, adam) / len(X)
+        )
+        start = time.perf_counter()
+        engine.sync()
+        return seconds, losses[:1], {"into": into, "out": time.perf_counter() - start}
+
+    return act
+
+
+def _epochs(
+    rng: np.random.RandomState, n: int, epoch: Callable[[NDArray], float]
+) -> tuple[float, list[float]]:
+    """Train for half a second, and at least twice.
+
+    Return the median of the seconds of all but the first epoch, which may compile, and the losses.
+    """
+    seconds: list[float] = []
+    losses: list[float] = []
+    while len(seconds) < 2 or sum(seconds[1:]) < 0.5:
+        order = rng.permutation(n)
+        start = time.perf_counter()
+        losses.append(epoch(order))
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:]), losses
+
+
+def _torch_device(job: Job, device: str = "cuda") -> Act:
+    """Train with PyTorch, everything on the device: eagerly, or with one batch as a CUDA graph."""
+    try:
+        import torch
+    except ImportError:
+        raise _Missing("PyTorch is not installed.") from None
+    if device == "cuda" and not torch.cuda.is_available():
+        raise _Missing("PyTorch has no CUDA device.")
+    from fastmlp.network import Network, Parameters
+
+    X, y = _load(job)
+    uses_graph = bool(job.parameters.get("graph"))
+
+    def act(n_hidden: int, batch_size: int) -> tuple[Any, ...]:
+        rng = np.random.RandomState(1)
+        network = Network((X.shape[1], n_hidden, 10), "relu", "softmax")
+        initial = Parameters.initial(network, rng, np.float32)
+        start = time.perf_counter()
+        inputs = torch.from_numpy(X).to(device)
+        targets = torch.from_numpy(y.astype(np.int64)).to(device)
+        layers = [torch.nn.Linear(*coef.shape, device=device) for coef in initial.coefs]
+        with torch.no_grad():
+            for layer, coef, bias in zip(layers, initial.coefs, initial.intercepts, strict=True):
+                layer.weight.copy_(torch.from_numpy(coef.T))
+                layer.bias.copy_(torch.from_numpy(bias))
+        into = time.perf_counter() - start
+        model = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1])
+        adam = torch.optim.Adam(model.parameters(), fused=True, capturable=device == "cuda")
+        total = torch.zeros((), device=device)
+
+        def step(batch: Any) -> None:
+            adam.zero_grad(set_to_none=False)
+            loss = torch.nn.functional.cross_entropy(model(inputs[batch]), targets[batch])
+            loss.backward()
+            adam.step()
+            total.add_(loss.detach(), alpha=len(batch))
+
+        step_of: Callable[[Any], None] = step
+        if uses_graph:
+            step_of = _captured(torch, model, adam, total, step, batch_size)
+
+        def epoch(order: NDArray) -> float:
+            total.zero_()
+            for batch in torch.from_numpy(order).to(device).split(batch_size):
+                (step_of if len(batch) == batch_size else step)(batch)
+            return float(total) / len(X)
+
+        seconds, losses = _epochs(rng, len(X), epoch)
+        start = time.perf_counter()
+        for parameter in model.parameters():
+            parameter.detach().cpu()
+        return seconds, losses[:1], {"into": into, "out": time.perf_counter() - start}
+
+    return act
+
+
+def _captured(
+    torch: Any, model: Any, adam: Any, total: Any, step: Callable[[Any], None], batch_size: int
+) -> Callable[[Any], None]:
+    """Return a training step that replays a CUDA graph of `step`, and leave the model as it is."""
+    batch = torch.zeros(batch_size, dtype=torch.int64, device="cuda")
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # memory and kernels must be there before the capture
+        for _ in range(3):
+            step(batch)
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), before, strict=True):
+            parameter.copy_(value)
+        for state in adam.state.values():
+            for value in state.values():
+                value.zero_()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(batch)
+
+    def replay(rows: Any) -> None:
+        batch.copy_(rows)
+        graph.replay()
+
+    return replay
+
+
 def _torch(job: Job) -> Act:
     """Train as PyTorch does best on a CPU: tensors in memory, a plain loop, fused Adam."""
     try:
@@ -319,10 +456,16 @@ _TASKS: dict[str, Callable[[Job], Act]] = {
     "predict": _predict,
     "startup": _startup,
     "memory": _memory,
+    "device": _device,
 }
 
 # Those that are no estimators.
-_LIBRARIES: dict[str, Callable[[Job], Act]] = {"products": _products, "torch": _torch, "jax": _jax}
+_LIBRARIES: dict[str, Callable[[Job], Act]] = {
+    "products": _products,
+    "torch": _torch,
+    "torch-cuda": _torch_device,
+    "jax": _jax,
+}
 
 _MODULES = {"fastmlp": "fastmlp", "sklearn": "sklearn.neural_network"}
 

@@ -101,36 +101,44 @@ static inline int current_processor(void)
 #endif
 }
 
-/* Move the calling thread to the processor that is `distance` places after `home` among those
- * that it may use, and leave it free to move on. The kernel tends to start threads where their
- * creator runs and to take milliseconds to see that the processor beside is idle; two threads on
- * one processor wait for each other at every meeting until then. */
-static inline void move_away(int home, int distance)
+/* Make one thread of a team. The kernel tends to start threads where their creator runs, behind
+ * it, which may take the time that a whole call does, and to take milliseconds to see that the
+ * processor beside is idle. So the thread starts on the processor that is `thread` places after
+ * `home` among those that it may use; what it runs then leaves it free to move on. */
+static inline int start_thread(pthread_t *made, int home, int thread, void *(*main)(void *),
+                               void *argument)
 {
-#ifdef __linux__
+#if defined(__linux__) && defined(__GLIBC__)
     cpu_set_t allowed, one;
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) < 2)
-        return;
-    int processor = home;
-    for (distance %= CPU_COUNT(&allowed); distance > 0; distance--)
-        do
-            processor = (processor + 1) % CPU_SETSIZE;
-        while (!CPU_ISSET(processor, &allowed));
-    CPU_ZERO(&one);
-    CPU_SET(processor, &one);
-    if (sched_setaffinity(0, sizeof(one), &one) == 0)
-        sched_setaffinity(0, sizeof(allowed), &allowed);
+    pthread_attr_t attributes;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0 && CPU_COUNT(&allowed) > 1 &&
+        pthread_attr_init(&attributes) == 0) {
+        int processor = home, failed;
+        for (int distance = thread % CPU_COUNT(&allowed); distance > 0; distance--)
+            do
+                processor = (processor + 1) % CPU_SETSIZE;
+            while (!CPU_ISSET(processor, &allowed));
+        CPU_ZERO(&one);
+        CPU_SET(processor, &one);
+        failed = pthread_attr_setaffinity_np(&attributes, sizeof(one), &one) != 0 ||
+                 pthread_create(made, &attributes, main, argument) != 0;
+        pthread_attr_destroy(&attributes);
+        if (!failed) {
+            pthread_setaffinity_np(*made, sizeof(allowed), &allowed);
+            return 0;
+        }
+    }
 #else
     (void)home;
-    (void)distance;
+    (void)thread;
 #endif
+    return pthread_create(made, NULL, main, argument);
 }
 
 typedef struct {
     void (*work)(void *context, int thread, barrier *meeting);
     void *context;
     int thread;
-    int home;
     barrier *meeting;
     atomic_int *ready;
 } team_member;
@@ -138,7 +146,6 @@ typedef struct {
 static void *team_member_main(void *argument)
 {
     team_member *member = argument;
-    move_away(member->home, member->thread);
     for (int tries = 0; !atomic_load_explicit(member->ready, memory_order_acquire); tries++)
         wait_a_little(tries);
     member->work(member->context, member->thread, member->meeting);
@@ -175,8 +182,8 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     atomic_init(&meeting.waited, 0);
     atomic_init(&ready, 0);
     for (; n < n_threads && n < MAX_THREADS; n++) {
-        members[n] = (team_member){work, context, n, home, &meeting, &ready};
-        if (pthread_create(&threads[n], NULL, team_member_main, &members[n]) != 0)
+        members[n] = (team_member){work, context, n, &meeting, &ready};
+        if (start_thread(&threads[n], home, n, team_member_main, &members[n]) != 0)
             break;
     }
     meeting.n_threads = n;
