@@ -184,20 +184,26 @@ def plot(found: Mapping[str, Any], folder: Path, name: str = "devices") -> list[
         norm = LogNorm(1 / most, most)  # white is where it makes no difference
         panels.append(("CPU / GPU", gains, [f"{g:.1f}x" for g in gains], norm, "RdBu"))
 
+    n_columns = min(4, len(panels))
+    n_rows = -(-len(panels) // n_columns)
     figure = Figure(
-        figsize=(1.2 + (0.9 + 0.75 * len(sizes)) * len(panels), 1.6 + 0.5 * len(widths)),
+        figsize=(
+            1 + (0.9 + 0.75 * len(sizes)) * n_columns,
+            1 + (0.6 + 0.45 * len(widths)) * n_rows,
+        ),
         layout="constrained",
     )
     FigureCanvasAgg(figure)
-    for axes, (title, values, texts, norm, colours) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
+    axes_of = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes in axes_of[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, values, texts, norm, colours) in zip(axes_of, panels, strict=False):
         grid = np.reshape(values, (len(widths), len(sizes)))
         axes.imshow(grid, norm=norm, cmap=colours, aspect="auto")
         for i, text in enumerate(texts):
             row, column = divmod(i, len(sizes))
             position = norm(grid[row, column])
-            dark = position > 0.6 if colours == "viridis_r" else abs(position - 0.5) > 0.35
+            dark = position > 0.45 if colours == "viridis_r" else abs(position - 0.5) > 0.35
             axes.text(column, row, text, ha="center", va="center", fontsize=8,
                       color="white" if dark else "black")  # fmt: skip
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
@@ -207,7 +213,7 @@ def plot(found: Mapping[str, Any], folder: Path, name: str = "devices") -> list[
         axes.spines[:].set_visible(False)
     figure.supxlabel("samples per batch", fontsize=9)
     figure.supylabel("hidden units", fontsize=9)
-    figure.suptitle("Seconds per epoch of 784-h-10, Adam, 60 000 byte images", fontsize=10)
+    figure.suptitle("Seconds per epoch of 784-h-10, Adam, on MNIST's bytes", fontsize=10)
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fastmlp"}):
         figure.savefig(paths[0], dpi=150)

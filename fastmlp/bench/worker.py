@@ -482,7 +482,7 @@ def _check_backend(job: Job) -> None:
 
     name = job.parameters.get("backend", "auto")
     if reason := backends.unavailable().get(name) if name != "auto" else None:
-        raise _Missing(f"backend={name!r}: {reason}.")
+        raise _Missing(f"{reason}.")
 
 
 def _check_threads(job: Job) -> None:
