@@ -169,7 +169,7 @@ def train(
         _network_option(help="Function of the hidden layers."),
     ] = None,
     solver: Annotated[
-        Literal["sgd", "adam"] | None,
+        Literal["sgd", "adam", "lbfgs"] | None,
         _network_option(
             help="Optimiser. If it is not the recipe's, neither is the learning rate: 0.001."
         ),
@@ -252,7 +252,8 @@ def train(
 
     parameters = dict(chosen.parameters)
     if solver not in (None, parameters["solver"]):
-        del parameters["learning_rate_init"]  # a good rate for SGD is far too high for Adam
+        # A good rate for SGD is far too high for Adam.
+        parameters.pop("learning_rate_init", None)
     given = {
         "hidden_layer_sizes": tuple(chain(*hidden)) if hidden else None,
         "activation": activation,
@@ -286,14 +287,17 @@ def train(
     scores = [f"{model.score(*part):.3f}" for part in ((X, y), (X_test, y_test))]
     if name == chosen.dataset and parameters == chosen.parameters:
         published = (chosen.train_score, chosen.test_score)
-        scores = [f"{a} (published: {b:.3f})" for a, b in zip(scores, published, strict=True)]
+        scores = [
+            score if figure is None else f"{score} (published: {figure:.3f})"
+            for score, figure in zip(scores, published, strict=True)
+        ]
     typer.echo()
     unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
     _print_facts(
         {
             "data set": name,
             "network": _network_in_words(model),
-            "solver": f"{model.solver}, learning rate {model.learning_rate_init:g}",
+            "solver": _solver_in_words(model),
             "backend": _backend_in_words(backend_name),
             "threads": str(threads or usable_threads()),
             "dtype": str(model.coefs_[0].dtype),
@@ -301,7 +305,7 @@ def train(
             "final loss": f"{model.loss_:.8f}",
             "train score": scores[0],
             "test score": scores[1],
-            "training time": f"{seconds:.2f} s, {model.t_ / seconds:,.0f} samples/s",
+            "training time": f"{seconds:.2f} s, {len(X) * model.n_iter_ / seconds:,.0f} samples/s",
             "model file": "not saved" if no_save else str(out),
         }
     )
@@ -582,6 +586,26 @@ def info() -> None:
     facts["threads"] = str(usable_threads())
     facts["data directory"] = str(datasets.data_home_path())
     _print_facts(facts)
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """List the published systems that 'fastmlp train --recipe NAME' trains again.
+
+    Shown are the published accuracy on the test images, and ours.
+
+    For example:
+
+        fastmlp recipes
+        fastmlp train --recipe lbfgs-397
+    """
+    from rich.table import Table
+
+    table = Table("recipe", "what it is", "published", "ours", box=None, pad_edge=False)
+    for recipe in recipes.RECIPES.values():
+        scores = f"{recipe.test_score:.3f}", f"{recipe.our_test_score:.3f}"
+        table.add_row(recipe.name, recipe.description, *scores)
+    _console().print(table)
 
 
 app.add_typer(data_app, name="data", help="Fetch, inspect and convert data sets.")
@@ -954,6 +978,11 @@ def _print_devices(found: Mapping[str, Any]) -> None:
 def _network_in_words(model: "MLPClassifier") -> str:
     units = [model.n_features_in_, *(len(intercept) for intercept in model.intercepts_)]
     return f"{'-'.join(map(str, units))}, {model.activation}"
+
+
+def _solver_in_words(model: "MLPClassifier") -> str:
+    rate = f", learning rate {model.learning_rate_init:g}" if model.solver != "lbfgs" else ""
+    return f"{model.solver}{rate}"
 
 
 def _backend_in_words(name: str) -> str:

@@ -279,6 +279,16 @@ CASES = (
         task="startup",
     ),
     Case(
+        name="memory",
+        about="784-50-10, SGD, from a mapped file: peak above the imports",
+        group="memory",
+        data="mnist",
+        parameters=_R1 | {"max_iter": 2},
+        ours=_BYTES,
+        peers=(_sklearn("float64", 0.03),),
+        task="memory",
+    ),
+    Case(
         name="startup-numba",
         about="a new process, Numba's kernels on disk, and without them",
         group="backends",
@@ -290,16 +300,6 @@ CASES = (
             _sklearn("float64", 1e-8),
         ),
         task="startup",
-    ),
-    Case(
-        name="memory",
-        about="784-50-10, SGD, from a mapped file: peak above the imports",
-        group="memory",
-        data="mnist",
-        parameters=_R1 | {"max_iter": 2},
-        ours=_BYTES,
-        peers=(_sklearn("float64", 0.03),),
-        task="memory",
     ),
     Case(
         name="numba-r1",
