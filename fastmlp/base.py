@@ -360,8 +360,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             nonlocal compiled
             if self.verbose and engine.seconds_compiling > 0 and not compiled:
                 compiled = True
-                seconds = engine.seconds_compiling
-                print(f"Compiling took {seconds:.1f} s; the result stays on disk.")  # noqa: T201
+                print(f"Compiling took {engine.seconds_compiling:.1f} s, once.")  # noqa: T201
             stop = tasks.epoch_ended(fitted_attributes)
             return bool(on_epoch is not None and on_epoch(report)) or stop
 

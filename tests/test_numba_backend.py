@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,69 @@ def test_an_error_in_a_thread_is_passed_on(monkeypatch):
     monkeypatch.setattr(Engine, "_compile", lambda *_: None)
     with pytest.raises(ZeroDivisionError, match="in a thread"):
         engine.train_epoch(np.arange(2000), 500, sgd)
+
+
+def test_without_a_place_for_the_cache_kernels_are_compiled_all_the_same(monkeypatch):
+    from numba.core.caching import CacheImpl
+
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+
+    def double(x):
+        return 2 * x
+
+    kernel = kernels.entry(double)
+    assert kernel(3) == 6
+    assert kernel.stats.cache_path is None
+
+
+def test_a_full_disk_does_not_end_training(tmp_path):
+    resource = pytest.importorskip("resource")
+    limit = resource.RLIMIT_FSIZE
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIT],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(limit, (10_000, resource.getrlimit(limit)[1])),
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "score" in run.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT")
+@pytest.mark.parametrize("step", ["set", "get"])
+def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, step):
+    """The signal comes right after the call, before its result can be used."""
+    from fastmlp.backends import numba_backend
+
+    made, sgd = engine_and_optimizer(n_hidden=300)
+    made.train_epoch(np.arange(2000), 500, sgd)
+    raised = []
+
+    def interrupted(method):
+        def call(*args, **kwargs):
+            result = method(*args, **kwargs)
+            if len(raised) < 2:
+                raised.append(step)
+                signal.raise_signal(signal.SIGINT)
+            return result
+
+        return call
+
+    if step == "set":
+        patched = type("Event", (threading.Event,), {"set": interrupted(threading.Event.set)})
+        monkeypatch.setattr(numba_backend.threading, "Event", patched)
+    else:
+        queue = numba_backend.SimpleQueue
+        patched = type("Queue", (queue,), {"get": interrupted(queue.get)})
+        monkeypatch.setattr(numba_backend, "SimpleQueue", patched)
+    n_threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        made.train_epoch(np.arange(2000), 500, sgd)
+    assert raised
+    monkeypatch.undo()
+    for _ in range(100):
+        if threading.active_count() == n_threads:
+            break
+        time.sleep(0.01)
+    assert threading.active_count() == n_threads
+    assert np.isfinite(made.train_epoch(np.arange(2000), 500, sgd))

@@ -65,13 +65,12 @@ def resolve(name: str = "auto") -> str:
     'numpy'
     """
     if name == "auto":
-        # Not available()[0]: that would import every backend, and with them their compilers.
         return next(name for name in NAMES if _load(name)[0] is not None)
     if name not in NAMES:
         choices = ", ".join(repr(choice) for choice in ("auto", *NAMES))
         raise ValueError(f"backend must be one of {choices}, got {name!r}.")
-    reason = unavailable().get(name)
-    if reason is not None:
+    module, reason = _load(name)  # no other: importing a backend may take seconds
+    if module is None:
         raise BackendUnavailableError(
             f"backend={name!r} is not available: {reason}. Available: {', '.join(available())}."
         )

@@ -327,13 +327,14 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                unit_stride):  # fmt: skip
         """Write the inputs of up to GROUP samples to an array; return whether one is not finite.
 
-        Rows beyond `count` become 0.
+        Rows beyond `count` become 0 in a block's own memory (where unit_stride is not 1), which
+        has room for them; elsewhere they may not exist.
         """
         row, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         n = table[HEAD + N_IN]
         start += row * row_stride
         bad = 0
-        if table[IS_SPARSE] != 0 or row >= count:
+        if (table[IS_SPARSE] != 0 and row < count) or (row >= count and unit_stride != 1):
             for k in range(lane, n, lanes):
                 to[U(start + k * unit_stride)] = zero
         if table[IS_SPARSE]:

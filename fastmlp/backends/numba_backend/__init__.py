@@ -8,9 +8,10 @@ waits for it.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -338,7 +339,13 @@ class Engine:
         if kernels.IS_PLAIN or (kernel, self._dtype) in _compiled:
             return
         start, hits = time.perf_counter(), sum(kernel.stats.cache_hits.values())
-        kernel.compile(tuple(typeof(argument) for argument in arguments))
+        signature = tuple(typeof(argument) for argument in arguments)
+        try:
+            kernel.compile(signature)
+        except OSError:
+            if signature not in kernel.signatures:
+                raise
+            # It is compiled, only the disk is full.
         if sum(kernel.stats.cache_hits.values()) == hits:
             self.seconds_compiling += time.perf_counter() - start
         _compiled.add((kernel, self._dtype))
@@ -393,7 +400,8 @@ def _in_threads(
     """Call work(thread, n_threads) in every thread of a team.
 
     Threads live for one call, so that nothing is in the way of a fork or of other calls. The
-    calling thread only waits, for Ctrl-C too, unless the work is too short for that.
+    calling thread only waits, for Ctrl-C too, unless the work is too short for that and for one
+    thread.
 
     Returns
     -------
@@ -403,9 +411,10 @@ def _in_threads(
     """
     scratch.team[...] = 0
     results: list[Any] = [None] * n_threads
+    done = [False] * n_threads
     errors: list[BaseException] = []
     gate, size = threading.Event(), [0]
-    finished: SimpleQueue[int] = SimpleQueue()  # Thread.join does not outlive a Ctrl-C
+    wake: SimpleQueue[None] = SimpleQueue()  # Thread.join does not outlive a Ctrl-C
 
     def run(thread: int) -> None:
         gate.wait()
@@ -415,34 +424,38 @@ def _in_threads(
         except BaseException as error:
             errors.append(error)
         finally:
-            finished.put(thread)
+            done[thread] = True
+            wake.put(None)
 
     if is_short and n_threads == 1:
         return [work(0, 1)], False
-    working, interrupted = 0, False
+    started = 0
     try:
-        for thread in range(1 if is_short else 0, n_threads):
+        for thread in range(n_threads):
             threading.Thread(target=run, args=(thread,), daemon=True).start()
-            working += 1
-        size[0] = n_threads
+            started += 1
     except RuntimeError:  # the system refuses more threads
-        size[0] = working + is_short
-    finally:
-        gate.set()
-    if size[0] == 0:
-        return [work(0, 1)], False
-    if is_short:
-        results[0] = work(0, size[0])
-    while working > 0:
+        if not started:
+            return [work(0, 1)], False
+    except BaseException:
+        gate.set()  # those that wait end without work
+        raise
+    # Ctrl-C may come between any two steps, so each may be done again.
+    interrupted = False
+    while True:
         try:
-            finished.get()
-            working -= 1
+            size[0] = started
+            gate.set()
+            while not all(done[:started]):
+                with suppress(Empty):
+                    wake.get(timeout=0.2)
+            break
         except KeyboardInterrupt:
-            scratch.team[kernels.STOP] = 1
             interrupted = True
+            scratch.team[kernels.STOP] = 1
     if errors:
         raise errors[0]
-    return results[: size[0]], interrupted
+    return results[:started], interrupted
 
 
 def _layers(network: Network, dtype: np.dtype) -> tuple[NDArray, int, int]:

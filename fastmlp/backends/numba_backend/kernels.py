@@ -41,11 +41,18 @@ from numba.np import arrayobj
 # networks that have diverged.
 _JIT: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "fastmath": {"contract", "nsz"},
     "error_model": "numpy",
 }
 jit = njit(**_JIT)
+
+
+def entry(function: Any) -> Any:
+    """Compile what is called from Python, with all that it calls, and keep it on disk."""
+    try:
+        return njit(**_JIT, cache=True)(function)
+    except RuntimeError:  # there is no place for a cache
+        return jit(function)
 
 
 def _vector_bytes() -> int:
@@ -658,11 +665,11 @@ def _make_exponentials(real: Any) -> tuple[Any, Any]:
     one, two = real(1), real(2)
     bias_, mantissa_, unit = bits(bias), bits(mantissa), bits(1)
 
-    @njit(**_JIT | {"cache": False})
+    @jit
     def power_of_2(n):
         return bits_of(bits((bits(n) + bias_) << mantissa_))
 
-    @njit(**_JIT | {"cache": False})
+    @jit
     def series(r):
         """(exp(r) - 1 - r) / r^2."""
         p = terms[-1]
@@ -670,7 +677,7 @@ def _make_exponentials(real: Any) -> tuple[Any, Any]:
             p = p * r + terms[k]
         return p
 
-    @njit(**_JIT | {"cache": False})
+    @jit
     def exp(x):
         x = lowest if x < lowest else x
         x = highest if x > highest else x
@@ -683,7 +690,7 @@ def _make_exponentials(real: Any) -> tuple[Any, Any]:
         half = bits(n >> unit)
         return p * power_of_2(half) * power_of_2(bits(n - half))
 
-    @njit(**_JIT | {"cache": False})
+    @jit
     def tanh(x):
         x = -tanh_limit if x < -tanh_limit else x
         x = tanh_limit if x > tanh_limit else x
@@ -787,7 +794,7 @@ def sample_loss(output, activations, target, weight, delta):
     if output == EXP:
         for j in range(n):
             p, t = np.float64(activations[j]), np.float64(target[j])
-            loss += (t * math.log(t / p) if t != 0 else 0.0) - t + p
+            loss += (t * np.log(t / p) if t != 0 else 0.0) - t + p
         return loss * np.float64(weight)
     low = np.float64(np.finfo(activations.dtype).eps)
     high = np.float64(activations.dtype.type(1) - np.finfo(activations.dtype).eps)
@@ -1212,7 +1219,7 @@ def transpose_block(net, layer, row, n_rows, first, width):
             net.transposed[to + j * back + i] = net.weights[at + i * stride + j]
 
 
-@njit(**_JIT | {"fastmath": {"contract", "nsz", "reassoc"}})  # so that it is done in vectors
+@njit(**_JIT | {"fastmath": {"contract", "nsz", "reassoc"}})  # in vectors
 def squares_of(values):
     """Return the sum of squares."""
     total = values.dtype.type(0)
@@ -1348,7 +1355,7 @@ def group_begin(m, n_groups, group):
     return min(m, tiles * group // n_groups * TILE_ROWS)
 
 
-@jit
+@entry
 def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads):
     """What every thread of the team does: all batches, in step with the others.
 
@@ -1423,7 +1430,7 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
     return summed_loss
 
 
-@jit
+@entry
 def prepare(net):
     """Make what is derived from the weights: their transposed copy, and sums of squares."""
     for index in range(len(net.blocks)):
@@ -1435,7 +1442,7 @@ def prepare(net):
             )
 
 
-@jit
+@entry
 def predict(net, data, scratch, outputs, thread, n_threads):
     """Compute the outputs; groups of rows go round the threads. Return whether all of them are
     of finite inputs."""
@@ -1459,7 +1466,7 @@ def predict(net, data, scratch, outputs, thread, n_threads):
     return all_finite
 
 
-@jit
+@entry
 def few_rows(activation, X, coef, intercept, out):
     """Compute a layer's outputs for a few samples, without copies of the weights."""
     for i in range(len(X)):
@@ -1473,7 +1480,7 @@ def few_rows(activation, X, coef, intercept, out):
         activate(activation, row, len(row))
 
 
-@jit
+@entry
 def scale_bytes(payload, scale, shift, out):
     """out = scale * payload + shift, in the dtype of `out`."""
     for i in range(len(out)):
