@@ -45,6 +45,9 @@ TRAINING = [
     ((5, (3, 5, 2), "tanh", "identity", 5, True), "float32", "sgd", "bytes", "staged-layers"),
     ((5, (3, 4, 2), "relu", "softmax", 5, True), "float64", "adam", "float", "pieces"),
     ((5, (3, 4, 2), "tanh", "exp", 4, False), "float64", "nesterov", "sparse", "pieces-layers"),
+    # More features than all other units: a group's second row would end behind the memory.
+    ((2, (12, 1), "relu", "identity", 1, False), "float32", "sgd", "float", "cooperative-layers"),
+    ((3, (12, 1), "relu", "identity", 3, False), "float32", "sgd", "sparse", "staged-layers"),
 ]  # fmt: skip
 
 # (case, dtype, source, path); the gradient and predictions
