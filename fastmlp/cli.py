@@ -1,4 +1,4 @@
-"""The command line: ``fastmlp train``, ``evaluate``, ``predict``, ``data``, ``parity`` and so on.
+"""The command line: ``fastmlp train``, ``evaluate``, ``show``, ``confusions``, ``data`` and so on.
 
 NumPy, scikit-learn and rich are imported where they are needed, so that ``fastmlp --help`` is
 quick. Results go to standard output; notes and errors, a sentence each, to standard error.
@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from fastmlp.displays import ConfusionDisplay, MistakesDisplay
     from fastmlp.estimators import MLPClassifier
     from fastmlp.parity import Row
     from fastmlp.training import EpochReport
@@ -130,6 +132,11 @@ Threads: TypeAlias = Annotated[
 ModelFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A model that 'fastmlp train' has saved.")
 ]
+Part: TypeAlias = Annotated[Literal["train", "test"], _data_option(help="Which of its samples.")]
+PictureFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write a picture: .png, .svg or .pdf. A file is replaced."),
+]
 
 
 # ---------------------------------------------------------------------------------------- commands
@@ -214,6 +221,14 @@ def train(
         ),
     ] = Path("model.npz"),
     no_save: Annotated[bool, _output_option("--no-save", help="Do not save the model.")] = False,
+    plots: Annotated[
+        Path | None,
+        _output_option(
+            metavar="DIR",
+            help="Draw weights.png, loss_curve.png and, of the test samples, confusion.png and "
+            "mistakes.png. Files of these names are replaced.",
+        ),
+    ] = None,
 ) -> None:
     """Train a network, watch it learn, score it, and save it.
 
@@ -230,6 +245,7 @@ def train(
         fastmlp train
         fastmlp train --data digits --hidden 100,50 --epochs 50
         fastmlp train --data fashion --solver adam --early-stopping --out fashion.npz
+        fastmlp train --data digits --plots .
     """
     from fastmlp import datasets, persistence
     from fastmlp.estimators import MLPClassifier
@@ -239,6 +255,8 @@ def train(
     backend_name = backends.resolve(backend or "auto")
     if not no_save:
         _check_destination(out)
+    if plots is not None:
+        _check_plots(plots)
 
     name = data or chosen.dataset
     try:
@@ -292,6 +310,7 @@ def train(
             for score, figure in zip(scores, published, strict=True)
         ]
     typer.echo()
+    drawn = [] if plots is None else _draw_training(model, name, (X_test, y_test), plots)
     unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
     _print_facts(
         {
@@ -307,6 +326,7 @@ def train(
             "test score": scores[1],
             "training time": f"{seconds:.2f} s, {len(X) * model.n_iter_ / seconds:,.0f} samples/s",
             "model file": "not saved" if no_save else str(out),
+            **({"pictures": ", ".join(map(str, drawn))} if drawn else {}),
         }
     )
     if interrupted:
@@ -395,6 +415,144 @@ def predict(
         writer.writerows([f"{value:.6g}" for value in row] for row in outputs)
     else:
         writer.writerows(outputs.tolist())
+
+
+@app.command()
+def show(
+    data: Annotated[str, _DATA] = "mnist",
+    data_home: DataHome = None,
+    part: Part = "test",
+    index: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The sample, counted from 0; otherwise the first."),
+    ] = None,
+    at_random: Annotated[bool, typer.Option("--random", help="Draw samples at random.")] = False,
+    n: Annotated[
+        int, typer.Option("--n", min=1, metavar="N", help="How many, from --index on.")
+    ] = 1,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Determines what --random draws.")
+    ] = None,
+    out: PictureFile = None,
+) -> None:
+    """Show samples of a data set as images, in the terminal or in a file.
+
+    Above each image stand its index and its label. The terminal needs no matplotlib, a file does.
+
+    For example:
+
+        fastmlp show --index 42
+        fastmlp show --data fashion --part train --random --n 8
+        fastmlp show --data digits --random --n 16 --out digits.png
+    """
+    import numpy as np
+
+    from fastmlp import displays
+
+    if index is not None and at_random:
+        raise ValueError("--index and --random exclude each other: give one of them.")
+    if out is not None:
+        _check_picture(out)
+    X, y = _load_part(data, data_home, part)
+    shape = _image_shape(data)
+    if shape is None:
+        raise ValueError(_no_images(data))
+    last = len(X) - (1 if at_random else n)
+    if n > len(X) or (index or 0) > last:
+        name, limit = ("--index", last) if n <= len(X) else ("--n", len(X))
+        raise ValueError(
+            f"{name} must be at most {limit}, because {data} has {len(X)} {part} samples, got "
+            f"{index if name == '--index' else n}."
+        )
+    indices = np.arange(n) + (index or 0)
+    if at_random:
+        indices = np.random.default_rng(seed).choice(len(X), n, replace=False)
+    captions = [f"{i}: {y[i]}" for i in indices]
+    if out is None:
+        _print_images(X[indices], shape, captions)
+    else:
+        display = displays.DigitDisplay(X[indices], captions, shape=shape)
+        typer.echo(_save_picture(out, display.plot))
+
+
+@app.command()
+def confusions(
+    model_file: ModelFile,
+    data: Annotated[str, _DATA] = "mnist",
+    data_home: DataHome = None,
+    part: Part = "test",
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Show the mistakes between these two classes, such as 3,8."
+        ),
+    ] = None,
+    n: Annotated[
+        int, typer.Option("--n", min=1, metavar="N", help="Pairs, or mistakes, at most.")
+    ] = 10,
+    out: PictureFile = None,
+    backend: Backend = None,
+    threads: Threads = None,
+) -> None:
+    """Show which classes a saved model confuses, and how it errs.
+
+    Without --pair, a table of the classes that are taken for another, the most frequent first;
+    --out draws the confusion matrix. With --pair, the mistakes between two classes, the most
+    confident first: where they are in the data, and the images; --out draws these.
+
+    For example:
+
+        fastmlp confusions model.npz
+        fastmlp confusions model.npz --out confusion.png
+        fastmlp confusions model.npz --pair 3,8 --n 20
+    """
+    from fastmlp import displays
+
+    if out is not None:
+        _check_picture(out)
+    model = _load_model(model_file, backend, threads)
+    if not hasattr(model, "classes_"):
+        raise ValueError(f"MODEL must be a classifier, got a {type(model).__name__}.")
+    X, y = _load_part(data, data_home, part)
+    with _notes():
+        predictions = model.predict(X)
+    matrix, classes = displays.count_confusions(y, predictions)
+    if pair is None:
+        n_wrong = int(matrix.sum() - matrix.trace())
+        typer.echo(f"{data}: {n_wrong} of {len(y)} {part} samples are taken for another class")
+        confusion = displays.ConfusionDisplay(matrix, classes)
+        _print_pairs(confusion, n)
+        if out is not None:
+            typer.echo(_save_picture(out, partial(confusion.plot, n_pairs=n)))
+        return
+
+    names = {str(name): name for name in classes.tolist()}
+    two = pair.split(",")
+    if len(two) != 2 or two[0] == two[1] or not names.keys() >= set(two):
+        raise ValueError(
+            f"--pair must be two of the classes {', '.join(names)} with a comma between them, got "
+            f"{pair!r}."
+        )
+    shape = _image_shape(data)
+    if shape is None and out is not None:
+        raise ValueError(_no_images(data))
+    mistakes = displays.MistakesDisplay(
+        X,
+        y,
+        predictions,
+        model.predict_proba(X).max(axis=1),
+        pair=(names[two[0]], names[two[1]]),
+        shape=shape,
+    )
+    _print_mistakes(mistakes, f"{data}, {part} samples", n)
+    if out is not None:
+        typer.echo(_save_picture(out, partial(mistakes.plot, n=n)))
+    elif shape is None:
+        _note(_no_images(data))
+    elif len(mistakes.indices):
+        typer.echo()
+        captions = [f"{i}: {mistakes.y_true[i]}" for i in mistakes.indices[:n]]
+        _print_images(X[mistakes.indices[:n]], shape, captions)
 
 
 @app.command()
@@ -746,12 +904,102 @@ def _check_destination(out: Path) -> None:
         if not os.access(out, os.W_OK):
             raise PermissionError(errno.EACCES, "cannot be written", str(out))
         return
-    try:
-        tempfile.TemporaryFile(dir=out.resolve().parent).close()
-    except OSError as error:
-        raise OSError(error.errno, "cannot be written", str(out)) from None
+    _check_writable(out.resolve().parent, out)
     if out.is_file() and out.stat().st_size and not is_model_file(out):
         raise ValueError(f"{out} exists and is not a model: name another file with --out.")
+
+
+def _check_plots(folder: Path) -> None:
+    """Refuse a directory for pictures, or to draw at all, before anything is trained."""
+    from fastmlp.displays import check_matplotlib
+
+    check_matplotlib()
+    if not folder.is_dir():
+        raise ValueError(f"--plots must be a directory that exists, got {folder}.")
+    _check_writable(folder, folder)
+
+
+def _check_picture(out: Path) -> None:
+    """Refuse a file for a picture, or to draw at all, before anything is computed."""
+    from fastmlp.displays import check_matplotlib
+
+    check_matplotlib()
+    if out.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--out must end in .png, .svg or .pdf, got {out}.")
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    _check_writable(out.resolve().parent, out)
+
+
+def _check_writable(folder: Path, named: Path) -> None:
+    """Refuse a directory that cannot be written, by the name that the user gave."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, "cannot be written", str(named)) from None
+
+
+def _save_picture(path: Path, draw: Callable[..., Any]) -> Path:
+    """Write the picture of a display, which `draw` draws on an Axes, in the display's size."""
+    from matplotlib.figure import Figure
+
+    from fastmlp.files import atomic_write
+
+    figure = Figure(layout="constrained")  # not pyplot's: there may be no screen
+    display = draw(ax=figure.subplots())
+    figure.set_size_inches(*display.figsize_)
+    with atomic_write(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    return path
+
+
+def _draw_training(
+    model: "MLPClassifier", data: str, test_part: tuple["NDArray", "NDArray"], folder: Path
+) -> list[Path]:
+    """Draw what was learned, how, and what is still wrong; return what was written."""
+    from fastmlp.displays import (
+        ConfusionDisplay,
+        LossCurveDisplay,
+        MistakesDisplay,
+        WeightsDisplay,
+    )
+
+    drawings: dict[str, Callable[..., Any]] = {
+        "loss_curve": partial(LossCurveDisplay.from_estimator, model),
+        "confusion": partial(ConfusionDisplay.from_estimator, model, *test_part),
+    }
+    shape = _image_shape(data)
+    if shape is None:
+        _note(f"no weights.png and mistakes.png: {_no_images(data)}")
+    else:
+        drawings |= {
+            "weights": partial(WeightsDisplay.from_estimator, model, shape=shape),
+            "mistakes": partial(MistakesDisplay.from_estimator, model, *test_part, shape=shape),
+        }
+    return [_save_picture(folder / f"{name}.png", draw) for name, draw in drawings.items()]
+
+
+def _load_part(data: str, data_home: Path | None, part: str) -> tuple["NDArray", "NDArray"]:
+    """Return the training or the test samples of a data set."""
+    from fastmlp import datasets
+
+    train_part, test_part = datasets.load(data, data_home)
+    return train_part if part == "train" else test_part
+
+
+def _image_shape(data: str) -> tuple[int, int] | None:
+    """Return rows and columns of a data set's images, or None if its samples are no images."""
+    from fastmlp import datasets
+
+    shape = datasets.image_shape(data)
+    return (shape[0], shape[1]) if len(shape) == 2 else None
+
+
+def _no_images(data: str) -> str:
+    return (
+        f"{data} must hold images to have them drawn, got a file without rows and columns: IDX "
+        "files of shape (n_samples, rows, columns) are images."
+    )
 
 
 def _load_model(path: Path, backend: str | None, threads: int | None) -> "MLPClassifier":
@@ -862,6 +1110,55 @@ def _print_facts(facts: Mapping[str, str]) -> None:
     width = max(map(len, facts)) + 2
     for name, value in facts.items():
         console.print(Text.assemble((name.ljust(width), "bold"), value), soft_wrap=True)
+
+
+def _print_images(X: "NDArray", shape: tuple[int, int], captions: Sequence[str]) -> None:
+    """Print samples as block characters."""
+    from fastmlp import blocks
+
+    width = shutil.get_terminal_size().columns
+    blocks.print_images(_console(), X.reshape(len(X), *shape), captions, width)
+
+
+def _print_pairs(confusion: "ConfusionDisplay", n: int) -> None:
+    """Print the most confused pairs, and how large a part of the true class each is."""
+    from rich.table import Table
+
+    if not confusion.pairs_:
+        return
+    sizes = dict(
+        zip(
+            confusion.display_labels.tolist(),
+            confusion.confusion_matrix.sum(axis=1).tolist(),
+            strict=True,
+        )
+    )
+    table = Table("true", "predicted", "times", "of the class", box=None, pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for true, predicted, count in confusion.pairs_[:n]:
+        table.add_row(str(true), str(predicted), str(count), f"{count / sizes[true]:.1%}")
+    _console().print(table)
+
+
+def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int) -> None:
+    """Print where the mistakes between two classes are."""
+    from rich.table import Table
+
+    total = len(mistakes.indices)
+    a, b = mistakes.pair or ("", "")
+    more = f", of which these are the first {n}" if total > n else ""
+    mistake = "mistake" if total == 1 else "mistakes"
+    typer.echo(f"{where}: {total} {mistake} between {a} and {b}{more}")
+    if not total:
+        return
+    table = Table("index", "true", "predicted", "confidence", box=None, pad_edge=False)
+    for column in (table.columns[0], table.columns[3]):
+        column.justify = "right"
+    for i in mistakes.indices[:n]:
+        confidence = "" if mistakes.confidence is None else f"{mistakes.confidence[i]:.1%}"
+        table.add_row(str(i), str(mistakes.y_true[i]), str(mistakes.y_pred[i]), confidence)
+    _console().print(table)
 
 
 def _print_parity(rows: Sequence["Row"]) -> None:

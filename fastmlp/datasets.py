@@ -40,6 +40,7 @@ __all__ = [
     "SpoiledFileError",
     "data_home_path",
     "fetch",
+    "image_shape",
     "load",
     "load_digits",
     "load_fashion_mnist",
@@ -284,7 +285,12 @@ def load_idx_directory(directory: PathArgument) -> Split:
     DatasetError
         No complete set, or more than one, is there; or as `load_idx_pair`.
     """
-    directory = Path(directory).expanduser()
+    paths = _complete_set(Path(directory).expanduser())
+    return load_idx_pair(paths[0], paths[1]), load_idx_pair(paths[2], paths[3])
+
+
+def _complete_set(directory: Path) -> list[Path]:
+    """Return the paths of the one set of four files in a directory, in the order of FILE_NAMES."""
     if not directory.is_dir():
         raise DatasetError(f"{directory} is not a directory.")
     found = _find_idx_files(directory)
@@ -302,8 +308,7 @@ def load_idx_directory(directory: PathArgument) -> Split:
         )
     (files,) = complete.values()
     # Of several spellings the first with an IDX header; if none has one, reading says why.
-    paths = [next(filter(_has_idx_header, files[name]), files[name][0]) for name in FILE_NAMES]
-    return load_idx_pair(paths[0], paths[1]), load_idx_pair(paths[2], paths[3])
+    return [next(filter(_has_idx_header, files[name]), files[name][0]) for name in FILE_NAMES]
 
 
 def load(
@@ -337,6 +342,31 @@ def load(
         f"data set must be one of {[*DATASETS, 'digits']} or a directory with four IDX files, "
         f"got {os.fspath(name_or_directory)!r}."
     )
+
+
+def image_shape(name_or_directory: PathArgument) -> tuple[int, ...]:
+    """Return the shape of a sample before `load` has made a row of it.
+
+    Parameters
+    ----------
+    name_or_directory : {"mnist", "fashion", "kmnist", "digits"} or path
+        As in `load`; of a directory, the header of the training images is read.
+
+    Returns
+    -------
+    tuple of int
+        ``(rows, columns)`` of greyscale images.
+
+    Examples
+    --------
+    >>> image_shape("mnist")
+    (28, 28)
+    """
+    if name_or_directory == "digits":
+        return 8, 8
+    if name_or_directory in DATASETS:
+        return 28, 28
+    return idx.info(_complete_set(Path(name_or_directory).expanduser())[0]).shape[1:]
 
 
 def fetch(name: str, data_home: PathArgument | None = None) -> Path:

@@ -37,6 +37,8 @@ ALLOWED = {
         "training",
     },
     "estimators": {"base", "callbacks", "constraints", "notices"},
+    "displays": set(),
+    "blocks": set(),
     "idx": {"backends", "files"},
     "sources": set(),
     "datasets": {"idx", "sources"},
@@ -56,8 +58,8 @@ ALLOWED = {
         "backends", "bench.cases", "datasets", "idx", "inputs", "network", "threads", "training",
     },
     "cli": {
-        "backends", "backends.cython_backend", "bench", "bench.devices", "datasets", "estimators",
-        "files", "idx",
+        "backends", "backends.cython_backend", "bench", "bench.devices", "blocks", "datasets",
+        "displays", "estimators", "files", "idx",
         "parity", "persistence", "recipes", "threads", "training",
     },
 }  # fmt: skip
@@ -99,6 +101,7 @@ def test_imports_go_one_way(name, path):
         ("from fastmlp import MLPClassifier", {"numba", "matplotlib", "typer", "pooch"}),
         ("import fastmlp.idx", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
         ("import fastmlp.cli", {"numba", "matplotlib", "sklearn", "pooch"}),
+        ("import fastmlp.displays", {"numba", "matplotlib", "typer", "pooch"}),
     ],
 )
 def test_import_is_light(statement, forbidden):

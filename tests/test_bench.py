@@ -267,7 +267,6 @@ def test_document():
 
 
 def test_plot(tmp_path):
-    pytest.importorskip("matplotlib")
     torch = entry_of("PyTorch float32", "torch", 0.5)
     entries = [entry_of(), torch, entry_of(library="fastmlp"), {"name": "gone", "missing": "why"}]
     png, svg = bench.plot(bench.document(entries, quick=True), tmp_path, "chart")
@@ -280,7 +279,6 @@ def test_plot(tmp_path):
 
 
 def test_plot_of_nothing(tmp_path):
-    pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match="no other library took part"):
         bench.plot(bench.document([entry_of(library="fastmlp")], quick=True), tmp_path)
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from fastmlp import (
     MLPClassifier,
+    MLPRegressor,
     __version__,
     backends,
     bench,
@@ -110,7 +111,10 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
     assert not {"numpy", "sklearn", "rich.table", "fastmlp.datasets"} & set(modules.split())
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "bench", "info", "data"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "train", "evaluate", "predict", "show", "confusions", "bench", "info", "data"],
+)
 def test_help(command):
     help_text = fastmlp(*command.split(), "--help")
     assert f"fastmlp {command}".strip() in help_text
@@ -575,6 +579,197 @@ def test_bench_refuses_before_it_measures(monkeypatch, capsys):
     assert fault == "a chart needs matplotlib: pip install 'fastmlp[plot]'."
 
 
+# -------------------------------------------------------------------------------------- pictures
+
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch):
+    monkeypatch.setattr("fastmlp.displays.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+def png_size(path):
+    """Return the width and height that the header of a PNG file says."""
+    header = Path(path).read_bytes()[:24]
+    assert header.startswith(PNG)
+    return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:], "big")
+
+
+def test_train_draws_its_pictures():
+    Path("pictures").mkdir()
+    train = ("train", "--data", "digits", "--epochs", "2", "--early-stopping", "--plots")
+    stdout = fastmlp(*train, "pictures")
+    names = ["confusion.png", "loss_curve.png", "mistakes.png", "weights.png"]
+    assert sorted(path.name for path in Path("pictures").iterdir()) == names
+    assert all(min(png_size(f"pictures/{name}")) > 400 for name in names)
+    drawn = facts(stdout)["pictures"].split(", ")
+    assert sorted(Path(path) for path in drawn) == [Path("pictures", name) for name in names]
+    assert fastmlp(*train, "pictures")  # which replaces them
+
+
+def test_pictures_of_images_that_are_no_squares(idx_directory):
+    fastmlp("train", "--data", idx_directory, "--epochs", "2", "--plots", ".")  # 2 x 3
+    assert png_size("weights.png") and png_size("mistakes.png")
+
+
+@pytest.fixture
+def table_directory(idx_directory):
+    """A data set whose samples are no images."""
+    for name in (FILE_NAMES[0], FILE_NAMES[2]):
+        images = idx.read(idx_directory / name)
+        idx.write(idx_directory / name, images.reshape(len(images), -1))
+    return idx_directory
+
+
+NO_IMAGES = "must hold images to have them drawn, got a file without rows and columns: IDX files "
+
+
+def test_what_can_be_drawn_of_samples_that_are_no_images(
+    model_file, table_directory, monkeypatch, capsys
+):
+    train = ["train", "--data", str(table_directory), "--epochs", "2", "--plots", "."]
+    result = CliRunner().invoke(cli.app, train)
+    assert result.stderr.startswith(f"Note: no weights.png and mistakes.png: {table_directory} ")
+    assert result.stderr.count("\n") == 1 and NO_IMAGES in result.stderr
+    assert facts(result.stdout)["pictures"] == "loss_curve.png, confusion.png"
+    assert NO_IMAGES in refusal(monkeypatch, capsys, "show", "--data", table_directory)
+    pair = ("confusions", model_file, "--data", table_directory, "--pair", "5,6")
+    assert "mistake" in fastmlp(*pair)
+    assert NO_IMAGES in refusal(monkeypatch, capsys, *pair, "--out", "a.png")
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+def test_without_matplotlib_nothing_is_trained_for_a_picture(monkeypatch, capsys, model_file):
+    monkeypatch.delattr("fastmlp.base.BaseMLP._fit")
+    for args in (
+        ("train", "--data", "digits", "--plots", "."),
+        ("show", "--data", "digits", "--out", "a.png"),
+        ("confusions", model_file, "--data", "digits", "--out", "a.png"),
+    ):
+        message = refusal(monkeypatch, capsys, *args)
+        assert message == "a picture needs matplotlib: pip install 'fastmlp[plot]'."
+
+
+def test_pictures_that_cannot_be_written_are_noticed_before_training(monkeypatch, capsys):
+    monkeypatch.delattr("fastmlp.base.BaseMLP._fit")
+    message = refusal(monkeypatch, capsys, "train", "--data", "digits", "--plots", "nowhere")
+    assert message == "--plots must be a directory that exists, got nowhere."
+
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied", "a temporary name")
+
+    Path("pictures").mkdir()
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    train = ("train", "--data", "digits", "--no-save", "--plots", "pictures")
+    assert refusal(monkeypatch, capsys, *train) == "pictures: cannot be written."
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+def test_show_draws_in_the_terminal():
+    _, (X, y) = datasets.load_digits()
+    lines = fastmlp("show", "--data", "digits", "--index", "42", "--n", "2").splitlines()
+    assert lines[0] == f"42: {y[42]}     43: {y[43]}"
+    assert len(lines) == 1 + 4
+    image = X[42].reshape(8, 8).astype(float)
+    shades = np.rint((image[::2] + image[1::2]) / 2 / 16 * 4).astype(int)
+    expected = ["".join(" ░▒▓█"[shade] for shade in row) for row in shades]
+    assert [line[:8].ljust(8) for line in lines[1:]] == expected
+    assert fastmlp("show", "--data", "digits").startswith(f"0: {y[0]}\n")
+    train = fastmlp("show", "--data", "digits", "--part", "train", "--index", "1436")
+    assert train.startswith(f"1436: {datasets.load_digits()[0][1][-1]}\n")
+
+
+def test_show_draws_at_random():
+    show = ("show", "--data", "digits", "--random", "--n", "8", "--seed")
+    first = fastmlp(*show, "1")
+    assert first == fastmlp(*show, "1") != fastmlp(*show, "2")
+    shown = re.findall(r"(\d+): (\d)", first)
+    y = datasets.load_digits()[1][1]
+    assert len({index for index, _ in shown}) == 8
+    assert all(str(y[int(index)]) == label for index, label in shown)
+    everything = fastmlp("show", "--data", "digits", "--random", "--n", "360")
+    assert len(re.findall(r"\d+: ", everything)) == 360
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.svg", "a.pdf"])
+def test_show_writes_a_picture(name):
+    Path(name).write_text("an older one")
+    assert fastmlp("show", "--data", "digits", "--n", "9", "--out", name) == f"{name}\n"
+    kind = {"png": PNG, "svg": b"<?xml", "pdf": b"%PDF"}[name[2:].lower()]
+    assert Path(name).read_bytes().startswith(kind)
+
+
+def test_a_command_opens_no_window():
+    code = "import sys; from fastmlp.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    code += "; assert 'matplotlib.pyplot' not in sys.modules"
+    args = [sys.executable, "-c", code, "show", "--data", "digits", "--out", "a.png"]
+    subprocess.run(args, check=True)
+    assert png_size("a.png")
+
+
+@pytest.fixture
+def poor_model_file(tmp_path):
+    """A model of the digits that has learned little."""
+    fastmlp("train", "--data", "digits", "--epochs", "3", "--out", tmp_path / "poor.npz")
+    return tmp_path / "poor.npz"
+
+
+def test_confusions(poor_model_file):
+    _, (X, y) = datasets.load_digits()
+    wrong = persistence.load(poor_model_file).predict(X) != y
+    lines = fastmlp("confusions", poor_model_file, "--data", "digits", "--n", "4").splitlines()
+    assert lines[0] == f"digits: {wrong.sum()} of 360 test samples are taken for another class"
+    assert lines[1].split() == ["true", "predicted", "times", "of", "the", "class"]
+    rows = [line.split() for line in lines[2:]]
+    counts = [int(row[2]) for row in rows]
+    assert len(rows) == 4 and counts == sorted(counts, reverse=True)
+    true, predicted, count, share = rows[0]
+    predictions = persistence.load(poor_model_file).predict(X)
+    assert int(count) == np.sum((y == int(true)) & (predictions == int(predicted)))
+    assert share == f"{int(count) / np.sum(y == int(true)):.1%}"
+    stdout = fastmlp("confusions", poor_model_file, "--data", "digits", "--out", "c.png")
+    assert stdout.endswith("\nc.png\n") and png_size("c.png")
+
+
+def test_confusions_of_a_pair(poor_model_file):
+    confusions = ("confusions", poor_model_file, "--data", "digits")
+    a, b = fastmlp(*confusions).splitlines()[2].split()[:2]
+    lines = fastmlp(*confusions, "--pair", f"{b},{a}", "--n", "2").splitlines()
+    _, (X, y) = datasets.load_digits()
+    model = persistence.load(poor_model_file)
+    predictions, pair = model.predict(X), (int(a), int(b))
+    wrong = (y != predictions) & np.isin(y, pair) & np.isin(predictions, pair)
+    confidence = model.predict_proba(X).max(axis=1)
+    first = np.flatnonzero(wrong)[np.argsort(-confidence[wrong], kind="stable")][:2]
+    title = f"digits, test samples: {wrong.sum()} mistakes between {b} and {a}"
+    assert lines[0].startswith(title)
+    assert lines[0].endswith(", of which these are the first 2") == (wrong.sum() > 2)
+    expected = [[str(i), str(y[i]), str(predictions[i]), f"{confidence[i]:.1%}"] for i in first]
+    assert [line.split() for line in lines[2:4]] == expected
+    assert lines[5].split() == [f"{first[0]}:", str(y[first[0]]), f"{first[1]}:", str(y[first[1]])]
+    assert fastmlp(*confusions, "--pair", f"{a},{b}", "--out", "p.png").endswith("p.png\n")
+    assert png_size("p.png")
+
+
+def test_confusions_where_there_are_none(idx_directory):
+    fastmlp("train", "--data", idx_directory, "--epochs", "80", "--batch-size", "10")
+    stdout = fastmlp("confusions", "model.npz", "--data", idx_directory)
+    assert re.fullmatch(r".*toys: 0 of 30 test samples are taken for another class\n", stdout)
+    stdout = fastmlp("confusions", "model.npz", "--data", idx_directory, "--pair", "5,6")
+    assert stdout.endswith("toys, test samples: 0 mistakes between 5 and 6\n")
+
+
+def test_confusions_of_a_regressor(monkeypatch, capsys):
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        model = MLPRegressor(max_iter=1).fit([[0.0], [1.0]], [0.0, 1.0])
+    persistence.save(model, "r.npz")
+    message = refusal(monkeypatch, capsys, "confusions", "r.npz", "--data", "digits")
+    assert message == "MODEL must be a classifier, got a MLPRegressor."
+
+
 # ---------------------------------------------------------------------------------------- errors
 
 
@@ -591,6 +786,19 @@ def test_bench_refuses_before_it_measures(monkeypatch, capsys):
         ("evaluate text --data digits", "text is not a model that fastmlp can load: "),
         ("evaluate toys.npz --data digits", "X has 64 features, but MLPClassifier is expecting 6"),
         ("predict toys.npz none", "none: No such file or directory"),
+        ("show --data digits --index 360", "--index must be at most 359, .* 360 test samples, got"),
+        ("show --data digits --index 355 --n 9", "--index must be at most 351, .* got 355"),
+        ("show --data digits --n 361", "--n must be at most 360, because digits has .* got 361"),
+        ("show --data digits --random --n 361", "--n must be at most 360, .* got 361"),
+        ("show --data digits --random --index 1", "--index and --random exclude each other"),
+        ("show --data digits --out a.gif", r"--out must end in .png, .svg or .pdf, got a.gif"),
+        ("show --data digits --out no/a.png", "file in a directory that exists, got no.a.png"),
+        ("show --data mnits", "got 'mnits'"),
+        ("confusions none.npz", "none.npz: No such file or directory"),
+        ("confusions toys.npz --data digits", "X has 64 features, but MLPClassifier is expecting"),
+        ("confusions toys.npz --data toys --pair 5", "two of the classes 5, 6, 7 .* got '5'"),
+        ("confusions toys.npz --data toys --pair 5,5", "two of the classes 5, 6, 7 .* got '5,5'"),
+        ("confusions toys.npz --data toys --pair 5,9", "two of the classes 5, 6, 7 .* got '5,9'"),
         ("predict toys.npz text", "text is not IDX"),
         ("predict toys.npz 1d.npy", r"1d.npy must hold a row or an image per sample, got .*\(3,\)"),
         ("predict toys.npz nan.npy", "NaN"),
@@ -636,6 +844,10 @@ def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):
         "train --threads 0",
         "train mnist",
         "evaluate",
+        "show --index -1",
+        "show --n 0",
+        "show --part all",
+        "confusions",
         "predict model.npz",
         "data convert a.npy",
         "explain",

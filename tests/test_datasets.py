@@ -560,6 +560,20 @@ def test_directory_spellings(tmp_path, spelling, test):
     assert_is_toy(datasets.load_idx_directory(str(tmp_path)))
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (6,), (1, 2, 3)])
+def test_image_shape(tmp_path, shape):
+    for n_samples, (images, labels) in ((4, FILE_NAMES[:2]), (2, FILE_NAMES[2:])):
+        idx.write(tmp_path / images, np.zeros((n_samples, *shape), np.uint8))
+        idx.write(tmp_path / f"{labels}.gz", np.zeros(n_samples, np.uint8))
+    assert datasets.image_shape(tmp_path) == shape
+    assert datasets.load(tmp_path)[0][0].shape == (4, 6)
+
+
+@pytest.mark.parametrize("name", [*datasets.DATASETS, "digits"])
+def test_image_shape_of_a_name(name):
+    assert datasets.image_shape(name) == ((8, 8) if name == "digits" else (28, 28))
+
+
 def test_directory_goes_by_the_header_too(tmp_path):
     """Kaggle's folder beside the file, a stale page beside the good copy, a Mac's shadow files."""
     write_files(tmp_path, FILES)

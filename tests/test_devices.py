@@ -72,7 +72,6 @@ def test_without_a_gpu_no_figure_is_invented():
 
 @pytest.mark.parametrize("gpu", [{}, {"seconds": [0.2, 0.6, 1.0]}])
 def test_plot(tmp_path, gpu):
-    pytest.importorskip("matplotlib")
     png, svg = devices.plot(found(**gpu), tmp_path)
     assert png.stat().st_size > 5000
     text = svg.read_text()

@@ -1,0 +1,38 @@
+"""Train on MNIST, and draw the README's pictures: python docs/make_pictures.py."""
+
+from pathlib import Path
+
+import matplotlib
+
+from fastmlp import MLPClassifier
+from fastmlp.datasets import load_mnist
+from fastmlp.displays import LossCurveDisplay, MistakesDisplay, WeightsDisplay
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Write weights.png, loss_curve.png and mistakes.png beside this file."""
+    matplotlib.use("agg")  # no window
+    (X, y), (X_test, y_test) = load_mnist()
+    # The recipe sgd-50. Validation data are for the curve only.
+    model = MLPClassifier(
+        (50,),
+        solver="sgd",
+        learning_rate_init=0.1,
+        max_iter=10,
+        random_state=1,
+        input_scale=1 / 255,
+    )
+    model.fit(X, y, X_val=X_test, y_val=y_test)
+    displays = {
+        "weights": WeightsDisplay.from_estimator(model),
+        "loss_curve": LossCurveDisplay.from_estimator(model),
+        "mistakes": MistakesDisplay.from_estimator(model, X_test, y_test, n=16),
+    }
+    for name, display in displays.items():
+        display.figure_.savefig(HERE / f"{name}.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
