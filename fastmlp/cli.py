@@ -14,8 +14,6 @@ import sys
 import tempfile
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -42,6 +40,7 @@ _DEFAULT_RECIPE = "sgd-50"
 _NO_PARITY = 1
 _UNEQUAL_LOSSES = 1
 _USAGE_ERROR = 2
+_QUIET_SECONDS = 1.0  # what takes no longer needs no progress bar
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
 
@@ -60,7 +59,13 @@ def main() -> None:
     """Run the command line; an error that the user can mend becomes one sentence."""
     try:
         app(prog_name="fastmlp")
-    except (ValueError, OSError, MemoryError, backends.BackendUnavailableError) as error:
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        ImportError,
+        backends.BackendUnavailableError,
+    ) as error:
         typer.echo(f"Error: {_in_words(error)}", err=True)
         sys.exit(_USAGE_ERROR)
 
@@ -103,6 +108,14 @@ def _scale(text: str) -> str | float:
     except (ValueError, ArithmeticError):
         rule = "must be auto, standard, none, or a number such as 1/255"
         raise typer.BadParameter(f"{rule}, got {text!r}.") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Parse height and width, such as "28x28"."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise typer.BadParameter(f"must be height and width such as 28x28, got {text!r}.")
+    return int(sides[0]), int(sides[1])
 
 
 _data_option = partial(typer.Option, rich_help_panel="Data")
@@ -400,8 +413,10 @@ def predict(
         fastmlp predict model.npz t10k-images-idx3-ubyte.gz > labels.txt
         fastmlp predict model.npz images.npy --proba > probabilities.csv
     """
+    from fastmlp.formats import read_array
+
     model = _load_model(model_file, backend, threads)
-    samples = _read_array(file)
+    samples = read_array(file)
     if samples.ndim < 2:
         raise ValueError(
             f"{file} must hold a row or an image per sample, got shape {samples.shape}."
@@ -843,42 +858,56 @@ def inspect(
 
 @data_app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="IDX, gzipped IDX, .npy or .npz.")],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The file to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace DST if it exists.")] = False,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A data set by name, a directory with four IDX files, a directory of pictures, or "
+            "an IDX, .npz, .npy, .csv or .parquet file.",
+        ),
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="What to write; its name says of which kind.")
+    ],
+    size: Annotated[
+        Any,
+        typer.Option(parser=_size, metavar="HxW", help="Resize pictures to this height and width."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace TARGET if it exists.")] = False,
+    data_home: DataHome = None,
 ) -> None:
-    """Convert an array between IDX, gzipped IDX, .npy and .npz.
+    """Convert a data set between IDX, NPZ, CSV, Parquet and folders of pictures.
 
-    The name of DST says what it becomes: ending in .npy, .npz, or .gz for gzipped IDX; with idx
-    or ubyte in it, IDX as it is.
+    The name of TARGET says what it becomes: ending in .npz, .npy, .csv or .parquet; with idx or
+    ubyte in it, or ending in .gz, IDX; without an ending, folders of pictures, one per label
+    (with fastmlp's extra 'images').
+
+    Training and test images become train/ and test/ with pictures in them, four IDX files in a
+    directory, one .npz file, or two tables: mnist_train.csv and mnist_test.csv for mnist.csv.
+    Tables have a header, then a row per image: label, pixels. A file with one array (IDX, .npy,
+    .npz) stays one array, unless TARGET needs labels: those of images-idx3-ubyte are looked for in
+    labels-idx1-ubyte.
 
     For example:
 
-        fastmlp data convert train-images-idx3-ubyte.gz train-images-idx3-ubyte
-        fastmlp data convert train-images-idx3-ubyte images.npy
+        fastmlp data convert mnist mnist_png
+        fastmlp data convert photos/ train-images-idx3-ubyte --size 28x28
+        fastmlp data convert mnist_train.csv train.npz
+        fastmlp data convert train-images-idx3-ubyte.gz images.npy
     """
-    import numpy as np
+    from fastmlp import formats
+    from fastmlp.notices import FastMLPWarning
 
-    from fastmlp import idx
-    from fastmlp.files import atomic_write
-
-    is_numpy = target.suffix in (".npy", ".npz")
-    if not (is_numpy or target.suffix == ".gz" or "idx" in target.name or "ubyte" in target.name):
-        raise ValueError(
-            f"DST must end in .npy, .npz or .gz, or have idx or ubyte in its name, got {target}."
+    with warnings.catch_warnings(record=True) as caught, _file_display() as progress:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", FastMLPWarning)  # files that were left out
+        written = formats.convert(
+            source, target, data_home=data_home, size=size, force=force, progress=progress
         )
-    if target.exists() and not force:
-        raise ValueError(f"{target} exists: name another file, or replace it with --force.")
-    array = _read_array(source)
-    if not is_numpy:
-        idx.write(target, array)
-    else:
-        with atomic_write(target) as file:
-            if target.suffix == ".npy":
-                np.save(file, array, allow_pickle=False)
-            else:
-                np.savez_compressed(file, array)
-    typer.echo(f"{target}: {array.dtype} of shape {array.shape}")
+    for warning in caught:
+        _note(str(warning.message))
+    for path, content in written.items():
+        typer.echo(f"{path}: {content}")
 
 
 # ----------------------------------------------------------------------------------------- helpers
@@ -1014,28 +1043,6 @@ def _load_model(path: Path, backend: str | None, threads: int | None) -> "MLPCla
     return model
 
 
-def _read_array(path: Path) -> "NDArray":
-    """Read the array in an IDX, .npy or .npz file, whatever its name."""
-    import numpy as np
-
-    from fastmlp import idx
-
-    with path.open("rb") as file:
-        magic = file.read(6)
-        if magic != b"\x93NUMPY" and not magic.startswith(b"PK"):
-            return idx.read(path)
-        try:
-            if magic == b"\x93NUMPY":  # mapped: that compares the header with the file's length
-                return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                if len(archive.files) != 1:
-                    raise ValueError(f"it must hold one array, got {archive.files}")
-                return archive[archive.files[0]]
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} cannot be read: {str(error).rstrip('.')}.") from error
-
-
 @contextmanager
 def _notes() -> Iterator[list[str]]:
     """Show the library's warnings as notes; what they said is collected in the list."""
@@ -1091,6 +1098,29 @@ def _epoch_display(max_iter: int) -> Iterator[Callable[["EpochReport"], None]]:
             progress.update(task, completed=report.epoch, description=status)
 
         yield show
+
+
+@contextmanager
+def _file_display() -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, if it is not all done within a second."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn()
+    display = Progress(*columns, console=_console(), transient=True)
+    # rich would take FORCE_COLOR for a terminal, too
+    due = time.monotonic() + _QUIET_SECONDS if sys.stdout.isatty() else math.inf
+    task = display.add_task("")
+
+    def show(done: int, of: int) -> None:
+        if time.monotonic() > due and not display.live.is_started:
+            display.start()
+        display.update(task, completed=done, total=of)
+
+    try:
+        yield show
+    finally:
+        if display.live.is_started:  # otherwise it would print an empty line
+            display.stop()
 
 
 def _console() -> "Console":

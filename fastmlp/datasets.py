@@ -40,6 +40,7 @@ __all__ = [
     "SpoiledFileError",
     "data_home_path",
     "fetch",
+    "find_idx_files",
     "image_shape",
     "load",
     "load_digits",
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 PathArgument: TypeAlias = str | os.PathLike[str]
-Pair: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]  # X, y
+Pair: TypeAlias = tuple[Any, Any]  # X, y: two arrays, or a DataFrame and a Series
 Split: TypeAlias = tuple[Pair, Pair]  # train, test
 
 FILE_NAMES = (
@@ -169,7 +170,9 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType({dataset.name: dataset for da
 # ----------------------------------------------------------------------------------------- loading
 
 
-def load_mnist(data_home: PathArgument | None = None, *, download: bool = True) -> Split:
+def load_mnist(
+    data_home: PathArgument | None = None, *, download: bool = True, as_frame: bool = False
+) -> Split:
     """Load MNIST, fetching it on first use.
 
     Parameters
@@ -179,6 +182,9 @@ def load_mnist(data_home: PathArgument | None = None, *, download: bool = True) 
         cache directory. Files are looked for in ``data_home/<name>/`` and in `data_home` itself.
     download : bool, default=True
         Fetch missing files. With False nothing but local files is touched.
+    as_frame : bool, default=False
+        Give pandas' kinds of the same bytes: `X` as a DataFrame with the columns pixel1, pixel2,
+        ..., as OpenML names them, and `y` as a Series named class.
 
     Returns
     -------
@@ -192,25 +198,41 @@ def load_mnist(data_home: PathArgument | None = None, *, download: bool = True) 
         A file is missing and could not be fetched; the message lists every attempt.
     SpoiledFileError
         A file that is there does not have the digest of the genuine one. It is left as it is.
+    ImportError
+        `as_frame` is true, and pandas is not installed.
+
+    Examples
+    --------
+    >>> (X, y), (X_test, y_test) = load_mnist(as_frame=True)  # doctest: +SKIP
+    >>> X.groupby(y)["pixel379"].mean()  # doctest: +SKIP
     """
-    return _load_verified(DATASETS["mnist"], data_home, download)
+    return _load_verified(DATASETS["mnist"], data_home, download, as_frame)
 
 
-def load_fashion_mnist(data_home: PathArgument | None = None, *, download: bool = True) -> Split:
+def load_fashion_mnist(
+    data_home: PathArgument | None = None, *, download: bool = True, as_frame: bool = False
+) -> Split:
     """Load Fashion-MNIST; parameters, shapes and errors are those of `load_mnist`."""
-    return _load_verified(DATASETS["fashion"], data_home, download)
+    return _load_verified(DATASETS["fashion"], data_home, download, as_frame)
 
 
-def load_kmnist(data_home: PathArgument | None = None, *, download: bool = True) -> Split:
+def load_kmnist(
+    data_home: PathArgument | None = None, *, download: bool = True, as_frame: bool = False
+) -> Split:
     """Load Kuzushiji-MNIST; parameters, shapes and errors are those of `load_mnist`.
 
     Its files must be the original .gz files: only their digests are published.
     """
-    return _load_verified(DATASETS["kmnist"], data_home, download)
+    return _load_verified(DATASETS["kmnist"], data_home, download, as_frame)
 
 
-def load_digits() -> Split:
+def load_digits(*, as_frame: bool = False) -> Split:
     """Load scikit-learn's 8 x 8 digits, which are installed with it: no files, no network.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        As in `load_mnist`.
 
     Returns
     -------
@@ -236,10 +258,11 @@ def load_digits() -> Split:
 
     X, y = (array.astype(np.uint8) for array in load_sklearn_digits(return_X_y=True))
     n_train = len(X) - _DIGITS_TEST_SAMPLES
-    return (X[:n_train], y[:n_train]), (X[n_train:], y[n_train:])
+    train, test = (X[:n_train], y[:n_train]), (X[n_train:], y[n_train:])
+    return _framed(train, as_frame), _framed(test, as_frame)
 
 
-def load_idx_pair(images: PathArgument, labels: PathArgument) -> Pair:
+def load_idx_pair(images: PathArgument, labels: PathArgument, *, as_frame: bool = False) -> Pair:
     """Load one IDX file of images and the IDX file of its labels, each raw or gzip.
 
     Parameters
@@ -248,6 +271,8 @@ def load_idx_pair(images: PathArgument, labels: PathArgument) -> Pair:
         uint8, at least 2-D, the first axis counts the samples.
     labels : path
         Integers, 1-D.
+    as_frame : bool, default=False
+        As in `load_mnist`.
 
     Returns
     -------
@@ -261,10 +286,11 @@ def load_idx_pair(images: PathArgument, labels: PathArgument) -> Pair:
     fastmlp.idx.IDXError, FileNotFoundError
         A file is not IDX, is damaged, or is missing.
     """
-    return _as_pair(idx.read(images), idx.read(labels), str(images), str(labels))
+    pair = _as_pair(idx.read(images), idx.read(labels), str(images), str(labels))
+    return _framed(pair, as_frame)
 
 
-def load_idx_directory(directory: PathArgument) -> Split:
+def load_idx_directory(directory: PathArgument, *, as_frame: bool = False) -> Split:
     """Load the four IDX files of a directory, whatever spelling of the usual names they have.
 
     Any prefix (``emnist-letters-``), ``t10k`` or ``test``, ``.`` or ``-`` before ``idx``, gzip or
@@ -274,6 +300,8 @@ def load_idx_directory(directory: PathArgument) -> Split:
     ----------
     directory : path
         Holds one complete set of four files. Files that do not match are ignored.
+    as_frame : bool, default=False
+        As in `load_mnist`.
 
     Returns
     -------
@@ -285,12 +313,27 @@ def load_idx_directory(directory: PathArgument) -> Split:
     DatasetError
         No complete set, or more than one, is there; or as `load_idx_pair`.
     """
-    paths = _complete_set(Path(directory).expanduser())
-    return load_idx_pair(paths[0], paths[1]), load_idx_pair(paths[2], paths[3])
+    train_X, train_y, test_X, test_y = find_idx_files(directory)
+    return (
+        load_idx_pair(train_X, train_y, as_frame=as_frame),
+        load_idx_pair(test_X, test_y, as_frame=as_frame),
+    )
 
 
-def _complete_set(directory: Path) -> list[Path]:
-    """Return the paths of the one set of four files in a directory, in the order of FILE_NAMES."""
+def find_idx_files(directory: PathArgument) -> list[Path]:
+    """Return the paths of the four files that `load_idx_directory` reads, as in `FILE_NAMES`.
+
+    Parameters
+    ----------
+    directory : path
+        As in `load_idx_directory`.
+
+    Raises
+    ------
+    DatasetError
+        No complete set, or more than one, is there.
+    """
+    directory = Path(directory).expanduser()
     if not directory.is_dir():
         raise DatasetError(f"{directory} is not a directory.")
     found = _find_idx_files(directory)
@@ -312,7 +355,11 @@ def _complete_set(directory: Path) -> list[Path]:
 
 
 def load(
-    name_or_directory: PathArgument, data_home: PathArgument | None = None, download: bool = True
+    name_or_directory: PathArgument,
+    data_home: PathArgument | None = None,
+    download: bool = True,
+    *,
+    as_frame: bool = False,
 ) -> Split:
     """Load a data set by name, or the four IDX files of a directory.
 
@@ -322,6 +369,8 @@ def load(
         A name goes before a directory of that name; write ``./mnist`` for the directory.
     data_home, download
         As in `load_mnist`; used by the data sets that consist of files.
+    as_frame : bool, default=False
+        As in `load_mnist`.
 
     Returns
     -------
@@ -333,11 +382,11 @@ def load(
         It is neither a name nor a directory.
     """
     if name_or_directory == "digits":
-        return load_digits()
+        return load_digits(as_frame=as_frame)
     if isinstance(name_or_directory, str) and name_or_directory in DATASETS:
-        return _load_verified(DATASETS[name_or_directory], data_home, download)
+        return _load_verified(DATASETS[name_or_directory], data_home, download, as_frame)
     if Path(name_or_directory).expanduser().is_dir():
-        return load_idx_directory(name_or_directory)
+        return load_idx_directory(name_or_directory, as_frame=as_frame)
     raise ValueError(
         f"data set must be one of {[*DATASETS, 'digits']} or a directory with four IDX files, "
         f"got {os.fspath(name_or_directory)!r}."
@@ -366,7 +415,7 @@ def image_shape(name_or_directory: PathArgument) -> tuple[int, ...]:
         return 8, 8
     if name_or_directory in DATASETS:
         return 28, 28
-    return idx.info(_complete_set(Path(name_or_directory).expanduser())[0]).shape[1:]
+    return idx.info(find_idx_files(Path(name_or_directory).expanduser())[0]).shape[1:]
 
 
 def fetch(name: str, data_home: PathArgument | None = None) -> Path:
@@ -396,10 +445,28 @@ def fetch(name: str, data_home: PathArgument | None = None) -> Path:
     return directory
 
 
-def _load_verified(dataset: Dataset, data_home: PathArgument | None, download: bool) -> Split:
+def _load_verified(
+    dataset: Dataset, data_home: PathArgument | None, download: bool, as_frame: bool
+) -> Split:
     _, payloads = _read_verified_files(dataset, data_home, download)
     train_X, train_y, test_X, test_y = (idx.read(io.BytesIO(payloads[name])) for name in FILE_NAMES)
-    return _as_pair(train_X, train_y, *FILE_NAMES[:2]), _as_pair(test_X, test_y, *FILE_NAMES[2:])
+    return (
+        _framed(_as_pair(train_X, train_y, *FILE_NAMES[:2]), as_frame),
+        _framed(_as_pair(test_X, test_y, *FILE_NAMES[2:]), as_frame),
+    )
+
+
+def _framed(pair: Pair, as_frame: bool) -> Pair:
+    """Return arrays as they are, or as pandas' kinds, which share their memory."""
+    if not as_frame:
+        return pair
+    try:
+        import pandas as pd
+    except ImportError:
+        raise ImportError("as_frame=True needs pandas: pip install pandas.") from None
+    X, y = pair
+    columns = [f"pixel{number}" for number in range(1, X.shape[1] + 1)]
+    return pd.DataFrame(X, columns=columns, copy=False), pd.Series(y, name="class", copy=False)
 
 
 def _as_pair(X: NDArray[Any], y: NDArray[Any], images: str, labels: str) -> Pair:

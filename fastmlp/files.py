@@ -1,11 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files and directories that appear whole or not at all."""
 
 import io
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 
@@ -45,3 +47,52 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             os.unlink(part)
         raise
+
+
+@contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a directory new contents, which appear in it only when all have been written.
+
+    They are written into a hidden directory within, from which they are renamed at the end; what
+    was there before is removed then. If anything is raised before, Ctrl-C included, the directory
+    is as it was, or is not there.
+
+    Parameters
+    ----------
+    path : path
+        Made if it is not there, and its parents. The directory itself stays the same one, as it
+        may be a mount point or somebody's working directory.
+
+    Yields
+    ------
+    staging : Path
+        Where to write.
+    """
+    target = Path(path)
+    is_new = not target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    staging = target / f".fastmlp-{secrets.token_hex(8)}.part"
+    replaced = staging.with_suffix(".old")
+    try:
+        staging.mkdir()
+        yield staging
+        moves = [(old, replaced / old.name) for old in target.iterdir() if old != staging]
+        moves += [(new, target / new.name) for new in staging.iterdir()]
+        replaced.mkdir()
+        try:
+            for source, destination in moves:
+                source.rename(destination)
+        except BaseException:
+            for source, destination in reversed(moves):
+                if not source.exists():
+                    destination.rename(source)
+            replaced.rmdir()
+            raise
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):
+                target.rmdir()
+        raise
+    staging.rmdir()
+    shutil.rmtree(replaced)

@@ -42,6 +42,8 @@ ALLOWED = {
     "idx": {"backends", "files"},
     "sources": set(),
     "datasets": {"idx", "sources"},
+    "images": {"files", "notices", "threads"},
+    "formats": {"datasets", "files", "idx", "images"},
     "persistence": {
         "base", "constraints", "estimators", "files", "network", "training",
     },
@@ -59,8 +61,8 @@ ALLOWED = {
     },
     "cli": {
         "backends", "backends.cython_backend", "bench", "bench.devices", "blocks", "datasets",
-        "displays", "estimators", "files", "idx",
-        "parity", "persistence", "recipes", "threads", "training",
+        "displays", "estimators", "files", "formats", "idx", "notices", "parity", "persistence",
+        "recipes", "threads", "training",
     },
 }  # fmt: skip
 

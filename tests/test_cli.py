@@ -22,6 +22,7 @@ from fastmlp import (
     bench,
     cli,
     datasets,
+    formats,
     idx,
     persistence,
     recipes,
@@ -113,7 +114,10 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "train", "evaluate", "predict", "show", "confusions", "bench", "info", "data"],
+    [
+        *("", "train", "evaluate", "predict", "show", "confusions", "bench", "info", "recipes"),
+        *("data", "data convert"),
+    ],
 )
 def test_help(command):
     help_text = fastmlp(*command.split(), "--help")
@@ -488,7 +492,7 @@ def test_convert(start, end, array):
     fastmlp("data", "convert", "source.npy", start)
     stdout = fastmlp("data", "convert", start, end)
     assert stdout == f"{end}: {array.dtype} of shape {array.shape}\n"
-    result = cli._read_array(Path(end))
+    result = formats.read_array(Path(end))
     np.testing.assert_array_equal(result, array)
     assert result.dtype == array.dtype
     assert (Path(end).read_bytes()[:2] == b"\x1f\x8b") == (end == "b.gz")
@@ -503,6 +507,63 @@ def test_convert_does_not_overwrite(monkeypatch, capsys):
     fastmlp("data", "convert", "a.npy", "b.npy", "--force")
     fastmlp("data", "convert", "b.npy", "b.npy", "--force")
     assert np.load("b.npy").tolist() == [0, 1, 2]
+
+
+def test_convert_a_data_set(idx_directory):
+    stdout = fastmlp("data", "convert", idx_directory, "toys.csv")
+    assert stdout.splitlines() == [
+        "toys_train.csv: 90 images of 2 x 3, 3 labels",
+        "toys_test.csv: 30 images of 2 x 3, 3 labels",
+    ]
+    fastmlp("data", "convert", "toys.csv", "toys-idx")
+    for name in FILE_NAMES:
+        (path,) = idx_directory.glob(f"{name}*")
+        np.testing.assert_array_equal(idx.read(f"toys-idx/{name}"), idx.read(path))
+    stdout = fastmlp("data", "convert", "toys_test.csv", "test-images-idx3-ubyte")
+    assert stdout.splitlines() == [
+        "test-images-idx3-ubyte: uint8 of shape (30, 2, 3)",
+        "test-labels-idx1-ubyte: uint8 of shape (30,)",
+    ]
+
+
+def test_convert_pictures(monkeypatch, capsys):
+    pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
+    stdout = fastmlp("data", "convert", "digits", "pictures")
+    assert stdout.splitlines() == [
+        "pictures/train: 1437 images of 8 x 8, 10 labels",
+        "pictures/test: 360 images of 8 x 8, 10 labels",
+    ]
+    Path("pictures/test/3/nothing.png").touch()
+    arguments = ["data", "convert", "pictures/test", "d.npz", "--size", "4x5"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.stdout == "d.npz: x (360, 4, 5), y (360,)\n"
+    assert result.stderr == "Note: 1 file was left out: 3/nothing.png (is empty).\n"
+    for force in ((), ("--force",)):
+        message = refusal(monkeypatch, capsys, "data", "convert", "digits", "pictures", *force)
+        assert message.startswith("pictures ")
+    Path("pictures/test/3/nothing.png").unlink()
+    fastmlp("data", "convert", "digits", "pictures", "--force")
+
+
+def test_convert_without_pillow(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    message = refusal(monkeypatch, capsys, "data", "convert", "digits", "pictures")
+    assert message == "pictures need Pillow: pip install 'fastmlp[images]'."
+    assert not Path("pictures").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
+@pytest.mark.parametrize("quiet_seconds", [0, 60])
+def test_a_bar_is_shown_while_pictures_are_written(quiet_seconds):
+    pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
+    shown = on_a_terminal(
+        f"from fastmlp import cli; cli._QUIET_SECONDS = {quiet_seconds}; cli.main()",
+        *("data", "convert", "digits", "pictures"),
+    )
+    assert "pictures/test: 360 images of 8 x 8, 10 labels" in shown
+    assert ("/1437" in shown) == (quiet_seconds == 0)
+    if quiet_seconds:
+        assert shown.startswith("pictures/train")
 
 
 # ----------------------------------------------------------------------------------------- bench
@@ -813,7 +874,11 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("data info mnits", "'mnits' is no file or directory"),
         ("data info mnist", "mnist is not on this machine: 'fastmlp data fetch mnist' gets it."),
         ("data info text", "text is not IDX"),
-        ("data convert 1d.npy 1d.csv", "DST must end in .npy, .npz or .gz"),
+        ("data convert 1d.npy 1d.txt", "TARGET must end in .npz, .npy, .csv, .*got 1d.txt"),
+        ("data convert 1d.npy 1d.csv", "1d.npy must hold images and labels .*got one array"),
+        ("data convert toys.npz toys.csv", "toys.npz must hold images and labels"),
+        ("data convert mnits mnist.csv", "mnits: No such file or directory"),
+        ("data convert empty e.npz", "must hold a folder per label .*got an empty directory"),
         ("data convert int64.npy labels-idx1", "got an array of int64: cast it"),
         ("data convert none there.npy", "none: No such file"),
     ],
@@ -850,6 +915,8 @@ def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):
         "confusions",
         "predict model.npz",
         "data convert a.npy",
+        "data convert a b.npy --size 28",
+        "data convert a b.npy --size 0x28",
         "explain",
     ],
 )
@@ -881,14 +948,14 @@ def test_the_process_s_streams_and_status(idx_directory):
     assert run.stderr == "Error: nothing.npz: No such file or directory.\n"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
-def test_on_a_terminal_a_bar_moves_below_the_losses():
+def on_a_terminal(code, *arguments):
+    """Run Python code in a process that writes to a terminal; return what it shows."""
     import pty
 
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ |= {"TERM": "xterm", "COLUMNS": "80"}
-        os.execv(COMMAND[0], [*COMMAND, "train", "--data", "digits", "--epochs", "4"])
+        os.execv(sys.executable, [sys.executable, "-c", code, *arguments])
     shown = b""
     try:
         while part := os.read(terminal, 1 << 16):
@@ -897,7 +964,12 @@ def test_on_a_terminal_a_bar_moves_below_the_losses():
         pass
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
+    return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
+def test_on_a_terminal_a_bar_moves_below_the_losses():
+    text = on_a_terminal(COMMAND[-1], "train", "--data", "digits", "--epochs", "4")
     assert "epoch 0/4" in text and "Iteration 4, loss = " in text
     assert "samples/s" in text and " left" in text
     assert "model.npz" in text

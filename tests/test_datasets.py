@@ -684,6 +684,46 @@ def test_digits():
     assert all(array.flags.c_contiguous for array in (X_train, X_test))
 
 
+def test_frames(tmp_path, table):
+    pd = pytest.importorskip("pandas")
+    table(files=FILES)
+    write_files(tmp_path / "mnist", FILES)
+    for arrays, frames in (
+        (datasets.load_mnist(tmp_path), datasets.load_mnist(tmp_path, as_frame=True)),
+        (datasets.load_digits(), datasets.load_digits(as_frame=True)),
+        (
+            datasets.load_idx_directory(tmp_path / "mnist"),
+            datasets.load_idx_directory(tmp_path / "mnist", as_frame=True),
+        ),
+        (
+            datasets.load("mnist", tmp_path),
+            datasets.load("mnist", tmp_path, as_frame=True),
+        ),
+        (datasets.load("digits"), datasets.load("digits", as_frame=True)),
+    ):
+        for (X, y), (frame, series) in zip(arrays, frames, strict=True):
+            assert isinstance(frame, pd.DataFrame) and isinstance(series, pd.Series)
+            assert list(frame) == [f"pixel{n}" for n in range(1, X.shape[1] + 1)]
+            assert series.name == "class" and series.dtype == y.dtype
+            assert (frame.dtypes == np.uint8).all()
+            np.testing.assert_array_equal(frame, X)
+            np.testing.assert_array_equal(series, y)
+            assert (frame.index == series.index).all()
+
+
+def test_a_frame_is_no_copy():
+    pytest.importorskip("pandas")
+    X, y = IMAGES.reshape(12, 12), LABELS
+    frame, series = datasets._framed((X, y), as_frame=True)
+    assert np.shares_memory(frame.to_numpy(), X) and np.shares_memory(series.to_numpy(), y)
+
+
+def test_frames_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="^as_frame=True needs pandas: pip install pandas.$"):
+        datasets.load_digits(as_frame=True)
+
+
 def test_table_is_complete():
     assert list(datasets.DATASETS) == ["mnist", "fashion", "kmnist"]
     for name, dataset in datasets.DATASETS.items():
@@ -718,3 +758,13 @@ def test_real_mnist(mnist):
     assert np.bincount(y_test).tolist() == counts
     assert y_train[:5].tolist() == [5, 0, 4, 1, 9]
     assert X_train.max() == 255
+
+
+@pytest.mark.mnist
+def test_real_mnist_as_frames(mnist):
+    pytest.importorskip("pandas")
+    (X, y), (X_test, y_test) = datasets.load_mnist(as_frame=True)
+    assert [*X.columns[[0, -1]]] == ["pixel1", "pixel784"] and X.shape == (60000, 784)
+    np.testing.assert_array_equal(X, mnist[0][0])
+    np.testing.assert_array_equal(y_test, mnist[1][1])
+    assert len(y) == 60000 and len(X_test) == 10000

@@ -1,0 +1,583 @@
+"""Folders of pictures, one sub-folder per label: read as a matrix of gray bytes, and written.
+
+Pillow decodes and encodes; this module decides what becomes a sample, under which label and in
+which order. Whatever lies in a folder and cannot be read is listed with its reason, and never
+keeps the others from being read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastmlp.files import atomic_directory
+from fastmlp.notices import FastMLPWarning, warn
+from fastmlp.threads import usable_threads
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+__all__ = [
+    "ImageFolder",
+    "UnreadableFileWarning",
+    "check_destination",
+    "image_shape",
+    "labels_from_text",
+    "load_folder",
+    "save_folder",
+]
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+Progress: TypeAlias = Callable[[int, int], object]  # done, of how many
+
+# Not all that Pillow knows: some formats start other programs, some take any text for a picture.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_MAGIC = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
+_CHUNK = 16  # pictures that a thread takes at a time; Ctrl-C waits for them
+_MOST_LISTED = 10
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_OWN_NAME = re.compile(r"[0-9]+\.png")  # what `save_folder` calls its pictures
+_LITTER = ("Thumbs.db", "desktop.ini")  # Windows puts them beside pictures
+# What some system does not take as the name of a folder, and names that would be hidden.
+_NO_FOLDER_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^$')
+
+
+class UnreadableFileWarning(FastMLPWarning):
+    """Some files in a folder of pictures were left out, because they could not be read."""
+
+
+class _UnknownRangeError(ValueError):
+    pass
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """What `load_folder` found.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, height * width), uint8
+        A gray picture per row, 0 is black.
+    y : ndarray of shape (n_samples,), uint8, int64 or str
+        The names of the folders: numbers if all of them are whole numbers, otherwise text.
+    shape : (int, int)
+        Height and width of every picture.
+    paths : list of str
+        ``label/file`` of every row.
+    unreadable : list of (str, str)
+        What was left out: path and reason.
+    """
+
+    X: NDArray[np.uint8]
+    y: NDArray[Any]
+    shape: tuple[int, int]
+    paths: list[str]
+    unreadable: list[tuple[str, str]]
+
+    @property
+    def index(self) -> NDArray[np.int64] | None:
+        """Numbers that the files are named by, (n_samples,); None unless all differ.
+
+        `save_folder` names every picture by its row, so ``X[np.argsort(index)]`` are the rows in
+        the order that they had when they were saved.
+        """
+        stems = [Path(path).stem for path in self.paths]
+        if not all(re.fullmatch("[0-9]{1,18}", stem) for stem in stems):
+            return None
+        numbers = np.array([int(stem) for stem in stems], np.int64)
+        return numbers if len(np.unique(numbers)) == len(numbers) else None
+
+
+# ----------------------------------------------------------------------------------------- reading
+
+
+def load_folder(
+    directory: AnyPath,
+    size: tuple[int, int] | None = None,
+    *,
+    background: int = 0,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+) -> ImageFolder:
+    """Read a folder of pictures in which every label has a sub-folder.
+
+    Pictures are PNG, JPEG, BMP, GIF, TIFF, WebP or PNM, recognised by their content, not by their
+    names. Colours become gray by their luma (0.299 R + 0.587 G + 0.114 B), 16 bits become 8, of
+    several frames the first counts, and photographs are turned upright as their cameras say.
+    Gray pictures of 8 bits come as they are.
+
+    Hidden files and folders are passed over. Everything else that is no picture in a label's
+    folder is left out, warned of and listed: other files, damaged ones, folders within.
+
+    Parameters
+    ----------
+    directory : path
+        Holds ``label/picture`` for every sample.
+    size : (height, width), optional
+        Resize all pictures to it, without keeping their proportions. Otherwise they must all have
+        the same size.
+    background : int, default=0
+        The gray, 0..255, that shows through transparent pixels. Black stands for "nothing is
+        there", as in MNIST; dark ink on a transparent ground needs 255.
+    n_threads : int, optional
+        By default all that this process may use; the result does not depend on it.
+    progress : callable, optional
+        Called as ``progress(done, total)`` from time to time, with numbers of files.
+
+    Returns
+    -------
+    folder : ImageFolder
+        Sorted by label (numbers by value), then by name in natural order: 10.png follows 9.png.
+
+    Raises
+    ------
+    ValueError
+        There is no readable picture, sizes differ and `size` is not given, or an argument is
+        wrong.
+    OSError
+        The directory cannot be read.
+    ImportError
+        Pillow is not installed.
+
+    Warns
+    -----
+    UnreadableFileWarning
+        If files were left out.
+
+    Examples
+    --------
+    >>> folder = load_folder("pictures", size=(28, 28))  # doctest: +SKIP
+    >>> model.fit(folder.X, folder.y)  # doctest: +SKIP
+    """
+    pillow = _pillow()
+    if size is not None:
+        size = _check_shape(size, "size")
+    if not 0 <= background <= 255:
+        raise ValueError(f"background must be a gray from 0 (black) to 255, got {background}.")
+    directory = Path(directory).expanduser()
+    found, unreadable = _find_pictures(directory)
+    read = partial(_read_gray, size=size, background=background)
+
+    rows: NDArray[np.uint8] | None = None
+    first = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's on odd metadata
+        warnings.simplefilter("error", pillow.DecompressionBombWarning)
+        reasons: dict[int, str] = {}
+        for first, (_, path) in enumerate(found):
+            image, reason = read(directory / path)
+            if image is not None:
+                rows = np.empty((len(found), *image.shape), np.uint8)
+                break
+            reasons[first] = reason
+        if rows is None:
+            raise ValueError(_nothing_found(directory, found, unreadable, reasons))
+        images = rows
+
+        def read_some(numbers: range) -> dict[int, str]:
+            failures = {}
+            for number in numbers:
+                path = found[number][1]
+                image, reason = read(directory / path)
+                if image is None:
+                    failures[number] = reason
+                elif image.shape != images.shape[1:]:
+                    raise ValueError(
+                        f"all pictures in {directory} must have the same size, got "
+                        f"{_in_words(images.shape[1:])} ({found[first][1]}) and "
+                        f"{_in_words(image.shape)} ({path}): give the size that they are to be "
+                        "resized to, such as size=(28, 28)."
+                    )
+                else:
+                    images[number] = image
+            return failures
+
+        rest = range(first, len(found))  # the first again: it costs less than a special case
+        for failures in _in_threads(read_some, rest, n_threads, progress):
+            reasons |= failures
+
+    unreadable += [(found[number][1], reason) for number, reason in reasons.items()]
+    unreadable.sort(key=lambda entry: _natural(entry[0]))
+    if unreadable:
+        warn(f"{_count(len(unreadable), 'file')} left out: {_listed(unreadable)}.",
+             UnreadableFileWarning)  # fmt: skip
+        kept = [number for number in range(len(found)) if number not in reasons]
+        images = images[kept]
+        found = [found[number] for number in kept]
+    return ImageFolder(
+        X=images.reshape(len(images), -1),
+        y=labels_from_text([label for label, _ in found]),
+        shape=(images.shape[1], images.shape[2]),
+        paths=[path for _, path in found],
+        unreadable=unreadable,
+    )
+
+
+def _pillow() -> Any:
+    """Return the module PIL.Image, with the decoders loaded."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("pictures need Pillow: pip install 'fastmlp[images]'.") from None
+    Image.init()  # here, because threads that do it at once see half of the decoders
+    return Image
+
+
+def _find_pictures(directory: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return (label, path) of what may be pictures, in order, and (path, reason) of the rest."""
+    found, others, labels = [], [], []
+    for entry in _visible(directory):
+        if entry.is_dir():
+            labels.append(entry.name)
+        else:
+            others.append((entry.name, "lies in no label's folder"))
+    numeric = all(map(_INTEGER.fullmatch, labels))
+    for label in sorted(labels, key=lambda text: (int(text) if numeric else 0, _natural(text))):
+        for entry in sorted(_visible(directory / label), key=lambda entry: _natural(entry.name)):
+            path = f"{label}/{entry.name}"
+            if entry.is_file():
+                found.append((label, path))
+            elif entry.is_dir():
+                others.append((path, "is a folder within a label's folder, which is not searched"))
+            else:
+                others.append((path, "is no file, or a link to none"))
+    if not labels:
+        names = sorted(name for name, _ in others)
+        raise ValueError(
+            f"{directory} must hold a folder per label with the pictures of that label, got "
+            f"{', '.join(names[:4]) or 'an empty directory'}{', ...' if names[4:] else ''}."
+        )
+    return found, others
+
+
+def _visible(directory: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name not in _LITTER:
+                yield entry
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Return a key by which a9 comes before a10; the name itself decides between 1 and 01."""
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if odd % 2 else part for odd, part in enumerate(parts)], name
+
+
+def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
+    """Return labels as numbers if all of them are whole numbers, otherwise as text.
+
+    Parameters
+    ----------
+    texts : sequence of str
+
+    Returns
+    -------
+    labels : ndarray of shape (n_samples,)
+        uint8 if all are from 0 to 255, as the files of MNIST have them; int64, or str.
+
+    Examples
+    --------
+    >>> labels_from_text(["7", "10"])
+    array([ 7, 10], dtype=uint8)
+    >>> labels_from_text(["7", "ten"])
+    array(['7', 'ten'], dtype='<U3')
+    """
+    if not all(_INTEGER.fullmatch(text) for text in set(texts)):
+        return np.array(texts, dtype=np.str_)
+    numbers = np.array([int(text) for text in texts], dtype=np.int64)
+    is_byte = not numbers.size or (numbers.min() >= 0 and numbers.max() <= 255)
+    return numbers.astype(np.uint8) if is_byte else numbers
+
+
+def _read_gray(
+    path: Path, size: tuple[int, int] | None, background: int
+) -> tuple[NDArray[np.uint8] | None, str]:
+    """Return a picture as gray bytes (height, width), or None and the reason."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            ImageOps.exif_transpose(picture, in_place=True)
+            gray = _to_gray(picture, background)
+        if size is not None and gray.size != size[::-1]:
+            # Bilinear, over as many pixels as become one: no pixel is passed over.
+            gray = gray.resize(size[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(gray), ""
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder may raise anything on damaged data
+        return None, _reason(path, error)
+
+
+def _to_gray(picture: Picture, background: int) -> Picture:
+    from PIL import Image
+
+    # "I" is 32 bits wide, but holds 16 where Pillow reads PNG and PGM into it.
+    if picture.mode.startswith("I;16") or picture.mode == "I" and picture.format in ("PNG", "PPM"):
+        values = np.asarray(picture).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 255 = 257
+    if picture.mode in ("I", "F"):
+        raise _UnknownRangeError("has pixels of 32 bits, whose range is not known")
+    if picture.has_transparency_data:
+        ground = Image.new("RGBA", picture.size, (background, background, background, 255))
+        return Image.alpha_composite(ground, picture.convert("RGBA")).convert("L")
+    return picture.convert("L")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Say in words why a file could not be read."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+        return f"claims to have more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+    if isinstance(error, UnidentifiedImageError):
+        with path.open("rb") as file:
+            head = file.read(16)
+        if not head:
+            return "is empty"
+        if head.startswith(_MAGIC):
+            return "is damaged: its header cannot be read"
+        return f"is no picture of a known format, it starts with {head!r}"
+    if isinstance(error, _UnknownRangeError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened: {error.strerror}"
+    return f"is damaged: {str(error).rstrip('.') or type(error).__name__}"
+
+
+def _nothing_found(
+    directory: Path,
+    found: list[tuple[str, str]],
+    unreadable: list[tuple[str, str]],
+    reasons: dict[int, str],
+) -> str:
+    failures = [*unreadable, *((found[number][1], reason) for number, reason in reasons.items())]
+    listed = _listed(sorted(failures, key=lambda entry: _natural(entry[0])))
+    return (
+        f"{directory} must hold pictures in a folder per label, got none that can be read"
+        f"{f': {listed}' if failures else ''}."
+    )
+
+
+def _listed(failures: list[tuple[str, str]]) -> str:
+    texts = [f"{path} ({reason})" for path, reason in failures[:_MOST_LISTED]]
+    more = len(failures) - len(texts)
+    return ", ".join(texts) + (f" and {more} more" if more else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun} was" if number == 1 else f"{number} {noun}s were"
+
+
+def _in_words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+# ----------------------------------------------------------------------------------------- writing
+
+
+def save_folder(
+    X: ArrayLike,
+    y: ArrayLike,
+    directory: AnyPath,
+    shape: tuple[int, int] | None = None,
+    *,
+    overwrite: bool = False,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write every image as ``directory/label/row.png``, where row is its number in `X`.
+
+    All pictures appear together, when the last has been written: if anything is raised before,
+    Ctrl-C included, the directory is as it was. `load_folder` gives the same bytes back, sorted by
+    label; its `ImageFolder.index` says which row each was.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, height * width) or (n_samples, height, width), uint8
+        0 is black.
+    y : array of shape (n_samples,), integers or strings
+        Strings must do as names of folders. Those that are all whole numbers are read back as
+        numbers.
+    directory : path
+        Made if it is not there, and its parents.
+    shape : (height, width), optional
+        Of an image that is a row of `X`; by default images are square.
+    overwrite : bool, default=False
+        Replace what is in the directory, provided that it holds nothing but pictures that this
+        function wrote. Otherwise it must be empty.
+    n_threads, progress
+        As in `load_folder`.
+
+    Raises
+    ------
+    ValueError
+        `X`, `y` or `shape` is not as above, or the directory is not empty.
+    OSError
+        A picture cannot be written.
+    ImportError
+        Pillow is not installed.
+
+    Examples
+    --------
+    >>> (X, y), _ = load_mnist()  # doctest: +SKIP
+    >>> save_folder(X, y, "mnist_png")  # doctest: +SKIP
+    """
+    _pillow()
+    images = _check_images(np.asarray(X), shape)
+    labels = _check_labels(np.asarray(y), len(images))
+    check_destination(directory, overwrite)
+    with atomic_directory(Path(directory).expanduser()) as staging:
+        for label in sorted(set(labels)):
+            try:
+                (staging / label).mkdir()
+            except FileExistsError:
+                raise ValueError(
+                    f"labels must differ in more than case on this file system, got {label!r} and "
+                    "another spelling of it: rename one of them."
+                ) from None
+
+        def write_some(rows: range) -> None:
+            for row in rows:
+                _write_png(images[row], staging / labels[row] / f"{row}.png")
+
+        for _ in _in_threads(write_some, range(len(images)), n_threads, progress):
+            pass
+
+
+def check_destination(directory: AnyPath, overwrite: bool = False) -> None:
+    """Raise ValueError unless `save_folder` may write into a directory.
+
+    Parameters
+    ----------
+    directory : path
+        That of `save_folder`, or one with several such directories in it.
+    overwrite : bool
+        As in `save_folder`.
+    """
+    directory = Path(directory).expanduser()
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} must be a directory or a new name, got a file.")
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    if not overwrite:
+        raise ValueError(
+            f"{directory} must be empty, got {next(directory.iterdir()).name} in it: name another "
+            "directory, or allow that its pictures are replaced (overwrite=True, --force)."
+        )
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            if folder == str(directory) or not _OWN_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{directory} is replaced only if it holds nothing but folders of numbered "
+                    f"PNG files, got {Path(folder, name)}: name another directory."
+                )
+
+
+def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Return the images as an array of shape (n_samples, height, width)."""
+    if X.dtype != np.uint8:
+        raise ValueError(
+            f"X must be uint8, got {X.dtype}: convert it, for example (255 * X).astype('uint8') if "
+            "it goes from 0 to 1."
+        )
+    if X.ndim not in (2, 3):
+        raise ValueError(
+            "X must be of shape (n_samples, height * width) or (n_samples, height, width), got "
+            f"{X.shape}."
+        )
+    if shape is None:
+        shape = X.shape[1:] if X.ndim == 3 else image_shape(X.shape[1])
+        if shape is None:
+            raise ValueError(
+                f"images of {X.shape[1]} pixels are not square: say shape=(height, width)."
+            )
+    height, width = _check_shape(shape, "shape")
+    if (height, width) != X.shape[1:] and (height * width,) != X.shape[1:]:
+        raise ValueError(
+            f"shape must be that of images in X, which is {X.shape}, got {(height, width)}."
+        )
+    return X.reshape(len(X), height, width)
+
+
+def image_shape(n_pixels: int) -> tuple[int, int] | None:
+    """Return height and width of a square image, None if it is not square.
+
+    Examples
+    --------
+    >>> image_shape(784)
+    (28, 28)
+    """
+    side = round(n_pixels**0.5)
+    return (side, side) if side * side == n_pixels and side else None
+
+
+def _check_shape(shape: tuple[int, int], name: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, shape)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(f"{name} must be (height, width), both at least 1, got {shape!r}.")
+    return height, width
+
+
+def _check_labels(y: NDArray[Any], n_samples: int) -> list[str]:
+    """Return the names of the folders, one per sample."""
+    if y.shape != (n_samples,):
+        raise ValueError(f"y must hold a label per image, ({n_samples},), got shape {y.shape}.")
+    names = [str(label) for label in y.tolist()]
+    if y.dtype.kind == "O" and any(not isinstance(label, str | int) for label in y.tolist()):
+        raise ValueError("y must hold integers or strings, got other objects too.")
+    if y.dtype.kind not in "iuUO":
+        raise ValueError(f"y must hold integers or strings, got {y.dtype}.")
+    for name in set(names):
+        if _NO_FOLDER_NAME.search(name):
+            raise ValueError(
+                f"labels must do as names of folders on every system, got {name!r}: rename it."
+            )
+    return names
+
+
+def _write_png(image: NDArray[np.uint8], path: Path) -> None:
+    from PIL import Image
+
+    file = BytesIO()  # one write to the disk, not one per chunk of the format
+    Image.fromarray(image).save(file, "PNG")
+    path.write_bytes(file.getbuffer())
+
+
+def _in_threads(
+    function: Callable[[range], Any], items: range, n_threads: int | None, progress: Progress | None
+) -> list[Any]:
+    """Call a function with consecutive parts of a range; return its results in order.
+
+    What it raises first, in the order of the items, is raised here, and so is Ctrl-C; parts that
+    have not begun are then dropped.
+    """
+    parts = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+    results = []
+    done = 0
+    with ThreadPoolExecutor(n_threads or usable_threads()) as pool:
+        futures = [pool.submit(function, part) for part in parts]
+        try:
+            for future, part in zip(futures, parts, strict=True):
+                results.append(future.result())
+                done += len(part)
+                if progress:
+                    progress(done, len(items))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return results
