@@ -177,7 +177,7 @@ def load_folder(
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
         reasons: dict[int, str] = {}
         for first, (_, path) in enumerate(found):
-            image, reason = read(directory / path)
+            image, reason = read(os.path.join(directory, path))
             if image is not None:
                 rows = np.empty((len(found), *image.shape), np.uint8)
                 break
@@ -190,7 +190,7 @@ def load_folder(
             failures = {}
             for number in numbers:
                 path = found[number][1]
-                image, reason = read(directory / path)
+                image, reason = read(os.path.join(directory, path))
                 if image is None:
                     failures[number] = reason
                 elif image.shape != images.shape[1:]:
@@ -302,7 +302,7 @@ def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
 
 
 def _read_gray(
-    path: Path, size: tuple[int, int] | None, background: int
+    path: str, size: tuple[int, int] | None, background: int
 ) -> tuple[NDArray[np.uint8] | None, str]:
     """Return a picture as gray bytes (height, width), or None and the reason."""
     from PIL import Image, ImageOps
@@ -336,14 +336,14 @@ def _to_gray(picture: Picture, background: int) -> Picture:
     return picture.convert("L")
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(path: str, error: Exception) -> str:
     """Say in words why a file could not be read."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
         return f"claims to have more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     if isinstance(error, UnidentifiedImageError):
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             head = file.read(16)
         if not head:
             return "is empty"
@@ -451,7 +451,7 @@ def save_folder(
 
         def write_some(rows: range) -> None:
             for row in rows:
-                _write_png(images[row], staging / labels[row] / f"{row}.png")
+                _write_png(images[row], os.path.join(staging, labels[row], f"{row}.png"))
 
         for _ in _in_threads(write_some, range(len(images)), n_threads, progress):
             pass
@@ -551,12 +551,13 @@ def _check_labels(y: NDArray[Any], n_samples: int) -> list[str]:
     return names
 
 
-def _write_png(image: NDArray[np.uint8], path: Path) -> None:
+def _write_png(image: NDArray[np.uint8], path: str) -> None:
     from PIL import Image
 
-    file = BytesIO()  # one write to the disk, not one per chunk of the format
-    Image.fromarray(image).save(file, "PNG")
-    path.write_bytes(file.getbuffer())
+    encoded = BytesIO()  # one write to the disk, not one per chunk of the format
+    Image.fromarray(image).save(encoded, "PNG")
+    with open(path, "wb") as file:
+        file.write(encoded.getbuffer())
 
 
 def _in_threads(

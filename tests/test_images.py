@@ -83,7 +83,11 @@ def test_two_colours(folder):
 @pytest.mark.parametrize("ending", ["png", "tiff", "pgm"])
 def test_16_bits_are_scaled_to_8(folder, ending):
     deep = np.array([[0, 128, 129, 257, 32768, 65407, 65535]], np.uint16)
-    put(folder, f"0/a.{ending}", Image.fromarray(deep))
+    if ending == "pgm":  # which not every Pillow writes
+        (folder / "0").mkdir(parents=True)
+        (folder / "0" / "a.pgm").write_bytes(b"P5 7 1 65535\n" + deep.astype(">u2").tobytes())
+    else:
+        put(folder, f"0/a.{ending}", Image.fromarray(deep))
     assert only(folder).tolist() == [[0, 0, 1, 1, 128, 255, 255]]  # v / 257, rounded
 
 
@@ -412,8 +416,8 @@ def test_a_failure_leaves_nothing_behind(folder, monkeypatch):
 
     def fail(image, path):
         written.append(path)
-        if path.name == "40.png":
-            raise OSError(28, "No space left on device", str(path))
+        if path.endswith("40.png"):
+            raise OSError(28, "No space left on device", path)
         write(image, path)
 
     monkeypatch.setattr(images, "_write_png", fail)
