@@ -1267,6 +1267,8 @@ def _print_bench(document: Mapping[str, Any]) -> None:
             table.add_row(*left, peer["label"], theirs, times, verdict, *right)
             left, right = ("", "", ""), ("", "")
     _console().print(table)
+    if document["quick"]:
+        notes.insert(0, "--quick shows that it works, not how fast.")
     for note in notes:
         _note(note)
 

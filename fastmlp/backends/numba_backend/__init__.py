@@ -5,6 +5,7 @@ has been compiled stays on disk (``NUMBA_CACHE_DIR`` says where), so that only t
 waits for it.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -340,15 +341,26 @@ class Engine:
             return
         start, hits = time.perf_counter(), sum(kernel.stats.cache_hits.values())
         signature = tuple(typeof(argument) for argument in arguments)
+        patience = threading.Timer(1.0, _say_that_it_compiles)  # from disk, it takes less
+        patience.daemon = True
+        patience.start()
         try:
             kernel.compile(signature)
         except OSError:
             if signature not in kernel.signatures:
                 raise
             # It is compiled, only the disk is full.
+        finally:
+            patience.cancel()
         if sum(kernel.stats.cache_hits.values()) == hits:
             self.seconds_compiling += time.perf_counter() - start
         _compiled.add((kernel, self._dtype))
+
+
+def _say_that_it_compiles() -> None:
+    """Tell whoever sits at a terminal what there is to wait for."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print("Numba compiles its kernels, once; that takes some 20 s.", file=sys.stderr)  # noqa: T201
 
 
 #: Kernels that have been compiled in this process, with the dtype.
