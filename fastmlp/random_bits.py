@@ -1,26 +1,46 @@
-"""Random bits by counting: Philox-4x32-10, the same on the host and on a device.
+"""Random numbers by counting: Philox-4x32-10, the same on the host and on a device.
 
 A number is a function of a key and a counter (Salmon, Moraes, Dror and Shaw,
 "Parallel random numbers: as easy as 1, 2, 3", SC 2011), so any thread can draw
 any number without a state, and the result depends on neither the number of
-threads nor their order. `fastmlp.backends.cuda_backend` has the same function
-for the device, built on the same constants.
+threads nor their order. The masks of dropout are drawn from it, and so is what
+`fastmlp.augment` does to images.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 #: Multipliers of the two halves of a round.
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 
 #: What the two words of the key grow by from round to round (Weyl sequences).
-KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+_KEY_STEP_0, _KEY_STEP_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 #: Rounds; with ten, no test of randomness is known to fail.
-ROUNDS = 10
+_ROUNDS = 10
 
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
+_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+
+def philox_words(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+    """Return the four random words of a counter and a key.
+
+    All are uint64 below 2**32: arrays here, single numbers where Numba compiles this function, for
+    the host or for a device.
+    """
+    for _ in range(_ROUNDS):
+        product_0 = _MULTIPLIER_0 * c0
+        product_1 = _MULTIPLIER_1 * c2
+        c0 = (product_1 >> _HALF) ^ c1 ^ k0
+        c2 = (product_0 >> _HALF) ^ c3 ^ k1
+        c1 = product_1 & _LOW
+        c3 = product_0 & _LOW
+        k0 = (k0 + _KEY_STEP_0) & _LOW
+        k1 = (k1 + _KEY_STEP_1) & _LOW
+    return c0, c1, c2, c3
 
 
 def philox(counter: ArrayLike, key: ArrayLike) -> NDArray:
@@ -41,46 +61,77 @@ def philox(counter: ArrayLike, key: ArrayLike) -> NDArray:
     >>> [f"{word:08x}" for word in philox([0, 0, 0, 0], [0, 0])]
     ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
-    c0, c1, c2, c3 = np.moveaxis(np.asarray(counter, np.uint64), -1, 0)
-    k0, k1 = np.moveaxis(np.asarray(key, np.uint64), -1, 0)
-    for _ in range(ROUNDS):
-        product_0 = np.uint64(MULTIPLIERS[0]) * c0  # 32 by 32 bits: all 64 fit
-        product_1 = np.uint64(MULTIPLIERS[1]) * c2
-        c0, c2 = (product_1 >> _HALF) ^ c1 ^ k0, (product_0 >> _HALF) ^ c3 ^ k1
-        c1, c3 = product_1 & _LOW, product_0 & _LOW
-        k0 = (k0 + np.uint64(KEY_STEPS[0])) & _LOW
-        k1 = (k1 + np.uint64(KEY_STEPS[1])) & _LOW
-    return np.stack(np.broadcast_arrays(c0, c1, c2, c3), axis=-1).astype(np.uint32)
+    words = philox_words(
+        *np.moveaxis(np.asarray(counter, np.uint64), -1, 0),
+        *np.moveaxis(np.asarray(key, np.uint64), -1, 0),
+    )
+    return np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32)
 
 
-def address(
-    seed: int, epoch: int, batch: int, layer: int, row: ArrayLike, unit: ArrayLike
-) -> tuple[NDArray, NDArray]:
-    """Return the counter and the key of what a unit draws for a row of a batch.
+@dataclass(frozen=True)
+class Dropout:
+    """Which hidden units are left out, for every sample of one epoch.
+
+    What unit u of hidden layer l draws for the sample at position p of the
+    epoch is word ``u % 4`` of Philox with the key (low half, high half) of
+    `seed` and the counter (u // 4, l + 256 * (p >> 32), low half of p, `epoch`).
+    The unit is left out if the word is below `threshold`. It follows that the
+    masks depend on neither the batches nor the threads nor the backend.
 
     Parameters
     ----------
+    rates : tuple of float in [0, 1), one per hidden layer
+        Probability to be left out.
     seed : int
-        Below 2**64: the key.
+        Below 2**64.
     epoch : int
         Below 2**32.
-    batch : int
-        Below 2**32.
-    layer : int
-        Below 2**8.
-    row, unit : array of int of the same shape, or one of them a number
-        Row of the batch, below 2**24, and unit of the layer, below 2**32.
-
-    Returns
-    -------
-    counter : array of shape (..., 4), uint32
-        (unit, row and layer, batch, epoch).
-    key : array of shape (2,), uint32
+    start : int
+        Position in the epoch of the first sample that the engine is given.
     """
-    unit, row = np.broadcast_arrays(np.asarray(unit, np.uint32), np.asarray(row, np.uint32))
-    counter = np.empty((*unit.shape, 4), np.uint32)
-    counter[..., 0] = unit
-    counter[..., 1] = row | np.uint32(layer << 24)
-    counter[..., 2] = batch
-    counter[..., 3] = epoch
-    return counter, np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint32)
+
+    rates: tuple[float, ...]
+    seed: int
+    epoch: int = 0
+    start: int = 0
+
+    def threshold(self, layer: int) -> int:
+        """Return the least random word that keeps a unit of a hidden layer."""
+        return min(round(self.rates[layer] * 2**32), 2**32 - 1)
+
+    def factors(
+        self, layer: int, positions: NDArray, n_units: int, dtype: DTypeLike
+    ) -> NDArray | None:
+        """Return what the activations of a hidden layer are multiplied by.
+
+        Parameters
+        ----------
+        layer : int
+            0 for the first hidden layer.
+        positions : array of shape (n_samples,), int64
+            Of the samples, counted from `start`.
+        n_units : int
+        dtype : float32 or float64
+
+        Returns
+        -------
+        array of shape (n_samples, n_units), or None if the rate is 0
+            0 for units left out, else ``1 / (1 - rate)``, so that the
+            expected sums are those without dropout.
+        """
+        if self.rates[layer] == 0:
+            return None
+        at = (positions + self.start).astype(np.uint64)
+        counter = np.empty((len(at), -(-n_units // 4), 4), np.uint64)
+        counter[..., 0] = np.arange(counter.shape[1])
+        counter[..., 1] = (np.uint64(layer) + (at >> _HALF) * np.uint64(256))[:, np.newaxis]
+        counter[..., 2] = (at & _LOW)[:, np.newaxis]
+        counter[..., 3] = self.epoch
+        words = philox(counter, self.key).reshape(len(at), -1)[:, :n_units]
+        kept = np.dtype(dtype).type(1 / (1 - self.rates[layer]))
+        return np.where(words >= self.threshold(layer), kept, kept.dtype.type(0))
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The key of Philox: the low and the high half of the seed."""
+        return self.seed & 0xFFFFFFFF, self.seed >> 32

@@ -15,7 +15,7 @@ from test_backends import as_seen, flat, layers, optimizers, problem, tolerance
 from fastmlp.backends import cuda_backend
 from fastmlp.backends.cuda_backend import Engine, Shape
 from fastmlp.network import Parameters
-from fastmlp.random_bits import address, philox
+from fastmlp.random_bits import philox
 
 assert cuda_backend.SIMULATED, "only with NUMBA_ENABLE_CUDASIM=1"
 
@@ -262,8 +262,8 @@ def test_random_bits_are_those_of_the_host():
         for j in range(4):
             out[i, j] = words[j]
 
-    counters, key = address(2**63 + 5, 4, 3, 2, np.arange(3), 7)
-    out = np.zeros((3, 4), np.uint32)
+    counters = np.random.RandomState(0).randint(0, 2**32, (3, 4)).astype(np.uint64)
+    key, out = np.array([7, 2**31 + 5], np.uint64), np.zeros((3, 4), np.uint32)
     cuda_backend._configured(fill, 1, 3)(counters, key, out)
     np.testing.assert_array_equal(out, philox(counters, key))
 

@@ -44,8 +44,11 @@ def output(name, z):
     return [p / sum(powers) for p in powers]
 
 
-def forward(coefs, intercepts, hidden, out, x):
-    """Pre-activations and activations of every layer for one sample."""
+def forward(coefs, intercepts, hidden, out, x, factors=None):
+    """Pre-activations and activations of every layer for one sample.
+
+    `factors`, per hidden layer, are those of dropout.
+    """
     zs, activations = [], [list(x)]
     for layer, (W, b) in enumerate(zip(coefs, intercepts, strict=True)):
         previous = activations[-1]
@@ -53,6 +56,8 @@ def forward(coefs, intercepts, hidden, out, x):
         zs.append(z)
         is_output = layer == len(coefs) - 1
         activations.append(output(out, z) if is_output else [activation(hidden, v) for v in z])
+        if factors and not is_output:
+            activations[-1] = [a * f for a, f in zip(activations[-1], factors[layer], strict=True)]
     return zs, activations
 
 
@@ -61,9 +66,28 @@ def predict(coefs, intercepts, hidden, out, X):
     return np.array([forward(coefs, intercepts, hidden, out, x)[1][-1] for x in X])
 
 
-def sample_loss(out, p, y):
+def philox(counter, key):
+    """Four words of 32 bits, by Philox-4x32-10 (Salmon et al., 2011)."""
+    (a, b, c, d), (k, m) = counter, key
+    for _ in range(10):
+        p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b, c, d = (q >> 32) ^ b ^ k, q % 2**32, (p >> 32) ^ d ^ m, p % 2**32
+        k, m = (k + 0x9E3779B9) % 2**32, (m + 0xBB67AE85) % 2**32
+    return [a, b, c, d]
+
+
+def dropout_factors(rate, seed, epoch, position, layer, n_units):
+    """What dropout multiplies the units of a hidden layer by, for one sample."""
+    position = int(position)
+    key = [seed % 2**32, seed >> 32]
+    middle = [layer + 256 * (position >> 32), position % 2**32, epoch]
+    words = [philox([u // 4, *middle], key)[u % 4] for u in range(n_units)]
+    return [0.0 if word < round(rate * 2**32) else 1 / (1 - rate) for word in words]
+
+
+def sample_loss(out, p, y, squared=False):
     """Loss of one sample."""
-    if out == "identity":
+    if out == "identity" or squared:
         return 0.5 * sum((a - b) ** 2 for a, b in zip(p, y, strict=True)) / len(y)
     if out == "exp":
         return sum((t * math.log(t / q) if t else 0) - t + q for q, t in zip(p, y, strict=True))
@@ -75,16 +99,31 @@ def sample_loss(out, p, y):
     )
 
 
-def objective(coefs, intercepts, hidden, out, alpha, X, Y, weights=None):
-    """Objective and its gradients over all rows of X."""
+def objective(
+    coefs, intercepts, hidden, out, alpha, X, Y, weights=None, squared=False, dropout=None, start=0
+):
+    """Objective and its gradients over all rows of X.
+
+    With `squared`, logistic outputs have the squared error. `dropout` is (rate
+    per hidden layer, seed, epoch), and `start` the first row's position.
+    """
     weights = np.ones(len(X)) if weights is None else weights
     d_coefs = [np.zeros(W.shape) for W in coefs]
     d_intercepts = [np.zeros(b.shape) for b in intercepts]
     loss = 0.0
-    for x, y, weight in zip(X, Y, weights, strict=True):
-        zs, activations = forward(coefs, intercepts, hidden, out, x)
-        loss += weight * sample_loss(out, activations[-1], y)
+    for position, (x, y, weight) in enumerate(zip(X, Y, weights, strict=True), start):
+        factors = None
+        if dropout:
+            rates, seed, epoch = dropout
+            factors = [
+                dropout_factors(rate, seed, epoch, position, layer, W.shape[1])
+                for layer, (rate, W) in enumerate(zip(rates, coefs[:-1], strict=True))
+            ]
+        zs, activations = forward(coefs, intercepts, hidden, out, x, factors)
+        loss += weight * sample_loss(out, activations[-1], y, squared)
         delta = [weight * (p - t) for p, t in zip(activations[-1], y, strict=True)]
+        if squared and out == "logistic":
+            delta = [d * p * (1 - p) / len(y) for d, p in zip(delta, activations[-1], strict=True)]
         for layer in range(len(coefs) - 1, -1, -1):
             d_coefs[layer] += np.outer(activations[layer], delta)
             d_intercepts[layer] += delta
@@ -92,6 +131,7 @@ def objective(coefs, intercepts, hidden, out, alpha, X, Y, weights=None):
                 W = coefs[layer]
                 delta = [
                     slope(hidden, zs[layer - 1][i])
+                    * (factors[layer - 1][i] if factors else 1)
                     * sum(W[i][j] * delta[j] for j in range(len(delta)))
                     for i in range(len(W))
                 ]
@@ -136,15 +176,16 @@ class Adam:
 
 
 def train_epoch(
-    coefs, intercepts, hidden, out, alpha, X, Y, order, batch_size, optimizer, weights=None
-):
+    coefs, intercepts, hidden, out, alpha, X, Y, order, batch_size, optimizer, weights=None,
+    squared=False, dropout=None,
+):  # fmt: skip
     """Train in place; return the sum of batch objectives times batch sizes."""
     total = 0.0
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         w = None if weights is None else weights[batch]
         loss, d_coefs, d_intercepts = objective(
-            coefs, intercepts, hidden, out, alpha, X[batch], Y[batch], w
+            coefs, intercepts, hidden, out, alpha, X[batch], Y[batch], w, squared, dropout, start
         )
         optimizer.step(coefs + intercepts, d_coefs + d_intercepts)
         total += loss * len(batch)

@@ -53,7 +53,7 @@ from scipy.special import expit, softmax
 
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
-from fastmlp.random_bits import KEY_STEPS, MULTIPLIERS, ROUNDS
+from fastmlp.random_bits import philox_words
 
 try:
     # numba-cuda, the maintained package, takes the place of the numba.cuda inside numba by itself;
@@ -194,19 +194,8 @@ U = np.uint64
 # ---- kernels -----------------------------------------------------------------------------------
 
 
-@cuda.jit(device=True)
-def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
-    """Return four random words; see `fastmlp.random_bits.philox`. All are uint32."""
-    for _ in range(ROUNDS):
-        product_0 = np.uint64(MULTIPLIERS[0]) * np.uint64(c0)
-        product_1 = np.uint64(MULTIPLIERS[1]) * np.uint64(c2)
-        c0 = np.uint32(product_1 >> np.uint64(32)) ^ c1 ^ k0
-        c2 = np.uint32(product_0 >> np.uint64(32)) ^ c3 ^ k1
-        c1 = np.uint32(product_1 & np.uint64(0xFFFFFFFF))
-        c3 = np.uint32(product_0 & np.uint64(0xFFFFFFFF))
-        k0 = np.uint32((np.uint64(k0) + np.uint64(KEY_STEPS[0])) & np.uint64(0xFFFFFFFF))
-        k1 = np.uint32((np.uint64(k1) + np.uint64(KEY_STEPS[1])) & np.uint64(0xFFFFFFFF))
-    return c0, c1, c2, c3
+#: See `fastmlp.random_bits`.
+philox = cuda.jit(device=True)(philox_words)
 
 
 @cuda.jit(device=True)
