@@ -128,8 +128,7 @@ class Dropout:
         counter[..., 2] = (at & _LOW)[:, np.newaxis]
         counter[..., 3] = self.epoch
         words = philox(counter, self.key).reshape(len(at), -1)[:, :n_units]
-        kept = np.dtype(dtype).type(1 / (1 - self.rates[layer]))
-        return np.where(words >= self.threshold(layer), kept, kept.dtype.type(0))
+        return (words >= self.threshold(layer)) * np.asarray(1 / (1 - self.rates[layer]), dtype)
 
     @property
     def key(self) -> tuple[int, int]:

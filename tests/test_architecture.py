@@ -22,7 +22,7 @@ ALLOWED = {
     "notices": set(),
     "files": set(),
     "backends": set(),
-    "backends.numpy_backend": {"inputs", "network", "threads"},
+    "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
     "backends.cython_backend": {"backends.cython_backend._engine"},
     "backends.numba_backend": {
         "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network", "threads",
