@@ -25,6 +25,7 @@
 
 #include "kernels.h"
 #include "functions.h"
+#include "dropout.h"
 
 /* Rows of weights that one step of phase B handles: whole cache lines of the activations
  * are used up while they are in the first-level cache. The layer that skips zeros takes as
@@ -59,6 +60,7 @@ typedef struct {
     REAL *transposed;    /* the weights transposed, in panels: (n_out, back_width) */
     REAL *A;             /* this layer's outputs (chunk_rows, width) */
     REAL *D;             /* deltas of these outputs, same shape */
+    REAL *factors;       /* what dropout multiplies them by, same shape; NULL without dropout */
 } layer;
 
 /* Some rows of one panel of weights. */
@@ -73,6 +75,7 @@ typedef struct {
 typedef struct {
     int n_layers;
     enum activation hidden, output;
+    enum loss loss;
     REAL alpha;
     int skips_zeros;     /* of the inputs trained on, which are dense */
     layer *layers;
@@ -114,6 +117,7 @@ typedef struct {
     const int64_t *order;      /* NULL: the samples as they lie */
     int64_t start, stop, batch_size;
     optimizer_spec *optimizer; /* NULL: leave the gradient in vector 3 instead of updating */
+    const dropout_spec *dropout; /* or NULL */
     double seconds;            /* stop after the batch that ends later than this */
     int64_t position;          /* OUT: the first sample not trained on */
     double summed_loss;        /* IN: of the batches before; OUT: of all */
@@ -178,7 +182,8 @@ static void NAME(free_scratch)(engine *e)
     for (int l = 0; l < e->n_layers; l++) {
         free(e->layers[l].A);
         free(e->layers[l].D);
-        e->layers[l].A = e->layers[l].D = NULL;
+        free(e->layers[l].factors);
+        e->layers[l].A = e->layers[l].D = e->layers[l].factors = NULL;
     }
     e->chunk_rows = 0;
 }
@@ -240,6 +245,7 @@ static void *NAME(create)(const network_spec *network)
     e->n_layers = network->n_layers;
     e->hidden = network->hidden;
     e->output = network->output;
+    e->loss = network->loss;
     e->alpha = (REAL)network->alpha;
     e->skips_zeros = network->skips_zeros;
     e->mood.patience = 1;
@@ -317,6 +323,21 @@ static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
         return 1;
     }
     e->chunk_rows = rows;
+    return 0;
+}
+
+/* Make room for the factors of dropout, beside the reserved scratch. Return nonzero if there is no
+ * memory. */
+static int NAME(reserve_factors)(engine *e, const dropout_spec *dropout)
+{
+    for (int l = 0; l < e->n_layers - 1; l++) {
+        layer *y = &e->layers[l];
+        if (dropout->rates[l] > 0 && y->factors == NULL) {
+            y->factors = NAME(allocate)(e->chunk_rows * y->width);
+            if (y->factors == NULL)
+                return 1;
+        }
+    }
     return 0;
 }
 
@@ -615,11 +636,11 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
     }
 }
 
-/* Run rows [begin, end) of the chunk, the samples from `first_sample` on, forward through all
- * layers. The sums of the first layer begin with `starts`. */
+/* Run rows [begin, end) of the chunk, the samples from position `first_sample` on, forward through
+ * all layers. The sums of the first layer begin with `starts`. */
 static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *order,
                           int64_t first_sample, int64_t begin, int64_t end, const REAL *starts,
-                          NAME(upcoming) *next)
+                          const dropout_spec *dropout, NAME(upcoming) *next)
 {
     const REAL *X = e->X;
     int64_t stride = e->input_stride;
@@ -650,16 +671,20 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         enum activation activation = l == e->n_layers - 1 ? e->output : e->hidden;
         for (int64_t i = begin; i < end; i++)
             NAME(activate)(activation, y->A + i * y->width, y->n_out, y->width);
+        if (dropout != NULL && l < e->n_layers - 1 && dropout->rates[l] > 0)
+            for (int64_t i = begin; i < end; i++)
+                NAME(drop)(dropout, l, first_sample + i, y->width, y->A + i * y->width,
+                           y->factors + i * y->width);
         X = y->A;
         stride = y->width;
     }
 }
 
-/* Return the loss of one sample and write its deltas, both times its weight. The losses are
- * canonical for their output activations: the delta is output - target. As in scikit-learn,
+/* Return the loss of one sample and write its deltas, both times its weight. Where the loss is
+ * canonical for the output activation, the delta is output - target. As in scikit-learn,
  * probabilities are clipped for the loss only, and the squared error is halved and averaged
- * over the outputs, although the deltas are those of the sum. */
-static double NAME(sample_loss)(enum activation output, const REAL *restrict a,
+ * over the outputs, although the deltas of identity outputs are those of the sum. */
+static double NAME(sample_loss)(enum activation output, enum loss kind, const REAL *restrict a,
                                 const REAL *restrict target, REAL weight,
                                 REAL *restrict delta, int64_t n)
 {
@@ -667,14 +692,16 @@ static double NAME(sample_loss)(enum activation output, const REAL *restrict a,
     double loss = 0;
     for (int64_t j = 0; j < n; j++)
         delta[j] = (a[j] - target[j]) * weight;
-    if (output == IDENTITY) {
+    if (kind == SQUARED_ERROR) {
+        for (int64_t j = 0; j < n && output == LOGISTIC; j++)
+            delta[j] *= a[j] * (1 - a[j]) / (REAL)n;
         for (int64_t j = 0; j < n; j++) {
             double difference = (double)target[j] - (double)a[j];
             loss += difference * difference;
         }
         return 0.5 * loss / (double)n * (double)weight;
     }
-    if (output == EXP) {
+    if (kind == POISSON) {
         for (int64_t j = 0; j < n; j++) {
             double p = (double)a[j], t = (double)target[j];
             loss += (t != 0 ? t * log(t / p) : 0) - t + p;
@@ -695,7 +722,7 @@ static double NAME(sample_loss)(enum activation output, const REAL *restrict a,
 }
 
 /* Run rows [begin, end) backward from the output's deltas to those of the first layer. */
-static void NAME(backward)(engine *e, int64_t begin, int64_t end)
+static void NAME(backward)(engine *e, int64_t begin, int64_t end, const dropout_spec *dropout)
 {
     for (int l = e->n_layers - 1; l > 0; l--) {
         layer *y = &e->layers[l], *below = &e->layers[l - 1];
@@ -707,8 +734,14 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end)
                           below->D + begin * below->width + first, below->width);
         }
         for (int64_t i = begin; i < end; i++) {
-            REAL *delta = below->D + i * below->width;
-            NAME(multiply_by_derivative)(e->hidden, below->A + i * below->width, delta,
+            REAL *delta = below->D + i * below->width, part_kept = 1;
+            if (dropout != NULL && dropout->rates[l - 1] > 0) {
+                const REAL *restrict factors = below->factors + i * below->width;
+                for (int64_t j = 0; j < below->width; j++)
+                    delta[j] *= factors[j];
+                part_kept = (REAL)(1 - dropout->rates[l - 1]);
+            }
+            NAME(multiply_by_derivative)(e->hidden, below->A + i * below->width, part_kept, delta,
                                          below->width);
             /* Already zero, unless a diverged delta made it infinity times zero. */
             for (int64_t j = below->n_out; j < below->width; j++)
@@ -732,11 +765,13 @@ static void NAME(train_rows)(const training_work *w, int64_t first_sample, int64
                (size_t)n_out * sizeof(REAL));
         e->weights[i] = data->weights ? ((const REAL *)data->weights)[sample] : 1;
     }
-    NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end, starts, next);
+    NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end, starts, w->dropout,
+                  next);
     for (int64_t i = begin; i < end; i++)
-        e->losses[i] = NAME(sample_loss)(e->output, top->A + i * top->width, e->Y + i * n_out,
-                                         e->weights[i], top->D + i * top->width, n_out);
-    NAME(backward)(e, begin, end);
+        e->losses[i] = NAME(sample_loss)(e->output, e->loss, top->A + i * top->width,
+                                         e->Y + i * n_out, e->weights[i],
+                                         top->D + i * top->width, n_out);
+    NAME(backward)(e, begin, end, w->dropout);
 }
 
 /* Make the lists of the features that are this thread's share, from the chunk's m rows. */
@@ -1308,20 +1343,21 @@ static int NAME(prepare)(engine *e, const training_work *w, int n_threads)
     if (e->cost == 0)
         NAME(estimate_costs)(e, inputs, w->batch_size);
     return NAME(prepare_inputs)(e, inputs, n_threads) ||
-           NAME(reserve)(e, w->batch_size, inputs) || (accumulates && NAME(load)(e, 3, NULL)) ||
+           NAME(reserve)(e, w->batch_size, inputs) ||
+           (w->dropout != NULL && NAME(reserve_factors)(e, w->dropout)) || (accumulates && NAME(load)(e, 3, NULL)) ||
            (inputs->kind == CSR &&
             NAME(reserve_lists)(e, inputs, w->order, w->start, w->stop, w->batch_size));
 }
 
 static int64_t NAME(train)(void *handle, const training_data *data, const int64_t *order,
                            int64_t start, int64_t stop, int64_t batch_size,
-                           optimizer_spec *optimizer, double seconds, int n_threads,
-                           double *summed_loss)
+                           optimizer_spec *optimizer, const dropout_spec *dropout,
+                           double seconds, int n_threads, double *summed_loss)
 {
     engine *e = handle;
     training_work w = {.e = e, .data = data, .order = order, .start = start, .stop = stop,
-                       .batch_size = batch_size, .optimizer = optimizer, .seconds = seconds,
-                       .summed_loss = *summed_loss};
+                       .batch_size = batch_size, .optimizer = optimizer, .dropout = dropout,
+                       .seconds = seconds, .summed_loss = *summed_loss};
     n_threads = NAME(useful_threads)(e, batch_size, n_threads);
     if (NAME(prepare)(e, &w, n_threads))
         return -1;
@@ -1330,11 +1366,13 @@ static int64_t NAME(train)(void *handle, const training_data *data, const int64_
     return w.position;
 }
 
-static int NAME(objective)(void *handle, const training_data *data, int n_threads, double *loss)
+static int NAME(objective)(void *handle, const training_data *data, const dropout_spec *dropout,
+                           int n_threads, double *loss)
 {
     engine *e = handle;
     int64_t n = data->inputs.n_samples;
-    training_work w = {.e = e, .data = data, .stop = n, .batch_size = n, .seconds = INFINITY};
+    training_work w = {.e = e, .data = data, .stop = n, .batch_size = n, .dropout = dropout,
+                       .seconds = INFINITY};
     n_threads = NAME(useful_threads)(e, n, n_threads);
     if (NAME(prepare)(e, &w, n_threads))
         return 1;
@@ -1376,7 +1414,8 @@ static void NAME(predict_member)(void *context, int thread, barrier *meeting)
             if (w->inputs->kind == DENSE && !NAME(all_finite)(w->inputs, at + i, e->layers[0].n_in))
                 w->not_finite[thread] = 1;
         }
-        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m, w->starts, &next);
+        NAME(forward)(e, w->inputs, NULL, at - begin, begin, begin + m, w->starts, NULL,
+                      &next);
         for (int64_t i = 0; i < m; i++)
             memcpy(w->outputs + (at + i) * top->n_out, top->A + (begin + i) * top->width,
                    (size_t)top->n_out * sizeof(REAL));
