@@ -37,8 +37,6 @@ ALLOWED = {
         "network", "notices", "random_bits", "training",
     },
     "hints": {"notices"},
-    "augment": {"augment_kernels", "images", "threads"},
-    "augment_kernels": {"random_bits"},
     "estimators": {"base", "callbacks", "constraints", "hints", "notices"},
     "displays": set(),
     "blocks": set(),
@@ -46,6 +44,8 @@ ALLOWED = {
     "sources": set(),
     "datasets": {"idx", "sources"},
     "images": {"files", "notices", "threads"},
+    "augment": {"augment_kernels", "images", "threads"},
+    "augment_kernels": {"random_bits"},
     "formats": {"datasets", "files", "idx", "images"},
     "persistence": {
         "base", "constraints", "estimators", "files", "network", "training",
@@ -106,6 +106,7 @@ def test_imports_go_one_way(name, path):
         ("from fastmlp import MLPClassifier", {"numba", "matplotlib", "typer", "pooch"}),
         ("import fastmlp.idx", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
         ("import fastmlp.cli", {"numba", "matplotlib", "sklearn", "pooch"}),
+        ("import fastmlp.augment", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
         ("import fastmlp.displays", {"numba", "matplotlib", "typer", "pooch"}),
     ],
 )
