@@ -21,7 +21,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -104,10 +104,27 @@ def _scale(text: str) -> str | float:
     if text in ("auto", "standard", "none"):
         return text
     try:
-        return float(Fraction(text))
+        scale = float(Fraction(text))
     except (ValueError, ArithmeticError):
-        rule = "must be auto, standard, none, or a number such as 1/255"
-        raise typer.BadParameter(f"{rule}, got {text!r}.") from None
+        scale = 0.0
+    if not scale:  # which would make all samples the same
+        rule = "must be auto, standard, none, or a number other than 0 such as 1/255"
+        raise typer.BadParameter(f"{rule}, got {text!r}.")
+    return scale
+
+
+def _one_of(*names: str) -> dict[str, Any]:
+    """Return the options of an option that takes one of these names.
+
+    Of a Literal, typer says "Value error, ..." where it refuses.
+    """
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"must be one of {', '.join(names)}, got {text!r}.")
+        return text
+
+    return {"parser": parse, "metavar": f"<{'|'.join(names)}>"}
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -145,7 +162,9 @@ Threads: TypeAlias = Annotated[
 ModelFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A model that 'fastmlp train' has saved.")
 ]
-Part: TypeAlias = Annotated[Literal["train", "test"], _data_option(help="Which of its samples.")]
+Part: TypeAlias = Annotated[
+    str, _data_option(**_one_of("train", "test"), help="Which of its samples.")
+]
 PictureFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write a picture: .png, .svg or .pdf. A file is replaced."),
@@ -185,13 +204,16 @@ def train(
         ),
     ] = None,
     activation: Annotated[
-        Literal["identity", "logistic", "tanh", "relu"] | None,
-        _network_option(help="Function of the hidden layers."),
+        str | None,
+        _network_option(
+            **_one_of("identity", "logistic", "tanh", "relu"), help="Function of the hidden layers."
+        ),
     ] = None,
     solver: Annotated[
-        Literal["sgd", "adam", "lbfgs"] | None,
+        str | None,
         _network_option(
-            help="Optimiser. If it is not the recipe's, neither is the learning rate: 0.001."
+            **_one_of("sgd", "adam", "lbfgs"),
+            help="Optimiser. If it is not the recipe's, neither is the learning rate: 0.001.",
         ),
     ] = None,
     learning_rate: Annotated[
@@ -221,7 +243,8 @@ def train(
         ),
     ] = None,
     dtype: Annotated[
-        Literal["float32", "float64"] | None, _engine_option(help="Precision; float32 is faster.")
+        str | None,
+        _engine_option(**_one_of("float32", "float64"), help="Precision; float32 is faster."),
     ] = None,
     backend: Backend = None,
     threads: Threads = None,
@@ -266,6 +289,16 @@ def train(
 
     chosen = recipes.get(recipe or _DEFAULT_RECIPE)
     backend_name = backends.resolve(backend or "auto")
+    if (solver or chosen.parameters["solver"]) == "lbfgs":
+        unused = {
+            "--learning-rate": learning_rate is not None,
+            "--batch-size": batch_size is not None,
+            "--early-stopping": early_stopping,
+        }
+        for option in (option for option, is_given in unused.items() if is_given):
+            raise ValueError(
+                f"{option} has no effect on lbfgs: leave it out, or choose --solver sgd or adam."
+            )
     if not no_save:
         _check_destination(out)
     if plots is not None:
@@ -369,6 +402,7 @@ def evaluate(
 
     model = _load_model(model_file, backend, threads)
     train_part, (X_test, y_test) = datasets.load(data, data_home)
+    _check_features(model_file, model, data, X_test)
     with _notes():
         started = time.perf_counter()
         predictions = model.predict(X_test)
@@ -422,6 +456,7 @@ def predict(
             f"{file} must hold a row or an image per sample, got shape {samples.shape}."
         )
     X = samples.reshape(len(samples), math.prod(samples.shape[1:]))
+    _check_features(model_file, model, file, X)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     with _notes():
         outputs = model.predict_proba(X) if proba else model.predict(X).reshape(len(X), -1)
@@ -529,6 +564,7 @@ def confusions(
     if not hasattr(model, "classes_"):
         raise ValueError(f"MODEL must be a classifier, got a {type(model).__name__}.")
     X, y = _load_part(data, data_home, part)
+    _check_features(model_file, model, data, X)
     with _notes():
         predictions = model.predict(X)
     matrix, classes = displays.count_confusions(y, predictions)
@@ -943,9 +979,11 @@ def _check_plots(folder: Path) -> None:
     from fastmlp.displays import check_matplotlib
 
     check_matplotlib()
-    if not folder.is_dir():
-        raise ValueError(f"--plots must be a directory that exists, got {folder}.")
-    _check_writable(folder, folder)
+    whole = folder.resolve()
+    existing = next(path for path in (whole, *whole.parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"--plots must be a directory, got {folder}, and {existing} is a file.")
+    _check_writable(existing, folder)
 
 
 def _check_picture(out: Path) -> None:
@@ -1005,6 +1043,7 @@ def _draw_training(
             "weights": partial(WeightsDisplay.from_estimator, model, shape=shape),
             "mistakes": partial(MistakesDisplay.from_estimator, model, *test_part, shape=shape),
         }
+    folder.mkdir(parents=True, exist_ok=True)
     return [_save_picture(folder / f"{name}.png", draw) for name, draw in drawings.items()]
 
 
@@ -1035,12 +1074,27 @@ def _load_model(path: Path, backend: str | None, threads: int | None) -> "MLPCla
     """Load a model, to be used with another backend or number of threads if these are given."""
     from fastmlp import persistence
 
-    model = persistence.load(path)
+    try:
+        model = persistence.load(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} does not exist: name a model that 'fastmlp train' has saved, as model.npz or "
+            "where --out said."
+        ) from None
     if backend is not None:
         model.set_params(backend=backends.resolve(backend))
     if threads is not None:
         model.set_params(n_threads=threads)
     return model
+
+
+def _check_features(model_file: Path, model: "MLPClassifier", source: object, X: "NDArray") -> None:
+    """Refuse samples that are not of the kind that a model has been trained on."""
+    if X.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"{source} must hold samples of {model.n_features_in_} features, as {model_file} was "
+            f"trained on, got {X.shape[1]}: name data and a model that belong together."
+        )
 
 
 @contextmanager
