@@ -557,7 +557,7 @@ def test_convert_without_pillow(monkeypatch, capsys):
 def test_a_bar_is_shown_while_pictures_are_written(quiet_seconds):
     pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
     shown = on_a_terminal(
-        f"from fastmlp import cli; cli._QUIET_SECONDS = {quiet_seconds}; cli.main()",
+        f"from fastmlp import cli; cli.data._QUIET_SECONDS = {quiet_seconds}; cli.main()",
         *("data", "convert", "digits", "pictures"),
     )
     assert "pictures/test: 360 images of 8 x 8, 10 labels" in shown
