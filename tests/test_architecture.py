@@ -63,9 +63,25 @@ ALLOWED = {
         "backends", "bench.cases", "datasets", "idx", "inputs", "network", "threads", "training",
     },
     "cli": {
-        "backends", "backends.cython_backend", "bench", "bench.devices", "blocks", "datasets",
-        "displays", "estimators", "files", "formats", "idx", "notices", "parity", "persistence",
-        "recipes", "threads", "training",
+        "backends", "cli.about", "cli.data", "cli.look", "cli.measure", "cli.models", "cli.train",
+    },
+    "cli.options": {"backends"},
+    "cli.output": {"backends", "estimators"},
+    "cli.pictures": {"datasets", "displays", "files"},
+    "cli.about": {
+        "backends", "backends.cython_backend", "cli.output", "datasets", "recipes", "threads",
+    },
+    "cli.data": {"cli.options", "cli.output", "datasets", "formats", "idx", "notices"},
+    "cli.look": {
+        "blocks", "cli.models", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
+    },
+    "cli.measure": {"backends", "bench", "bench.devices", "cli.output", "files", "parity"},
+    "cli.models": {
+        "backends", "cli.options", "cli.output", "datasets", "estimators", "formats", "persistence",
+    },
+    "cli.train": {
+        "backends", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
+        "estimators", "persistence", "recipes", "threads", "training",
     },
 }  # fmt: skip
 
