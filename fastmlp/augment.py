@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmlp.images import image_shape as square_shape
+from fastmlp.images import square_shape
 from fastmlp.threads import usable_threads
 
 __all__ = ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine", "RandomNoise"]
