@@ -241,6 +241,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         validation: tuple[Any, Any, Any] = (None, None, None),
         incremental: bool = False,
         on_epoch: Callable[[EpochReport], bool | None] | None = None,
+        reports_training_score: bool = False,
     ) -> Self:
         """Train, and call `on_epoch` after every epoch."""
         if not sklearn.get_config()["skip_parameter_validation"]:
@@ -251,7 +252,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         before = self.__dict__.copy()
         try:
-            X, y, samples, held_out, engine, random_state, noise = self._prepare(
+            X, y, samples, held_out, engine, random_state, options = self._prepare(
                 X, y, sample_weight, validation, resumes=resumes, incremental=incremental
             )
         except BaseException:  # a fit that is refused leaves the model as it was
@@ -261,13 +262,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self.n_layers_ = len(network.layer_units)
         self.coefs_ = parameters.coefs
         self.intercepts_ = parameters.intercepts
+        if reports_training_score and self.solver != "lbfgs":
+            evaluate: Any = self._validator(engine, samples)
+            options["score_training"] = lambda: evaluate()[1]
         self._optimize(
             engine,
             samples,
             self._validator(engine, held_out),
             FitTasks(self, self._max_epochs(incremental), X, y, sample_weight),
             random_state,
-            noise,
+            options,
             incremental,
             on_epoch,
         )
@@ -396,11 +400,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         validate: Callable[[], tuple[float, float]] | None,
         tasks: FitTasks,
         random_state: np.random.RandomState,
-        noise: dict[str, Any],
+        options: dict[str, Any],
         incremental: bool,
         on_epoch: Callable[[EpochReport], bool | None] | None,
     ) -> None:
-        """Run the solver, and hand out what it leaves under scikit-learn's names."""
+        """Run the solver, and hand out what it leaves under scikit-learn's names.
+
+        `options` are more arguments of `train`.
+        """
         state, compiled = self._state, False
 
         def fitted_attributes() -> dict[str, Any]:
@@ -461,7 +468,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                     early_stopping=early_stopping,
                     lr_schedule=self._schedule(),
                     incremental=incremental,
-                    **noise,
+                    **options,
                     **common,
                 )
         finally:  # a callback or schedule that fails leaves a model, that of the epochs before it

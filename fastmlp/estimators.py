@@ -112,9 +112,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : {"log_loss", "squared_error"}, default="log_loss"
         "squared_error" trains a logistic output per class on half the squared
         error, averaged over the outputs.
-    label_smoothing : float in [0, 1) or tuple (off, on), default=0.0
+    label_smoothing : float in [0, 1) or pair (off, on), default=0.0
         How far targets are from 0 and 1. A float gives that part of a sample's
-        target to all its classes alike; a tuple holds the targets themselves of
+        target to all its classes alike; a pair holds the targets themselves of
         the classes that a sample is not, and is: ``(0.01, 0.99)``. For the loss
         of validation data, too.
     class_weight : dict, "balanced" or None, default=None
@@ -171,7 +171,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _constraints: ClassVar = {
         **BaseMLP._constraints,
         "loss": [OneOf(("log_loss", "squared_error"))],
-        "label_smoothing": [Interval(Real, 0, 1, "[)"), constraints.InstanceOf(tuple)],
+        "label_smoothing": [Interval(Real, 0, 1, "[)"), constraints.ArrayLike()],
         "class_weight": [
             constraints.InstanceOf(dict),
             constraints.InstanceOf(list),
@@ -427,7 +427,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
         """Return what the outputs should be: `label_smoothing` away from 0 and 1."""
         is_distribution = self.out_activation_ == "softmax"
-        if isinstance(self.label_smoothing, tuple):
+        if not isinstance(self.label_smoothing, Real):
             off, on = _smoothed_pair(self.label_smoothing)
             total = on + (Y.shape[1] - 1) * off
             if is_distribution and abs(total - 1) > 1e-6:
@@ -456,12 +456,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return float(np.average(correct, weights=weight))
 
 
-def _smoothed_pair(pair: tuple[Any, ...]) -> tuple[float, float]:
+def _smoothed_pair(pair: Any) -> tuple[float, float]:
     """Return label_smoothing's targets (off, on), or refuse them."""
     are_numbers = len(pair) == 2 and all(isinstance(target, Real) for target in pair)
     if not are_numbers or not 0 <= pair[0] < pair[1] <= 1:
         raise ValueError(
-            "label_smoothing must be a float in [0, 1), or a tuple (off, on) of targets with "
+            "label_smoothing must be a float in [0, 1), or a pair (off, on) of targets with "
             f"0 <= off < on <= 1; got {pair!r}."
         )
     return pair[0], pair[1]

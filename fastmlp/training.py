@@ -172,8 +172,10 @@ class EpochReport:
         Samples of this epoch.
     seconds : float
         Time that the epoch took, validation included.
-    validation_score : float or None
+    validation_loss, validation_score : float or None
         Of the held-out data, if there is any.
+    training_score : float or None
+        Of the training data, without dropout and augmentation, if it was asked for.
     """
 
     epoch: int
@@ -181,7 +183,9 @@ class EpochReport:
     loss: float
     n_samples: int
     seconds: float
-    validation_score: float | None
+    validation_loss: float | None = None
+    validation_score: float | None = None
+    training_score: float | None = None
 
 
 @dataclass
@@ -257,6 +261,7 @@ def train(
     tol: float,
     n_iter_no_change: float,
     validate: Callable[[], tuple[float, float]] | None = None,
+    score_training: Callable[[], float] | None = None,
     early_stopping: bool = False,
     lr_schedule: Callable[[int], float] | None = None,
     dropout: Dropout | None = None,
@@ -291,6 +296,8 @@ def train(
     validate : callable, optional
         Returns the loss and the score of the engine's current parameters on
         validation data.
+    score_training : callable, optional
+        Returns their score on the training data, for the reports.
     early_stopping : bool
         Watch the validation score instead of the training loss.
     lr_schedule : callable, optional
@@ -364,7 +371,10 @@ def train(
             optimizer.epoch_ended(state.n_samples_seen)
 
             if on_epoch is not None:
-                report = EpochReport(epoch, max_iter, loss, n_samples, seconds, score)
+                report = EpochReport(
+                    *(epoch, max_iter, loss, n_samples, seconds, entries.get("val_loss"), score),
+                    training_score=None if score_training is None else score_training(),
+                )
                 if on_epoch(report):
                     break
             if state.no_improvement_count > n_iter_no_change:
@@ -490,7 +500,9 @@ def train_lbfgs(
         state.add_history(**entries, seconds=seconds)
         _say(verbose, f"Iteration {iterations}, loss = {loss:.8f}")
         if on_epoch is not None and on_epoch(
-            EpochReport(iterations, max_iter, loss, n_samples, seconds, score)
+            EpochReport(
+                *(iterations, max_iter, loss, n_samples, seconds, entries.get("val_loss"), score)
+            )
         ):
             raise StopIteration
         if before_epoch is not None:

@@ -60,6 +60,19 @@ def _scale(text: str) -> str | float:
     return scale
 
 
+def _dropout(text: str) -> tuple[float, ...]:
+    """Parse the dropout of the hidden layers, such as "0.5" or "0.2,0.5"."""
+    try:
+        rates = tuple(map(float, text.split(",")))
+    except ValueError:
+        rates = ()
+    if not rates or not all(0 <= rate < 1 for rate in rates):
+        raise typer.BadParameter(
+            f"must be a probability below 1, or one per hidden layer such as 0.2,0.5, got {text!r}."
+        )
+    return rates
+
+
 _network_option = partial(typer.Option, rich_help_panel="Network and training")
 _output_option = partial(typer.Option, rich_help_panel="Output")
 
@@ -117,6 +130,22 @@ def train(
     epochs: Annotated[
         int | None, _network_option(min=1, metavar="N", help="Epochs at most.")
     ] = None,
+    dropout: Annotated[
+        Any,
+        _network_option(
+            parser=_dropout,
+            metavar="P[,P...]",
+            help="Probability that a hidden unit is left out; one for all layers, or one each.",
+        ),
+    ] = None,
+    augment: Annotated[
+        bool,
+        _network_option(
+            "--augment",
+            help="Turn, shift, zoom and shear the images a little, anew in every epoch. Some "
+            "recipes then change other values, too.",
+        ),
+    ] = False,
     early_stopping: Annotated[
         bool,
         _network_option(
@@ -183,6 +212,8 @@ def train(
             "--learning-rate": learning_rate is not None,
             "--batch-size": batch_size is not None,
             "--early-stopping": early_stopping,
+            "--dropout": dropout is not None,
+            "--augment": augment,
         }
         for option in (option for option, is_given in unused.items() if is_given):
             raise ValueError(
@@ -203,7 +234,8 @@ def train(
         name = "digits"
         (X, y), (X_test, y_test) = datasets.load(name)
 
-    parameters = dict(chosen.parameters)
+    own = chosen.estimator_parameters(augment)
+    parameters = dict(own)
     if solver not in (None, parameters["solver"]):
         # A good rate for SGD is far too high for Adam.
         parameters.pop("learning_rate_init", None)
@@ -215,6 +247,7 @@ def train(
         "alpha": alpha,
         "batch_size": batch_size,
         "max_iter": epochs,
+        "dropout": dropout[0] if dropout is not None and len(dropout) == 1 else dropout,
         "early_stopping": early_stopping or None,
         "random_state": seed,
         "dtype": dtype,
@@ -223,12 +256,21 @@ def train(
     parameters["input_scale"] = _input_scale(input_scale, chosen, name, X)
     model = MLPClassifier(**parameters, backend=backend or "auto", n_threads=threads)
 
-    typer.echo(f"{name}: {len(X)} training samples, {len(X_test)} test samples")
+    (X, y), validation = chosen.split(X, y, parameters["random_state"])
+    X_val, y_val = validation or (None, None)
+    aside = f", {len(X_val)} validation samples" if X_val is not None else ""
+    typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
     if backend is None and backend_name != (first := backends.NAMES[0]):
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
     with noting_warnings() as notes, _epoch_display(model.max_iter) as on_epoch:
         started = time.perf_counter()
-        model._fit(X, y, on_epoch=on_epoch)
+        model._fit(
+            X,
+            y,
+            validation=(X_val, y_val, None),
+            on_epoch=on_epoch,
+            reports_training_score=validation is not None,
+        )
         seconds = time.perf_counter() - started
     interrupted = _INTERRUPTION in notes
     if interrupted and not model.n_iter_:
@@ -237,13 +279,13 @@ def train(
     if not no_save:  # before anything else, so that another Ctrl-C cannot come between
         persistence.save(model, out)
 
-    scores = [f"{model.score(*part):.3f}" for part in ((X, y), (X_test, y_test))]
-    if name == chosen.dataset and parameters == chosen.parameters:
-        published = (chosen.train_score, chosen.test_score)
-        scores = [
-            score if figure is None else f"{score} (published: {figure:.3f})"
-            for score, figure in zip(scores, published, strict=True)
-        ]
+    parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
+    scores = {part: f"{model.score(*xy):.3f}" for part, xy in parts.items() if xy is not None}
+    if name == chosen.dataset and parameters == own and not augment:
+        figures = {"train": chosen.train_score}
+        figures["test" if validation is None else "validation"] = chosen.published
+        for part, figure in figures.items():
+            scores[part] += "" if figure is None else f" (published: {figure:.3f})"
     typer.echo()
     drawn = [] if plots is None else _draw_training(model, name, (X_test, y_test), plots)
     unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
@@ -257,8 +299,7 @@ def train(
             "dtype": str(model.coefs_[0].dtype),
             "epochs": f"{model.n_iter_} of {model.max_iter}{unsettled}",
             "final loss": f"{model.loss_:.8f}",
-            "train score": scores[0],
-            "test score": scores[1],
+            **{f"{part} score": score for part, score in scores.items()},
             "training time": f"{seconds:.2f} s, {len(X) * model.n_iter_ / seconds:,.0f} samples/s",
             "model file": "not saved" if no_save else str(out),
             **({"pictures": ", ".join(map(str, drawn))} if drawn else {}),
@@ -353,8 +394,12 @@ def _epoch_display(max_iter: int) -> Iterator[Callable[["EpochReport"], None]]:
             nonlocal seconds
             seconds += report.seconds
             line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
-            if report.validation_score is not None:
-                line += f", validation score = {report.validation_score:.4f}"
+            for words, figure in {
+                "score": report.training_score,
+                "validation loss": report.validation_loss,
+                "validation score": report.validation_score,
+            }.items():
+                line += "" if figure is None else f", {words} = {figure:.4f}"
             console.print(line)
             speed = f"{report.n_samples / report.seconds:,.0f} samples/s"
             # Not rich's own estimate, which forgets what is longer ago than half a minute.
