@@ -227,12 +227,12 @@ class Engine:
         dropout: Dropout | None = None,
     ) -> Net:
         none, n_hidden = np.empty(0, self._dtype), len(self._layers) - 1
-        kept, draws = np.ones(n_hidden), np.zeros(kernels.THRESHOLDS + n_hidden, np.uint64)
+        dropped = np.ones(kernels.DROPPED + 2 * n_hidden)
         if dropout is not None:
-            kept -= dropout.rates
-            draws[:] = [
-                *dropout.key, dropout.epoch, dropout.start, *map(dropout.threshold, range(n_hidden))
-            ]  # fmt: skip
+            dropped[: kernels.DROPPED] = *dropout.key, dropout.epoch, dropout.start
+            per_layer = dropped[kernels.DROPPED :].reshape(n_hidden, 2)
+            per_layer[:, kernels.THRESHOLD] = list(map(dropout.threshold, range(n_hidden)))
+            per_layer[:, kernels.KEPT] -= dropout.rates
         return Net(
             layers=self._layers,
             blocks=self._blocks,
@@ -246,8 +246,7 @@ class Engine:
             state_2=none if state_2 is None else state_2,
             gradient=none if gradient is None else gradient,
             squares=np.zeros(len(self._blocks)),
-            kept=kept,
-            draws=draws,
+            dropout=dropped,
         )
 
     def _padded(self, flat: NDArray) -> NDArray:
@@ -346,8 +345,7 @@ class Engine:
             n_masks=n_masks,
             masks=np.zeros(rows * n_masks, np.uint64),
             A=_zeros(n_units, dtype),
-            D=_zeros(n_units if for_training else 0, dtype),
-            factors=_zeros(n_units if for_training else 0, dtype),
+            D=_zeros(2 * n_units if for_training else 0, dtype),
             losses=np.zeros(rows),
             sample_weights=np.zeros(rows, dtype),
             list_start=np.zeros(n_features + 1, np.int64),
