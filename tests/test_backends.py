@@ -299,6 +299,25 @@ def test_other_samples_of_the_same_kind(engine_class, source):
     check_other_samples(engine_class, case, source, 40)
 
 
+@pytest.mark.parametrize("source", ["zero-bytes", "zeros", "sparse"])
+def test_other_samples_may_be_more_and_denser(engine_class, source):
+    case = (150, (70, 9, 3), "relu", "softmax", 1, True)
+    network, parameters, inputs, Y, weights, _ = problem(case, "float64", source=source)
+    full = inputs.values.toarray() if inputs.is_sparse else inputs.values
+    full = type(inputs.values)(full + 1) if inputs.is_sparse else full + 1
+    first = replace(inputs, values=inputs.values[:20])
+    engine = engine_class(network, parameters, first, Y[:20], weights[:20], 2, many_passes=True)
+    gradient, expected = np.empty((2, parameters.flat.size))
+    for values in (inputs.values[:20], inputs.values, full):
+        some, n = replace(inputs, values=values), values.shape[0]
+        engine.bind(some, Y[:n], weights[:n])
+        theirs = numpy_backend.Engine(network, parameters, some, Y[:n], weights[:n])
+        assert engine.loss_and_gradient(parameters.flat, gradient) == pytest.approx(
+            theirs.loss_and_gradient(parameters.flat, expected), rel=1e-12
+        )
+        np.testing.assert_allclose(gradient, expected, **tolerance("float64"))
+
+
 @pytest.mark.parametrize("dropout", [None, Dropout((0.5, 0.2), 7)], ids=["", "dropout"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize(

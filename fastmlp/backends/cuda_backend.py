@@ -302,8 +302,7 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
 
     @cuda.jit(device=True)
     def delta_of(table, steps, rows, at, a, delta, place):
-        """Return the delta of a hidden unit from that of its output a, with the factor of dropout
-        that `leave_out` has left."""
+        """Return a hidden unit's delta from that of its output a, with the factor in `rows`."""
         kept = table[U(at + KEPT)]
         if kept == 0:
             return differentiate(table[HIDDEN], a, delta)

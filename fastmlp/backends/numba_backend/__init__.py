@@ -224,6 +224,7 @@ class Engine:
         state_1: NDArray | None = None,
         state_2: NDArray | None = None,
         gradient: NDArray | None = None,
+        *,
         dropout: Dropout | None = None,
     ) -> Net:
         none, n_hidden = np.empty(0, self._dtype), len(self._layers) - 1

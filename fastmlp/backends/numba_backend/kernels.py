@@ -1,6 +1,7 @@
 """The kernels of the Numba backend; everything that is compiled stands in this file.
 
-(What Numba keeps on disk is compiled anew when this file changes, but not when another does.)
+(What Numba keeps on disk is compiled anew when this file changes, but not when another does.
+`philox_words` is taken from another all the same: its numbers are fixed.)
 
 A minibatch takes two phases, and a team of threads meets between them:
 
