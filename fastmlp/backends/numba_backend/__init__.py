@@ -227,13 +227,13 @@ class Engine:
         *,
         dropout: Dropout | None = None,
     ) -> Net:
-        none, n_hidden = np.empty(0, self._dtype), len(self._layers) - 1
-        dropped = np.ones(kernels.DROPPED + 2 * n_hidden)
+        none = np.empty(0, self._dtype)
+        dropped = np.ones(kernels.DROPPED + 2 * len(self._layers))
         if dropout is not None:
             dropped[: kernels.DROPPED] = *dropout.key, dropout.epoch, dropout.start
-            per_layer = dropped[kernels.DROPPED :].reshape(n_hidden, 2)
-            per_layer[:, kernels.THRESHOLD] = list(map(dropout.threshold, range(n_hidden)))
-            per_layer[:, kernels.KEPT] -= dropout.rates
+            hidden = dropped[kernels.DROPPED :].reshape(-1, 2)[:-1]
+            hidden[:, kernels.THRESHOLD] = list(map(dropout.threshold, range(len(hidden))))
+            hidden[:, kernels.KEPT] -= dropout.rates
         return Net(
             layers=self._layers,
             blocks=self._blocks,

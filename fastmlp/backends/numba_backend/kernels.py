@@ -100,7 +100,8 @@ N_IN, N_OUT, WIDTH, BACK_WIDTH, WEIGHTS_AT, INTERCEPTS_AT, TRANSPOSED_AT = range
 # Columns of `Net.blocks`.
 LAYER, ROW, N_ROWS, FIRST, UNITS = range(5)
 
-# Elements of `Net.dropout`, and the two that each hidden layer has from `DROPPED` on.
+# Elements of `Net.dropout`, and the two that each layer has from `DROPPED` on: which words leave a
+# unit out, and the share of units that is kept.
 KEY_LOW, KEY_HIGH, EPOCH, START, DROPPED = range(5)
 THRESHOLD, KEPT = range(2)
 
@@ -131,7 +132,7 @@ class Net(NamedTuple):
     state_2: Any
     gradient: Any  # (n,) or (0,)
     squares: Any  # (n_blocks,) float64: sum of squares of each block's weights
-    dropout: Any  # (DROPPED + 2 * n_hidden_layers,) float64, which holds all these integers
+    dropout: Any  # (DROPPED + 2 * n_layers,) float64, which holds all these integers
 
 
 class Data(NamedTuple):
@@ -772,12 +773,6 @@ philox = jit(philox_words)
 
 
 @jit
-def kept_share(net, layer):
-    """Return the share of a hidden layer's units that dropout keeps, 1 for all of them."""
-    return net.dropout[DROPPED + 2 * layer + KEPT]
-
-
-@jit
 def draw_factors(dropout, layer, position, factors):
     """Draw what dropout multiplies a sample's row of a hidden layer by, padding included; see
     `fastmlp.random_bits.Dropout`. Without branches, so that LLVM draws many words at once."""
@@ -1044,10 +1039,11 @@ def forward(net, data, scratch, order, at, begin, end, thread):
                         net.weights, net.layers[layer, INTERCEPTS_AT] + first, 0,
                         scratch.A, rows_at + begin * width + first, width)  # fmt: skip
         activation = net.output if layer == n_layers - 1 else net.hidden
+        drops = net.dropout[DROPPED + 2 * layer + KEPT] != 1
         for i in range(begin, end):
             row = part(scratch.A, rows_at + i * width, width)
             activate(activation, row, net.layers[layer, N_OUT])
-            if layer < n_layers - 1 and kept_share(net, layer) != 1:
+            if drops:
                 factors = part(scratch.D, len(scratch.A) + rows_at + i * width, width)
                 draw_factors(net.dropout, layer, at + i, factors)
                 multiply(row, factors)
@@ -1061,7 +1057,7 @@ def backward(net, scratch, begin, end):
     for layer in range(len(net.layers) - 1, 0, -1):
         width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
         back, to_at = net.layers[layer, BACK_WIDTH], scratch.rows_at[layer - 1]
-        kept = kept_share(net, layer - 1)
+        kept = net.dropout[DROPPED + 2 * (layer - 1) + KEPT]
         for first in range(0, back, panel):
             product(end - begin, min(panel, back - first) // n_lanes, net.layers[layer, N_OUT],
                     scratch.D, rows_at + begin * width, width, 1,
