@@ -25,9 +25,10 @@ ALLOWED = {
     "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
     "backends.cython_backend": {"backends.cython_backend._engine"},
     "backends.numba_backend": {
-        "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network", "threads",
+        "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network",
+        "random_bits", "threads",
     },
-    "backends.numba_backend.kernels": set(),
+    "backends.numba_backend.kernels": {"random_bits"},
     "backends.cuda_backend": {"inputs", "network", "random_bits"},
     "random_bits": set(),
     "training": {"network", "notices", "random_bits"},

@@ -136,71 +136,114 @@ def optimizers(name, size, dtype):
     return ours, oracle.SGD(0.05, 0.7, nesterov)
 
 
+def check_outputs(network, parameters, inputs, outputs, dtype):
+    expected = oracle.predict(
+        *layers(parameters), network.activation, network.output_activation, as_seen(inputs)
+    )
+    np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+
+
+def check_training(
+    engine_class, case, dtype, optimizer, source="float", loss="", dropout=None, n_epochs=2
+):
+    """Train as the oracle does: losses, parameters, the optimiser's state and predictions."""
+    network, parameters, inputs, Y, weights, batch_size = problem(
+        case, dtype, source=source, loss=loss
+    )
+    ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
+    coefs, intercepts = layers(parameters)
+    engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
+    rng = np.random.RandomState(3)
+    for epoch in range(n_epochs):
+        order = rng.permutation(len(Y))
+        masks = replace(dropout, epoch=epoch) if dropout else None
+        loss = engine.train_epoch(order, batch_size, ours, masks)
+        expected = oracle.train_epoch(
+            coefs, intercepts, network.activation, network.output_activation, network.alpha,
+            as_seen(inputs), Y.astype(float), order, batch_size, theirs, weights,
+            network.loss == "squared_error", masks and (masks.rates, masks.seed, epoch),
+        )  # fmt: skip
+        np.testing.assert_allclose(loss, expected, **tolerance(dtype))
+    engine.sync()
+    np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
+    if optimizer == "adam":
+        assert ours.t == theirs.t
+        states = [(ours.m, theirs.m), (ours.v, theirs.v)]
+    else:
+        states = [(ours.velocity, theirs.velocity)]
+    for state, expected in states:
+        np.testing.assert_allclose(
+            state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
+        )
+    if dropout:  # none of it is left when the network predicts
+        outputs = np.empty(Y.shape, dtype)
+        assert engine.predict(inputs, outputs)
+        check_outputs(network, parameters, inputs, outputs, dtype)
+
+
+def check_gradient(engine_class, case, dtype, source="float", loss="", dropout=None):
+    """Compute the gradient elsewhere as the oracle does, and predict where the engine is."""
+    network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source, loss=loss)
+    before = parameters.flat.copy()
+    elsewhere = parameters.flat + np.asarray(0.01, dtype)
+    gradient = np.full_like(elsewhere, np.nan)
+    engine = engine_class(network, parameters, inputs, Y, weights, 2)
+    loss = engine.loss_and_gradient(elsewhere, gradient, dropout)
+    expected, d_coefs, d_intercepts = oracle.objective(
+        *layers(Parameters(network, elsewhere)), network.activation, network.output_activation,
+        network.alpha, as_seen(inputs), Y.astype(float), weights, network.loss == "squared_error",
+        dropout and (dropout.rates, dropout.seed, dropout.epoch), dropout.start if dropout else 0,
+    )  # fmt: skip
+    np.testing.assert_allclose(loss, expected, **tolerance(dtype))
+    np.testing.assert_allclose(gradient, flat(d_coefs, d_intercepts), **tolerance(dtype))
+    outputs = np.full(Y.shape, np.nan, dtype)
+    assert engine.predict(inputs, outputs)
+    engine.sync()
+    np.testing.assert_array_equal(parameters.flat, before)
+    check_outputs(network, parameters, inputs, outputs, dtype)
+
+
+def check_other_samples(engine_class, case, source, n_first):
+    """Training part by part, on other arrays or new contents, is training on the whole."""
+    network, parameters, inputs, Y, weights, batch_size = problem(case, "float64", source=source)
+    dropout = Dropout((0.3,), 3, 2)
+    order = np.random.RandomState(0).permutation(len(Y))
+    ours, theirs = (optimizers("adam", parameters.flat.size, "float64")[0] for _ in range(2))
+    whole = Parameters(network, parameters.flat.copy())
+    engine = engine_class(network, whole, inputs, Y, weights, 2)
+    expected = engine.train_epoch(order, batch_size, theirs, dropout)
+    engine.sync()
+
+    engine, loss = engine_class(network, parameters, inputs, Y, weights, 2), 0
+    for start in (0, n_first):
+        part = order[start : start + n_first]
+        some = replace(inputs, values=inputs.values[part])
+        engine.bind(some, Y[part], weights[part])
+        masks = replace(dropout, start=start)
+        loss += engine.train_epoch(np.arange(len(part)), batch_size, ours, masks)
+    engine.sync()
+    assert loss == pytest.approx(expected, rel=1e-13)
+    np.testing.assert_allclose(parameters.flat, whole.flat, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 class TestAgainstOracle:
     @pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zeros-coded-255"])
     @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
-        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
-        ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
-        coefs, intercepts = layers(parameters)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
-        rng = np.random.RandomState(3)
-        for _ in range(3):
-            order = rng.permutation(len(Y))
-            loss = engine.train_epoch(order, batch_size, ours)
-            expected = oracle.train_epoch(
-                coefs, intercepts, network.activation, network.output_activation, network.alpha,
-                as_seen(inputs), Y.astype(float), order, batch_size, theirs, weights,
-            )  # fmt: skip
-            np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-        engine.sync()
-        np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
-        if optimizer == "adam":
-            assert ours.t == theirs.t
-            states = [(ours.m, theirs.m), (ours.v, theirs.v)]
-        else:
-            states = [(ours.velocity, theirs.velocity)]
-        for state, expected in states:
-            np.testing.assert_allclose(
-                state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
-            )
+        check_training(engine_class, case, dtype, optimizer, source, n_epochs=3)
 
     @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_loss_and_gradient(self, engine_class, case, dtype, source):
-        network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source)
-        before = parameters.flat.copy()
-        elsewhere = parameters.flat + np.asarray(0.01, dtype)
-        gradient = np.full_like(elsewhere, np.nan)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2)
-        loss = engine.loss_and_gradient(elsewhere, gradient)
-        expected, d_coefs, d_intercepts = oracle.objective(
-            *layers(Parameters(network, elsewhere)), network.activation,
-            network.output_activation, network.alpha, as_seen(inputs), Y.astype(float), weights,
-        )  # fmt: skip
-        np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-        np.testing.assert_allclose(gradient, flat(d_coefs, d_intercepts), **tolerance(dtype))
-        # The engine's own parameters are still those that it was given.
-        outputs = np.empty(Y.shape, dtype)
-        engine.predict(inputs, outputs)
-        engine.sync()
-        np.testing.assert_array_equal(parameters.flat, before)
-        self.check_outputs(network, parameters, inputs, outputs, dtype)
+        check_gradient(engine_class, case, dtype, source)
 
     @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_predict(self, engine_class, case, dtype, source):
         network, parameters, inputs, Y, _, _ = problem(case, dtype, source=source)
         outputs = np.full(Y.shape, np.nan, dtype)
         engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
-        self.check_outputs(network, parameters, inputs, outputs, dtype)
-
-    @staticmethod
-    def check_outputs(network, parameters, inputs, outputs, dtype):
-        expected = oracle.predict(
-            *layers(parameters), network.activation, network.output_activation, as_seen(inputs)
-        )
-        np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+        check_outputs(network, parameters, inputs, outputs, dtype)
 
 
 # (case, loss, rates of dropout). The last is large enough for several threads and chunks.
@@ -220,43 +263,12 @@ DROPOUT_CASES = [
 @pytest.mark.parametrize(("case", "loss", "rates"), DROPOUT_CASES)
 class TestDropoutAndSquaredError:
     def test_train_epoch(self, engine_class, case, loss, rates, dtype, source):
-        network, parameters, inputs, Y, weights, batch_size = problem(
-            case, dtype, source=source, loss=loss
-        )
-        ours, theirs = optimizers("adam", parameters.flat.size, dtype)
-        coefs, intercepts = layers(parameters)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
-        rng = np.random.RandomState(3)
-        for epoch in range(2):
-            order = rng.permutation(len(Y))
-            seed = 2**35 + 11
-            loss = engine.train_epoch(order, batch_size, ours, Dropout(rates, seed, epoch))
-            expected = oracle.train_epoch(
-                coefs, intercepts, network.activation, network.output_activation, network.alpha,
-                as_seen(inputs), Y.astype(float), order, batch_size, theirs, weights,
-                network.loss == "squared_error", (rates, seed, epoch),
-            )  # fmt: skip
-            np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-        engine.sync()
-        np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
-        # None of it is left when the network predicts.
-        outputs = np.empty(Y.shape, dtype)
-        engine.predict(inputs, outputs)
-        TestAgainstOracle.check_outputs(network, parameters, inputs, outputs, dtype)
+        dropout = Dropout(rates, 2**35 + 11)
+        check_training(engine_class, case, dtype, "adam", source, loss, dropout)
 
     def test_loss_and_gradient(self, engine_class, case, loss, rates, dtype, source):
-        network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source, loss=loss)
-        gradient = np.full_like(parameters.flat, np.nan)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2)
         dropout = Dropout(rates, 5, 1, start=2**32 - 3)
-        loss = engine.loss_and_gradient(parameters.flat, gradient, dropout)
-        expected, d_coefs, d_intercepts = oracle.objective(
-            *layers(parameters), network.activation, network.output_activation, network.alpha,
-            as_seen(inputs), Y.astype(float), weights,
-            network.loss == "squared_error", (rates, 5, 1), 2**32 - 3,
-        )  # fmt: skip
-        np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-        np.testing.assert_allclose(gradient, flat(d_coefs, d_intercepts), **tolerance(dtype))
+        check_gradient(engine_class, case, dtype, source, loss, dropout)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.6])
@@ -283,27 +295,27 @@ def test_every_backend_draws_the_same_masks(engine_class, rate):
 
 @pytest.mark.parametrize("source", ["bytes", "sparse"])
 def test_other_samples_of_the_same_kind(engine_class, source):
-    """Training part by part, on other arrays or new contents, is training on the whole."""
     case = (70, (9, 30, 3), "relu", "softmax", 10, True)
-    network, parameters, inputs, Y, weights, batch_size = problem(case, "float64", source=source)
-    dropout = Dropout((0.3,), 3, 2)
-    order = np.random.RandomState(0).permutation(len(Y))
-    ours, theirs = (optimizers("adam", parameters.flat.size, "float64")[0] for _ in range(2))
-    whole = Parameters(network, parameters.flat.copy())
-    engine = engine_class(network, whole, inputs, Y, weights, 2)
-    expected = engine.train_epoch(order, batch_size, theirs, dropout)
-    engine.sync()
+    check_other_samples(engine_class, case, source, 40)
 
-    engine, loss = engine_class(network, parameters, inputs, Y, weights, 2), 0
-    for start in (0, 40):
-        part = order[start : start + 40]
-        some = replace(inputs, values=inputs.values[part])
-        engine.bind(some, Y[part], weights[part])
-        masks = replace(dropout, start=start)
-        loss += engine.train_epoch(np.arange(len(part)), batch_size, ours, masks)
-    engine.sync()
-    assert loss == pytest.approx(expected, rel=1e-13)
-    np.testing.assert_allclose(parameters.flat, whole.flat, rtol=1e-12, atol=1e-14)
+
+@pytest.mark.parametrize("source", ["zero-bytes", "zeros", "sparse"])
+def test_other_samples_may_be_more_and_denser(engine_class, source):
+    case = (150, (70, 9, 3), "relu", "softmax", 1, True)
+    network, parameters, inputs, Y, weights, _ = problem(case, "float64", source=source)
+    full = inputs.values.toarray() if inputs.is_sparse else inputs.values
+    full = type(inputs.values)(full + 1) if inputs.is_sparse else full + 1
+    first = replace(inputs, values=inputs.values[:20])
+    engine = engine_class(network, parameters, first, Y[:20], weights[:20], 2, many_passes=True)
+    gradient, expected = np.empty((2, parameters.flat.size))
+    for values in (inputs.values[:20], inputs.values, full):
+        some, n = replace(inputs, values=values), values.shape[0]
+        engine.bind(some, Y[:n], weights[:n])
+        theirs = numpy_backend.Engine(network, parameters, some, Y[:n], weights[:n])
+        assert engine.loss_and_gradient(parameters.flat, gradient) == pytest.approx(
+            theirs.loss_and_gradient(parameters.flat, expected), rel=1e-12
+        )
+        np.testing.assert_allclose(gradient, expected, **tolerance("float64"))
 
 
 @pytest.mark.parametrize("dropout", [None, Dropout((0.5, 0.2), 7)], ids=["", "dropout"])

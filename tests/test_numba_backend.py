@@ -158,6 +158,21 @@ def test_an_error_in_a_thread_is_passed_on(monkeypatch):
         engine.train_epoch(np.arange(2000), 500, sgd)
 
 
+def test_what_fails_before_it_begins_has_made_no_updates(monkeypatch):
+    engine, adam = engine_and_optimizer(optimizer="adam")
+    engine.train_epoch(np.arange(2000), 500, adam)
+    assert adam.t == 4
+    _, fresh = engine_and_optimizer(optimizer="adam")
+
+    def failing(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Engine, "_compile", failing)
+    with pytest.raises(MemoryError):
+        engine.train_epoch(np.arange(2000), 500, fresh)
+    assert fresh.t == 0
+
+
 def test_without_a_place_for_the_cache_kernels_are_compiled_all_the_same(monkeypatch):
     from numba.core.caching import CacheImpl
 

@@ -1,6 +1,7 @@
 """The kernels of the Numba backend; everything that is compiled stands in this file.
 
-(What Numba keeps on disk is compiled anew when this file changes, but not when another does.)
+(What Numba keeps on disk is compiled anew when this file changes, but not when another does.
+`philox_words` is taken from another all the same: its numbers are fixed.)
 
 A minibatch takes two phases, and a team of threads meets between them:
 
@@ -36,6 +37,8 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
+
+from fastmlp.random_bits import philox_words
 
 # "reassoc" would undo the rounding tricks of exp; "nnan" and "ninf" would blind the engine to
 # networks that have diverged.
@@ -97,6 +100,11 @@ N_IN, N_OUT, WIDTH, BACK_WIDTH, WEIGHTS_AT, INTERCEPTS_AT, TRANSPOSED_AT = range
 # Columns of `Net.blocks`.
 LAYER, ROW, N_ROWS, FIRST, UNITS = range(5)
 
+# Elements of `Net.dropout`, and the two that each layer has from `DROPPED` on: which words leave a
+# unit out, and the share of units that is kept.
+KEY_LOW, KEY_HIGH, EPOCH, START, DROPPED = range(5)
+THRESHOLD, KEPT = range(2)
+
 # Elements of `Scratch.team`, on cache lines of their own.
 ARRIVED, GENERATION, GROUPS_TAKEN, BLOCKS_TAKEN, STOP, STOPPING, UPDATES = range(0, 56, 8)
 
@@ -116,6 +124,7 @@ class Net(NamedTuple):
     blocks: Any  # (n_blocks, 5) int64: the items of work of phase B
     hidden: int  # activation
     output: int
+    is_squared: bool  # the loss is the squared error
     alpha: float
     weights: Any  # (n,)
     transposed: Any  # (n,) the weights transposed, of all layers but the first
@@ -123,6 +132,7 @@ class Net(NamedTuple):
     state_2: Any
     gradient: Any  # (n,) or (0,)
     squares: Any  # (n_blocks,) float64: sum of squares of each block's weights
+    dropout: Any  # (DROPPED + 2 * n_layers,) float64, which holds all these integers
 
 
 class Data(NamedTuple):
@@ -156,7 +166,7 @@ class Scratch(NamedTuple):
     n_masks: int  # per row
     masks: Any  # (chunk_rows * n_masks,) uint64: which inputs are not zero
     A: Any  # (chunk_rows * padded units of all layers,) activations
-    D: Any  # the same, deltas
+    D: Any  # (twice the same,) deltas; then dropout's factors, untouched without it
     losses: Any  # (chunk_rows,) float64
     sample_weights: Any  # (chunk_rows,)
     list_start: Any  # (n_in + 1,) int64: CSR chunks as lists per feature
@@ -759,37 +769,73 @@ def activate(activation, row, n):
             row[i] /= total
 
 
+philox = jit(philox_words)
+
+
 @jit
-def multiply_by_derivative(activation, values, delta):
-    """Multiply deltas by the activation's derivative, in terms of its value."""
-    zero, one = values.dtype.type(0), values.dtype.type(1)
+def draw_factors(dropout, layer, position, factors):
+    """Draw what dropout multiplies a sample's row of a hidden layer by, padding included; see
+    `fastmlp.random_bits.Dropout`. Without branches, so that LLVM draws many words at once."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    k0, k1 = np.uint64(dropout[KEY_LOW]) & low, np.uint64(dropout[KEY_HIGH]) & low
+    c3, at = np.uint64(dropout[EPOCH]) & low, np.uint64(dropout[START]) + np.uint64(position)
+    c1, c2 = (np.uint64(layer) + (at >> half) * np.uint64(256)) & low, at & low
+    own = DROPPED + 2 * layer
+    threshold = np.uint64(dropout[own + THRESHOLD])
+    zero, factor = factors.dtype.type(0), factors.dtype.type(1 / dropout[own + KEPT])
+    for i in range(len(factors) // 4):
+        w0, w1, w2, w3 = philox(np.uint64(i) & low, c1, c2, c3, k0, k1)
+        factors[4 * i] = zero if w0 < threshold else factor
+        factors[4 * i + 1] = zero if w1 < threshold else factor
+        factors[4 * i + 2] = zero if w2 < threshold else factor
+        factors[4 * i + 3] = zero if w3 < threshold else factor
+
+
+@jit
+def multiply(row, factors):
+    """Multiply a row by another."""
+    for i in range(len(row)):
+        row[i] *= factors[i]
+
+
+@jit
+def multiply_by_derivative(activation, values, delta, share):
+    """Multiply deltas by the activation's derivative, in terms of its value before dropout, which
+    has divided it by the share of units that it keeps."""
+    zero, one, kept = values.dtype.type(0), values.dtype.type(1), values.dtype.type(share)
     if activation == LOGISTIC:
         for i in range(len(delta)):
-            delta[i] *= values[i] * (one - values[i])
+            value = values[i] * kept
+            delta[i] *= value * (one - value)
     elif activation == TANH:
         for i in range(len(delta)):
-            delta[i] *= one - values[i] * values[i]
+            value = values[i] * kept
+            delta[i] *= one - value * value
     elif activation == RELU:
         for i in range(len(delta)):
             delta[i] = zero if values[i] == zero else delta[i]
 
 
 @jit
-def sample_loss(output, activations, target, weight, delta):
+def sample_loss(output, is_squared, activations, target, weight, delta):
     """Return the loss of one sample and write its deltas, both times its weight.
 
-    The losses are canonical for their output activations: the delta is output - target. As in
+    Where the loss is canonical for the output activation, the delta is output - target. As in
     scikit-learn, probabilities are clipped for the loss only, and the squared error is halved and
-    averaged over the outputs, although the deltas are those of the sum.
+    averaged over the outputs, although the deltas of identity outputs are those of the sum.
     """
     loss = 0.0
     n = len(target)
     for j in range(n):
         delta[j] = (activations[j] - target[j]) * weight
-    if output == IDENTITY:
+    if is_squared:
         for j in range(n):
             difference = np.float64(target[j]) - np.float64(activations[j])
             loss += difference * difference
+        if output == LOGISTIC:
+            share, one = activations.dtype.type(1 / n), activations.dtype.type(1)
+            for j in range(n):
+                delta[j] *= activations[j] * (one - activations[j]) * share
         return 0.5 * loss / n * np.float64(weight)
     if output == EXP:
         for j in range(n):
@@ -825,9 +871,9 @@ def borrow(array):
 def borrow_net(net):
     """Return the same network, owning nothing."""
     return Net(
-        net.layers, net.blocks, net.hidden, net.output, net.alpha, borrow(net.weights),
-        borrow(net.transposed), borrow(net.state_1), borrow(net.state_2), borrow(net.gradient),
-        borrow(net.squares),
+        net.layers, net.blocks, net.hidden, net.output, net.is_squared, net.alpha,
+        borrow(net.weights), borrow(net.transposed), borrow(net.state_1), borrow(net.state_2),
+        borrow(net.gradient), borrow(net.squares), borrow(net.dropout),
     )  # fmt: skip
 
 
@@ -993,9 +1039,14 @@ def forward(net, data, scratch, order, at, begin, end, thread):
                         net.weights, net.layers[layer, INTERCEPTS_AT] + first, 0,
                         scratch.A, rows_at + begin * width + first, width)  # fmt: skip
         activation = net.output if layer == n_layers - 1 else net.hidden
+        drops = net.dropout[DROPPED + 2 * layer + KEPT] != 1
         for i in range(begin, end):
             row = part(scratch.A, rows_at + i * width, width)
             activate(activation, row, net.layers[layer, N_OUT])
+            if drops:
+                factors = part(scratch.D, len(scratch.A) + rows_at + i * width, width)
+                draw_factors(net.dropout, layer, at + i, factors)
+                multiply(row, factors)
 
 
 @jit
@@ -1006,6 +1057,7 @@ def backward(net, scratch, begin, end):
     for layer in range(len(net.layers) - 1, 0, -1):
         width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
         back, to_at = net.layers[layer, BACK_WIDTH], scratch.rows_at[layer - 1]
+        kept = net.dropout[DROPPED + 2 * (layer - 1) + KEPT]
         for first in range(0, back, panel):
             product(end - begin, min(panel, back - first) // n_lanes, net.layers[layer, N_OUT],
                     scratch.D, rows_at + begin * width, width, 1,
@@ -1014,7 +1066,9 @@ def backward(net, scratch, begin, end):
         for i in range(begin, end):
             at, n = to_at + i * back, net.layers[layer, N_IN]
             delta = part(scratch.D, at, back)
-            multiply_by_derivative(net.hidden, part(scratch.A, at, back), delta)
+            multiply_by_derivative(net.hidden, part(scratch.A, at, back), delta, kept)
+            if kept != 1:
+                multiply(delta, part(scratch.D, len(scratch.A) + at, back))
             # Already zero, unless a diverged delta made it infinity times zero.
             for j in range(n, back):
                 delta[j] = 0
@@ -1034,8 +1088,9 @@ def train_rows(net, data, scratch, order, at, begin, end, thread):
     for i in range(begin, end):
         row = rows_at + i * width
         scratch.losses[i] = sample_loss(
-            net.output, part(scratch.A, row, n), part(data.targets, order[at + i] * n, n),
-            scratch.sample_weights[i], part(scratch.D, row, n),
+            net.output, net.is_squared, part(scratch.A, row, n),
+            part(data.targets, order[at + i] * n, n), scratch.sample_weights[i],
+            part(scratch.D, row, n),
         )  # fmt: skip
     backward(net, scratch, begin, end)
 
