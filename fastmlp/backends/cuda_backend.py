@@ -289,11 +289,12 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
         sample = np.uint64(table[START] + position)
         w0, w1, w2, w3 = philox(
-            np.uint64(unit // 4), np.uint64(layer) + (sample >> half) * np.uint64(256),
+            np.uint64(unit // 64 * 16 + unit % 16),
+            np.uint64(layer) + (sample >> half) * np.uint64(256),
             sample & low, np.uint64(table[EPOCH]), np.uint64(table[KEY_LOW]),
             np.uint64(table[KEY_HIGH]),
         )  # fmt: skip
-        which = unit % 4
+        which = unit // 16 % 4
         word = (w0 if which == 0 else w1) if which < 2 else (w2 if which == 2 else w3)
         is_kept = word >= np.uint64(table[U(at + THRESHOLD)])
         factor = real(1.0 / steps[U(kept)]) if is_kept else zero

@@ -769,7 +769,8 @@ def activate(activation, row, n):
             row[i] /= total
 
 
-philox = jit(philox_words)
+# A call in the loop over counters would keep that from becoming vector code.
+philox = njit(**_JIT, forceinline=True)(philox_words)
 
 
 @jit
@@ -783,12 +784,22 @@ def draw_factors(dropout, layer, position, factors):
     own = DROPPED + 2 * layer
     threshold = np.uint64(dropout[own + THRESHOLD])
     zero, factor = factors.dtype.type(0), factors.dtype.type(1 / dropout[own + KEPT])
-    for i in range(len(factors) // 4):
-        w0, w1, w2, w3 = philox(np.uint64(i) & low, c1, c2, c3, k0, k1)
-        factors[4 * i] = zero if w0 < threshold else factor
-        factors[4 * i + 1] = zero if w1 < threshold else factor
-        factors[4 * i + 2] = zero if w2 < threshold else factor
-        factors[4 * i + 3] = zero if w3 < threshold else factor
+    n = len(factors)
+    for block in range(n // 64):
+        first = 64 * block
+        for i in range(16):
+            w0, w1, w2, w3 = philox(np.uint64(16 * block + i) & low, c1, c2, c3, k0, k1)
+            factors[first + i] = zero if w0 < threshold else factor
+            factors[first + 16 + i] = zero if w1 < threshold else factor
+            factors[first + 32 + i] = zero if w2 < threshold else factor
+            factors[first + 48 + i] = zero if w3 < threshold else factor
+    rest = n // 64 * 64
+    for word in range((n - rest + 15) // 16):
+        first = rest + 16 * word
+        for i in range(min(16, n - first)):
+            w0, w1, w2, w3 = philox(np.uint64(rest // 4 + i) & low, c1, c2, c3, k0, k1)
+            drawn = (w0 if word == 0 else w1) if word < 2 else (w2 if word == 2 else w3)
+            factors[first + i] = zero if drawn < threshold else factor
 
 
 @jit
