@@ -189,7 +189,36 @@ def test_every_option_reaches_the_model(idx_directory):
 
 def test_validation_scores_are_shown(idx_directory):
     stdout = fastmlp("train", "--data", idx_directory, "--early-stopping", "--epochs", "2")
-    assert re.search(r"^Iteration 2, loss = \d\.\d{8}, validation score = \d\.\d{4}$", stdout, re.M)
+    figures = r"validation loss = \d\.\d{8}, validation score = \d\.\d{4}"
+    assert re.search(rf"^Iteration 2, loss = \d\.\d{{8}}, {figures}$", stdout, re.M)
+
+
+def test_a_recipe_with_validation_shows_both_scores():
+    stdout = fastmlp("train", "--recipe", "dropout-300", "--data", "digits", "--epochs", "2")
+    assert "digits: 1149 training samples, 288 validation samples, 360 test samples" in stdout
+    assert re.search(r"^Iteration 1, loss = \S+, score = 0\.\d{4}, validation loss", stdout, re.M)
+    assert re.search(r"^validation score +0\.\d{3}$", stdout, re.M)
+    model = persistence.load("model.npz")
+    assert (model.dropout, model.loss, model.label_smoothing) == (
+        0.6,
+        "squared_error",
+        (0.01, 0.99),
+    )
+
+
+def test_dropout_and_augmentation():
+    fastmlp("train", "--data", "digits", "--epochs", "2", "--dropout", "0.25")
+    assert persistence.load("model.npz").dropout == 0.25
+    options = "--data", "digits", "--epochs", "2", "--hidden", "20,10", "--dropout", "0.25,0.5"
+    plain = fastmlp("train", *options)
+    assert persistence.load("model.npz").dropout == (0.25, 0.5)
+    augmented = fastmlp("train", *options, "--augment")
+    assert persistence.load("model.npz").augment is None  # training is over
+    assert plain.splitlines()[1] != augmented.splitlines()[1]
+    for rate in ("1", "x", "0.1,", ""):
+        result = CliRunner().invoke(cli.app, ["train", "--dropout", rate])
+        assert result.exit_code == USAGE_ERROR
+        assert "must be a probability below 1" in result.stderr
 
 
 def test_a_recipe_s_learning_rate_is_for_its_solver():

@@ -394,12 +394,11 @@ def _epoch_display(max_iter: int) -> Iterator[Callable[["EpochReport"], None]]:
             nonlocal seconds
             seconds += report.seconds
             line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
-            for words, figure in {
-                "score": report.training_score,
-                "validation loss": report.validation_loss,
-                "validation score": report.validation_score,
-            }.items():
-                line += "" if figure is None else f", {words} = {figure:.4f}"
+            if report.training_score is not None:
+                line += f", score = {report.training_score:.4f}"
+            if report.validation_loss is not None:
+                line += f", validation loss = {report.validation_loss:.8f}"
+                line += f", validation score = {report.validation_score:.4f}"
             console.print(line)
             speed = f"{report.n_samples / report.seconds:,.0f} samples/s"
             # Not rich's own estimate, which forgets what is longer ago than half a minute.
