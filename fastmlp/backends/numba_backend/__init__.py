@@ -227,13 +227,13 @@ class Engine:
         *,
         dropout: Dropout | None = None,
     ) -> Net:
-        none = np.empty(0, self._dtype)
-        dropped = np.ones(kernels.DROPPED + 2 * len(self._layers))
+        none, n_hidden = np.empty(0, self._dtype), len(self._layers) - 1
+        kept, draws = np.ones(n_hidden), np.zeros(kernels.THRESHOLDS + n_hidden, np.uint64)
         if dropout is not None:
-            dropped[: kernels.DROPPED] = *dropout.key, dropout.epoch, dropout.start
-            hidden = dropped[kernels.DROPPED :].reshape(-1, 2)[:-1]
-            hidden[:, kernels.THRESHOLD] = list(map(dropout.threshold, range(len(hidden))))
-            hidden[:, kernels.KEPT] -= dropout.rates
+            kept -= dropout.rates
+            draws[:] = [
+                *dropout.key, dropout.epoch, dropout.start, *map(dropout.threshold, range(n_hidden))
+            ]  # fmt: skip
         return Net(
             layers=self._layers,
             blocks=self._blocks,
@@ -247,7 +247,8 @@ class Engine:
             state_2=none if state_2 is None else state_2,
             gradient=none if gradient is None else gradient,
             squares=np.zeros(len(self._blocks)),
-            dropout=dropped,
+            kept=kept,
+            draws=draws,
         )
 
     def _padded(self, flat: NDArray) -> NDArray:
@@ -346,7 +347,8 @@ class Engine:
             n_masks=n_masks,
             masks=np.zeros(rows * n_masks, np.uint64),
             A=_zeros(n_units, dtype),
-            D=_zeros(2 * n_units if for_training else 0, dtype),
+            D=_zeros(n_units if for_training else 0, dtype),
+            factors=_zeros(n_units if for_training else 0, dtype),
             losses=np.zeros(rows),
             sample_weights=np.zeros(rows, dtype),
             list_start=np.zeros(n_features + 1, np.int64),
@@ -500,11 +502,11 @@ def _in_threads(
 
 def _layers(network: Network, dtype: np.dtype) -> tuple[NDArray, int, int]:
     """Return the kernels' table of layers, and the lengths of the vectors that it speaks of."""
-    multiple = max(kernels.lanes(dtype), 4)  # dropout draws for four units at a time
+    lanes = kernels.lanes(dtype)
     at = transposed_at = 0
     rows = []
     for layer, (n_in, n_out) in enumerate(pairwise(network.layer_units)):
-        width, back = (-(-n // multiple) * multiple for n in (n_out, n_in))
+        width, back = (-(-n // lanes) * lanes for n in (n_out, n_in))
         rows.append([n_in, n_out, width, back, at, at + n_in * width, transposed_at])
         at += (n_in + 1) * width
         transposed_at += n_out * back if layer else 0

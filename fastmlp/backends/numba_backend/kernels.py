@@ -100,10 +100,8 @@ N_IN, N_OUT, WIDTH, BACK_WIDTH, WEIGHTS_AT, INTERCEPTS_AT, TRANSPOSED_AT = range
 # Columns of `Net.blocks`.
 LAYER, ROW, N_ROWS, FIRST, UNITS = range(5)
 
-# Elements of `Net.dropout`, and the two that each layer has from `DROPPED` on: which words leave a
-# unit out, and the share of units that is kept.
-KEY_LOW, KEY_HIGH, EPOCH, START, DROPPED = range(5)
-THRESHOLD, KEPT = range(2)
+# Elements of `Net.draws`, in front of a threshold per hidden layer.
+KEY_LOW, KEY_HIGH, EPOCH, START, THRESHOLDS = range(5)
 
 # Elements of `Scratch.team`, on cache lines of their own.
 ARRIVED, GENERATION, GROUPS_TAKEN, BLOCKS_TAKEN, STOP, STOPPING, UPDATES = range(0, 56, 8)
@@ -132,7 +130,8 @@ class Net(NamedTuple):
     state_2: Any
     gradient: Any  # (n,) or (0,)
     squares: Any  # (n_blocks,) float64: sum of squares of each block's weights
-    dropout: Any  # (DROPPED + 2 * n_layers,) float64, which holds all these integers
+    kept: Any  # (n_layers - 1,) float64: the share of units that dropout keeps, 1 for all of them
+    draws: Any  # (4 + n_layers - 1,) uint64: what dropout draws its masks from
 
 
 class Data(NamedTuple):
@@ -166,7 +165,8 @@ class Scratch(NamedTuple):
     n_masks: int  # per row
     masks: Any  # (chunk_rows * n_masks,) uint64: which inputs are not zero
     A: Any  # (chunk_rows * padded units of all layers,) activations
-    D: Any  # (twice the same,) deltas; then dropout's factors, untouched without it
+    D: Any  # the same, deltas
+    factors: Any  # the same, of dropout; never touched without it
     losses: Any  # (chunk_rows,) float64
     sample_weights: Any  # (chunk_rows,)
     list_start: Any  # (n_in + 1,) int64: CSR chunks as lists per feature
@@ -774,32 +774,31 @@ philox = njit(**_JIT, forceinline=True)(philox_words)
 
 
 @jit
-def draw_factors(dropout, layer, position, factors):
+def draw_factors(net, layer, position, factors):
     """Draw what dropout multiplies a sample's row of a hidden layer by, padding included; see
     `fastmlp.random_bits.Dropout`. Without branches, so that LLVM draws many words at once."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    k0, k1 = np.uint64(dropout[KEY_LOW]) & low, np.uint64(dropout[KEY_HIGH]) & low
-    c3, at = np.uint64(dropout[EPOCH]) & low, np.uint64(dropout[START]) + np.uint64(position)
+    k0, k1 = net.draws[KEY_LOW] & low, net.draws[KEY_HIGH] & low
+    c3, threshold = net.draws[EPOCH] & low, net.draws[THRESHOLDS + layer]
+    at = net.draws[START] + np.uint64(position)
     c1, c2 = (np.uint64(layer) + (at >> half) * np.uint64(256)) & low, at & low
-    own = DROPPED + 2 * layer
-    threshold = np.uint64(dropout[own + THRESHOLD])
-    zero, factor = factors.dtype.type(0), factors.dtype.type(1 / dropout[own + KEPT])
+    zero, kept = factors.dtype.type(0), factors.dtype.type(1 / net.kept[layer])
     n = len(factors)
     for block in range(n // 64):
         first = 64 * block
         for i in range(16):
             w0, w1, w2, w3 = philox(np.uint64(16 * block + i) & low, c1, c2, c3, k0, k1)
-            factors[first + i] = zero if w0 < threshold else factor
-            factors[first + 16 + i] = zero if w1 < threshold else factor
-            factors[first + 32 + i] = zero if w2 < threshold else factor
-            factors[first + 48 + i] = zero if w3 < threshold else factor
+            factors[first + i] = zero if w0 < threshold else kept
+            factors[first + 16 + i] = zero if w1 < threshold else kept
+            factors[first + 32 + i] = zero if w2 < threshold else kept
+            factors[first + 48 + i] = zero if w3 < threshold else kept
     rest = n // 64 * 64
     for word in range((n - rest + 15) // 16):
         first = rest + 16 * word
         for i in range(min(16, n - first)):
             w0, w1, w2, w3 = philox(np.uint64(rest // 4 + i) & low, c1, c2, c3, k0, k1)
             drawn = (w0 if word == 0 else w1) if word < 2 else (w2 if word == 2 else w3)
-            factors[first + i] = zero if drawn < threshold else factor
+            factors[first + i] = zero if drawn < threshold else kept
 
 
 @jit
@@ -810,10 +809,10 @@ def multiply(row, factors):
 
 
 @jit
-def multiply_by_derivative(activation, values, delta, share):
+def multiply_by_derivative(activation, values, kept, delta):
     """Multiply deltas by the activation's derivative, in terms of its value before dropout, which
-    has divided it by the share of units that it keeps."""
-    zero, one, kept = values.dtype.type(0), values.dtype.type(1), values.dtype.type(share)
+    has divided it by `kept`."""
+    zero, one = values.dtype.type(0), values.dtype.type(1)
     if activation == LOGISTIC:
         for i in range(len(delta)):
             value = values[i] * kept
@@ -884,7 +883,7 @@ def borrow_net(net):
     return Net(
         net.layers, net.blocks, net.hidden, net.output, net.is_squared, net.alpha,
         borrow(net.weights), borrow(net.transposed), borrow(net.state_1), borrow(net.state_2),
-        borrow(net.gradient), borrow(net.squares), borrow(net.dropout),
+        borrow(net.gradient), borrow(net.squares), borrow(net.kept), borrow(net.draws),
     )  # fmt: skip
 
 
@@ -905,11 +904,11 @@ def borrow_scratch(scratch):
     return Scratch(
         scratch.n_threads, borrow(scratch.rows_at), scratch.stride, borrow(scratch.X),
         borrow(scratch.byte_X), scratch.n_masks, borrow(scratch.masks), borrow(scratch.A),
-        borrow(scratch.D), borrow(scratch.losses), borrow(scratch.sample_weights),
-        borrow(scratch.list_start), borrow(scratch.list_next), borrow(scratch.list_rows),
-        borrow(scratch.list_values), borrow(scratch.sums), borrow(scratch.starts),
-        borrow(scratch.delta_sums), borrow(scratch.feature_masks), borrow(scratch.steps),
-        borrow(scratch.zeros), borrow(scratch.ones), borrow(scratch.team),
+        borrow(scratch.D), borrow(scratch.factors), borrow(scratch.losses),
+        borrow(scratch.sample_weights), borrow(scratch.list_start), borrow(scratch.list_next),
+        borrow(scratch.list_rows), borrow(scratch.list_values), borrow(scratch.sums),
+        borrow(scratch.starts), borrow(scratch.delta_sums), borrow(scratch.feature_masks),
+        borrow(scratch.steps), borrow(scratch.zeros), borrow(scratch.ones), borrow(scratch.team),
     )  # fmt: skip
 
 
@@ -1050,13 +1049,12 @@ def forward(net, data, scratch, order, at, begin, end, thread):
                         net.weights, net.layers[layer, INTERCEPTS_AT] + first, 0,
                         scratch.A, rows_at + begin * width + first, width)  # fmt: skip
         activation = net.output if layer == n_layers - 1 else net.hidden
-        drops = net.dropout[DROPPED + 2 * layer + KEPT] != 1
         for i in range(begin, end):
             row = part(scratch.A, rows_at + i * width, width)
             activate(activation, row, net.layers[layer, N_OUT])
-            if drops:
-                factors = part(scratch.D, len(scratch.A) + rows_at + i * width, width)
-                draw_factors(net.dropout, layer, at + i, factors)
+            if layer < n_layers - 1 and net.kept[layer] != 1:
+                factors = part(scratch.factors, rows_at + i * width, width)
+                draw_factors(net, layer, at + i, factors)
                 multiply(row, factors)
 
 
@@ -1068,7 +1066,7 @@ def backward(net, scratch, begin, end):
     for layer in range(len(net.layers) - 1, 0, -1):
         width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
         back, to_at = net.layers[layer, BACK_WIDTH], scratch.rows_at[layer - 1]
-        kept = net.dropout[DROPPED + 2 * (layer - 1) + KEPT]
+        kept = scratch.D.dtype.type(net.kept[layer - 1])
         for first in range(0, back, panel):
             product(end - begin, min(panel, back - first) // n_lanes, net.layers[layer, N_OUT],
                     scratch.D, rows_at + begin * width, width, 1,
@@ -1077,9 +1075,9 @@ def backward(net, scratch, begin, end):
         for i in range(begin, end):
             at, n = to_at + i * back, net.layers[layer, N_IN]
             delta = part(scratch.D, at, back)
-            multiply_by_derivative(net.hidden, part(scratch.A, at, back), delta, kept)
-            if kept != 1:
-                multiply(delta, part(scratch.D, len(scratch.A) + at, back))
+            multiply_by_derivative(net.hidden, part(scratch.A, at, back), kept, delta)
+            if net.kept[layer - 1] != 1:
+                multiply(delta, part(scratch.factors, at, back))
             # Already zero, unless a diverged delta made it infinity times zero.
             for j in range(n, back):
                 delta[j] = 0
