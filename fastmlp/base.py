@@ -53,6 +53,36 @@ class Samples:
         return self.X.shape[0]
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """What a fit needs once everything has been validated.
+
+    Parameters
+    ----------
+    X, y : array or matrix
+        Validated, held-out samples included; for callbacks.
+    samples : Samples
+        To train on.
+    held_out : Samples or None
+        For validation.
+    engine : Engine of any backend
+        Bound to `samples`.
+    random_state : RandomState
+        In the state that scikit-learn's has before the first epoch, but for the seed of dropout
+        and augmentation.
+    noise : dict
+        What makes epochs differ, dropout and augmentation, as arguments of `train`.
+    """
+
+    X: Any
+    y: Any
+    samples: Samples
+    held_out: Samples | None
+    engine: Any
+    random_state: np.random.RandomState
+    noise: dict[str, Any]
+
+
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
     """A multilayer perceptron, whatever its targets mean.
 
@@ -252,29 +282,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         before = self.__dict__.copy()
         try:
-            X, y, samples, held_out, engine, random_state, options = self._prepare(
+            ready = self._prepare(
                 X, y, sample_weight, validation, resumes=resumes, incremental=incremental
             )
         except BaseException:  # a fit that is refused leaves the model as it was
             self.__dict__ = before
             raise
-        network, parameters = engine.network, engine.parameters
-        self.n_layers_ = len(network.layer_units)
+        parameters = ready.engine.parameters
+        self.n_layers_ = len(ready.engine.network.layer_units)
         self.coefs_ = parameters.coefs
         self.intercepts_ = parameters.intercepts
-        if reports_training_score and self.solver != "lbfgs":
-            evaluate: Any = self._validator(engine, samples)
-            options["score_training"] = lambda: evaluate()[1]
-        self._optimize(
-            engine,
-            samples,
-            self._validator(engine, held_out),
-            FitTasks(self, self._max_epochs(incremental), X, y, sample_weight),
-            random_state,
-            options,
-            incremental,
-            on_epoch,
-        )
+        tasks = FitTasks(self, self._max_epochs(incremental), ready.X, ready.y, sample_weight)
+        self._optimize(ready, tasks, incremental, on_epoch, reports_training_score)
         if not np.isfinite(parameters.flat).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
@@ -291,8 +310,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         *,
         resumes: bool,
         incremental: bool,
-    ) -> tuple[Any, Any, Samples, Samples | None, Any, np.random.RandomState, dict[str, Any]]:
-        """Validate everything and bind an engine; return what training needs."""
+    ) -> Preparation:
+        """Validate everything and bind an engine."""
         backend = backends.get(self.backend)
         hidden_units = _hidden_units(self.hidden_layer_sizes)
         self._schedule()  # refuses a bad one before anything is trained
@@ -332,14 +351,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 )
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
-        noise = self._noise(network, samples, dtype, random_state)
+        Y = self._targets(samples.Y, dtype)
+        weight = None if samples.weight is None else samples.weight.astype(dtype)
+        noise = self._noise(Samples(samples.X, Y, weight), hidden_units, dtype, random_state)
 
         engine = backend.Engine(
             network,
             parameters,
             self._inputs(samples.X, dtype),
-            self._targets(samples.Y, dtype),
-            None if samples.weight is None else samples.weight.astype(dtype),
+            Y,
+            weight,
             self.n_threads,
             many_passes=not incremental and self.max_iter > 1 and "augmented" not in noise,
         )
@@ -347,17 +368,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             if not incremental or self._optimizer is None:
                 self._optimizer = self._new_optimizer(parameters.flat)
             self._optimizer.adapt(parameters.flat)
-        return X, y, samples, held_out, engine, random_state, noise
+        return Preparation(X, y, samples, held_out, engine, random_state, noise)
 
     def _noise(
         self,
-        network: Network,
         samples: Samples,
+        hidden_units: tuple[int, ...],
         dtype: np.dtype,
         random_state: np.random.RandomState,
     ) -> dict[str, Any]:
-        """Return what makes epochs differ, dropout and augmentation, as `train` takes them."""
-        rates = _dropout_rates(self.dropout, len(network.layer_units) - 2)
+        """Return what makes epochs differ, as `train` takes it."""
+        rates = _dropout_rates(self.dropout, len(hidden_units))
         if self.augment is not None and issparse(samples.X):
             raise ValueError(
                 "augment works on images, which X of a sparse type is not; pass X.toarray()."
@@ -378,36 +399,32 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     ) -> Callable[[NDArray, int], tuple[Inputs, NDArray, NDArray | None]]:
         """Return a function for some samples as they are in an epoch; see `train`."""
         augment: Any = self.augment
-        Y = self._targets(samples.Y, dtype)
-        weight = None if samples.weight is None else samples.weight.astype(dtype)
+        threads = self.n_threads
+        if isinstance(augment, Augmentation):
+            augment(samples.X[:1])  # refuses what is no image before anything is trained
 
         def augmented(rows: NDArray, epoch: int) -> tuple[Inputs, NDArray, NDArray | None]:
             X = samples.X[rows]
             if isinstance(augment, Augmentation):
-                threads = self.n_threads
                 X = augment(X, seed=seed, epoch=epoch, rows=rows, out=X, n_threads=threads)
             else:
                 before, X = X, augment(X)
                 _check_augmented(before, X)
-            return self._inputs(X, dtype), Y[rows], None if weight is None else weight[rows]
+            weight = None if samples.weight is None else samples.weight[rows]
+            return self._inputs(X, dtype), samples.Y[rows], weight
 
         return augmented
 
     def _optimize(
         self,
-        engine: Any,
-        samples: Samples,
-        validate: Callable[[], tuple[float, float]] | None,
+        ready: Preparation,
         tasks: FitTasks,
-        random_state: np.random.RandomState,
-        options: dict[str, Any],
         incremental: bool,
         on_epoch: Callable[[EpochReport], bool | None] | None,
+        reports_training_score: bool,
     ) -> None:
-        """Run the solver, and hand out what it leaves under scikit-learn's names.
-
-        `options` are more arguments of `train`.
-        """
+        """Run the solver, and hand out what it leaves under scikit-learn's names."""
+        engine, n_samples = ready.engine, len(ready.samples)
         state, compiled = self._state, False
 
         def fitted_attributes() -> dict[str, Any]:
@@ -431,7 +448,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return bool(on_epoch is not None and on_epoch(report)) or stop
 
         common: dict[str, Any] = {
-            "validate": validate,
+            "validate": self._validator(engine, ready.held_out),
             "verbose": bool(self.verbose),
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
@@ -449,6 +466,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 )
             else:
                 assert self._optimizer is not None
+                evaluate = self._validator(
+                    engine, ready.samples if reports_training_score else None
+                )
                 early_stopping = bool(self.early_stopping)
                 if early_stopping:
                     # A warm start begins anew: scikit-learn trains on the best weights of the last
@@ -458,17 +478,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                     engine,
                     self._optimizer,
                     state,
-                    n_samples=len(samples),
-                    batch_size=self._batch_size(len(samples)),
+                    n_samples=n_samples,
+                    batch_size=self._batch_size(n_samples),
                     max_iter=self.max_iter,
                     shuffle=self.shuffle,
-                    random_state=random_state,
+                    random_state=ready.random_state,
                     tol=self.tol,
                     n_iter_no_change=self.n_iter_no_change,
                     early_stopping=early_stopping,
                     lr_schedule=self._schedule(),
                     incremental=incremental,
-                    **options,
+                    score_training=None if evaluate is None else lambda: evaluate()[1],
+                    **ready.noise,
                     **common,
                 )
         finally:  # a callback or schedule that fails leaves a model, that of the epochs before it

@@ -119,7 +119,7 @@ _R4 = {
 }  # fmt: skip
 _WIDE = {"hidden_layer_sizes": [1024, 1024], "batch_size": 256, "max_iter": 2}
 _100 = {"hidden_layer_sizes": [100], "max_iter": 10}
-_SCALE = {"input_scale": 1 / 255}
+_SCALE, _LIFTED = {"input_scale": 1 / 255}, {"input_scale": (0.99 / 255, 0.01)}
 _BYTES = Contender("fastmlp", "uint8", _SCALE)
 _FLOAT32, _FLOAT64 = Contender("fastmlp", "float32"), Contender("fastmlp", "float64")
 _NUMBA, _CYTHON = {"backend": "numba"}, {"backend": "cython"}
@@ -183,10 +183,20 @@ CASES = (
         group="mnist",
         data="part of mnist",
         parameters=_R4,
-        ours=Contender("fastmlp", "uint8", {"input_scale": (0.99 / 255, 0.01)}),
+        ours=Contender("fastmlp", "uint8", _LIFTED),
         # Of other masks; that is worth some per cent.
         peers=(Contender("torch", "float32", tolerance=0.05, data="lifted part of mnist"),),
         floor="float32",
+    ),
+    Case(
+        name="dropout",
+        about="the same: with dropout, and without",
+        group="mnist",
+        data="part of mnist",
+        parameters=_R4,
+        ours=Contender("fastmlp", "uint8", _LIFTED, title="with dropout"),
+        # Without it, the loss is another.
+        peers=(Contender("fastmlp", "uint8", _LIFTED | {"dropout": 0.0}, 9, title="without"),),
     ),
     Case(
         name="adam-300",
