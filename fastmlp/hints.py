@@ -48,7 +48,8 @@ def about_parameters(
     idle = [
         f"{name}={parameters[name]!r}"
         for name in _WITHOUT_EFFECT[solver]
-        if not _is_default(parameters[name], defaults[name])
+        # A subclass need not have all of them.
+        if name in parameters and not _is_default(parameters[name], defaults.get(name))
     ]
     if idle:
         verb = "has" if len(idle) == 1 else "have"

@@ -65,6 +65,15 @@ class TestParametersWithoutEffect:
     def test_others_are_not(self, parameters):
         assert not hints_of(lambda: classifier(**parameters).fit(X, Y))
 
+    def test_a_subclass_may_have_fewer(self):
+        class Small(MLPClassifier):
+            def __init__(self, alpha=1.0, momentum=0.5):
+                super().__init__(hidden_layer_sizes=3, max_iter=2, alpha=alpha, momentum=momentum)
+
+        assert not hints_of(lambda: Small().fit(X, Y))
+        with pytest.warns(IneffectiveParameterWarning, match="momentum=0.1 has no effect"):
+            Small(momentum=0.1).fit(X, Y)
+
     def test_once_and_from_the_line_of_the_user(self):
         model = classifier(learning_rate="adaptive", warm_start=True)
         [hint] = hints_of(lambda: model.fit(X, Y).fit(X, Y))
