@@ -214,6 +214,9 @@ def test_dropout_and_augmentation():
     assert persistence.load("model.npz").dropout == (0.25, 0.5)
     augmented = fastmlp("train", *options, "--augment")
     assert persistence.load("model.npz").augment is None  # training is over
+    assert facts(augmented)["dropout"] == "0.25, 0.5"
+    assert facts(augmented)["augmentation"] == "RandomAffine"
+    assert not {"dropout", "augmentation"} & facts(fastmlp("train", *options[:4])).keys()
     assert plain.splitlines()[1] != augmented.splitlines()[1]
     for rate in ("1", "x", "0.1,", ""):
         result = CliRunner().invoke(cli.app, ["train", "--dropout", rate])

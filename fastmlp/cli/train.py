@@ -294,6 +294,7 @@ def train(
             "data set": name,
             "network": network_in_words(model),
             "solver": _solver_in_words(model),
+            **_noise_in_words(model),
             "backend": backend_in_words(backend_name),
             "threads": str(threads or usable_threads()),
             "dtype": str(model.coefs_[0].dtype),
@@ -407,6 +408,17 @@ def _epoch_display(max_iter: int) -> Iterator[Callable[["EpochReport"], None]]:
             progress.update(task, completed=report.epoch, description=status)
 
         yield show
+
+
+def _noise_in_words(model: "MLPClassifier") -> dict[str, str]:
+    """Return what made epochs differ, if anything did."""
+    dropout: Any = model.dropout
+    rates = dropout if isinstance(dropout, tuple) else (dropout,)
+    words = {"dropout": ", ".join(f"{rate:g}" for rate in rates)} if any(rates) else {}
+    if model.augment is not None:
+        steps = getattr(model.augment, "steps", [model.augment])
+        words["augmentation"] = ", ".join(type(step).__name__ for step in steps)
+    return words
 
 
 def _solver_in_words(model: "MLPClassifier") -> str:
