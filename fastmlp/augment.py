@@ -129,7 +129,7 @@ class Augmentation:
             if square is None:
                 raise ValueError(
                     f"images must be square unless their shape is given, got {n_pixels} pixels: "
-                    "give image_shape=(height, width), or X as (n, height, width)."
+                    "give image_shape=(height, width)."
                 )
             shape = square
         if (told or shape) != shape or math.prod(shape) != n_pixels:
@@ -431,7 +431,10 @@ def _in_threads(
             # Numba compiles anew for arrays that are read-only, so they all are.
             source = source.view()
             source.flags.writeable = False
-            run(source, rows[chunk], out[chunk])
+            try:
+                run(source, rows[chunk], out[chunk])
+            except OSError:  # the disk is full: it has been compiled, only not kept
+                run(source, rows[chunk], out[chunk])
             source = out[chunk]
 
     if len(chunks) > 1:

@@ -158,8 +158,11 @@ def _interpolate(padded, source, field_y, field_x, stride, rounding, at, rest, o
         for x in range(width):
             source_y = start_y + step_y * real(x) + line_y[x]
             source_x = start_x + step_x * real(x) + line_x[x]
-            source_y = min(max(source_y, real(0)), real(height + 1))
-            source_x = min(max(source_x, real(0)), real(width + 1))
+            # Not min and max, which would let NaN through, of infinite displacements.
+            source_y = source_y if source_y > real(0) else real(0)
+            source_x = source_x if source_x > real(0) else real(0)
+            source_y = source_y if source_y < real(height + 1) else real(height + 1)
+            source_x = source_x if source_x < real(width + 1) else real(width + 1)
             whole_y, whole_x = np.int32(source_y), np.int32(source_x)
             rest_y[x] = source_y - real(whole_y)
             rest_x[x] = source_x - real(whole_x)

@@ -23,7 +23,7 @@ from fastmlp.augment import Augmentation
 from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
-from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters
+from fastmlp.network import ACTIVATIONS, Network, Parameters
 from fastmlp.notices import WarmStartWarning, warn
 from fastmlp.random_bits import Dropout
 from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
@@ -126,6 +126,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         "augment": [constraints.CALLABLE, constraints.NONE],
     }
     _optimizer: SGD | Adam | None = None
+    _fitted_loss = ""  # the canonical one, of models that come from scikit-learn
     loss: str
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
@@ -319,6 +320,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             defaults = {
                 name: parameter.default
                 for name, parameter in inspect.signature(type(self).__init__).parameters.items()
+                if parameter.default is not parameter.empty
             }
             hints.about_parameters(self.solver, self.get_params(deep=False), defaults)
         X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
@@ -353,7 +355,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             self.input_scale_ = self._input_scale(samples.X, dtype)
         Y = self._targets(samples.Y, dtype)
         weight = None if samples.weight is None else samples.weight.astype(dtype)
-        noise = self._noise(Samples(samples.X, Y, weight), hidden_units, dtype, random_state)
+        noise = self._noise(
+            Samples(samples.X, Y, weight), network.layer_units[1:-1], dtype, random_state
+        )
 
         engine = backend.Engine(
             network,
@@ -400,8 +404,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Return a function for some samples as they are in an epoch; see `train`."""
         augment: Any = self.augment
         threads = self.n_threads
+        # Tried on a sample, so that what does not work is refused before anything is trained.
+        if isinstance(augment, type):
+            raise ValueError(
+                f"augment must be an object, got the class; pass {augment.__name__}()."
+            )
         if isinstance(augment, Augmentation):
-            augment(samples.X[:1])  # refuses what is no image before anything is trained
+            augment(samples.X[:1])
+        else:
+            _check_augmented(samples.X[:1], augment(samples.X[:1].copy()))
 
         def augmented(rows: NDArray, epoch: int) -> tuple[Inputs, NDArray, NDArray | None]:
             X = samples.X[rows]
@@ -602,6 +613,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Begin a new model: its network and initial weights."""
         self.n_outputs_ = samples.Y.shape[1]
         self.out_activation_ = self._output_activation()
+        self._fitted_loss = self.loss
         self._state = TrainingState()
         self._optimizer = None
         network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
@@ -618,7 +630,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
                 WarmStartWarning,
             )
-        if self.out_activation_ != self._output_activation():
+        if self.out_activation_ != self._output_activation() or network.loss != self.loss:
             warn(
                 f"the loss {network.loss!r} of the first fit is kept; loss={self.loss!r} has no "
                 "effect.",
@@ -683,9 +695,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Return the network of these layers, or else of the fitted weights."""
         if layer_units is None:
             layer_units = (self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_))
-        # Outputs that have been trained for another loss keep their own.
-        loss = self.loss if self.loss in LOSSES[self.out_activation_] else ""
-        return Network(layer_units, self.activation, self.out_activation_, float(self.alpha), loss)
+        return Network(
+            layer_units, self.activation, self.out_activation_, float(self.alpha), self._fitted_loss
+        )
 
     def _input_scale(self, X: Any, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
         """Return the affine map to learn with; warn if there should be one and is none."""
@@ -905,7 +917,9 @@ def check_any_weight(weights: NDArray) -> None:
 
 def _dropout_rates(dropout: Any, n_hidden: int) -> tuple[float, ...]:
     """Return dropout's rate per hidden layer."""
-    rates: list[Any] = [dropout] * n_hidden if isinstance(dropout, Real) else list(dropout)
+    rates: list[Any] = (
+        [dropout] * n_hidden if isinstance(dropout, Real) else list(np.atleast_1d(dropout))
+    )
     if len(rates) != n_hidden or not all(
         isinstance(rate, Real) and 0 <= float(rate) < 1 for rate in rates
     ):
@@ -926,7 +940,7 @@ def _check_augmented(before: NDArray, after: Any) -> None:
         got = (
             f"{after.dtype} of shape {after.shape}"
             if isinstance(after, np.ndarray)
-            else repr(after)
+            else f"an object of type {type(after).__name__}"
         )
         raise ValueError(
             "augment must return an array of the shape and dtype of the one that it is given, "

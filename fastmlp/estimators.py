@@ -27,7 +27,7 @@ __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in for scikit-learn's, on a compiled engine.
 
-    It minimises the log loss by stochastic gradient descent, Adam or L-BFGS.
+    It minimises the log loss, or the squared error, by stochastic gradient descent, Adam or L-BFGS.
     The parameters that scikit-learn has mean what they mean there, and in
     float64 the same random state gives the same numbers.
 
@@ -107,16 +107,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     augment : Augmentation, callable or None, default=None
         What is done to the training images anew in every epoch: something from
         `fastmlp.augment`, or a function from an array of some samples, of
-        shape (n, n_features), to another of the same shape and dtype. X must be
-        dense; validation data stay as they are. For "sgd" and "adam".
+        shape (n, n_features), to another of the same shape and dtype, before
+        `input_scale`; it is tried on one sample, then called with some
+        thousands. X must be dense; validation data stay as they are. For "sgd"
+        and "adam".
     loss : {"log_loss", "squared_error"}, default="log_loss"
         "squared_error" trains a logistic output per class on half the squared
         error, averaged over the outputs.
     label_smoothing : float in [0, 1) or pair (off, on), default=0.0
-        How far targets are from 0 and 1. A float gives that part of a sample's
-        target to all its classes alike; a pair holds the targets themselves of
-        the classes that a sample is not, and is: ``(0.01, 0.99)``. For the loss
-        of validation data, too.
+        How far targets are from 0 and 1. A float s gives that part of a
+        sample's target to all classes alike, so that they are ``s / n_classes``
+        and ``1 - s + s / n_classes``; outputs that are not exclusive (two
+        classes, several labels, "squared_error") have two classes each. A pair
+        holds the targets themselves: ``(0.01, 0.99)``. For the loss of
+        validation data, too.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in other classifiers of scikit-learn;
         multiplied with `sample_weight`.
@@ -171,7 +175,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _constraints: ClassVar = {
         **BaseMLP._constraints,
         "loss": [OneOf(("log_loss", "squared_error"))],
-        "label_smoothing": [Interval(Real, 0, 1, "[)"), constraints.ArrayLike()],
+        "label_smoothing": [
+            Interval(Real, 0, 1, "[)"),
+            constraints.InstanceOf(tuple),
+            constraints.InstanceOf(list),
+        ],
         "class_weight": [
             constraints.InstanceOf(dict),
             constraints.InstanceOf(list),
@@ -278,6 +286,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
+        before = self.__dict__.copy()
         fitted: Any = getattr(self, "classes_", None)
         if classes is None and fitted is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -290,7 +299,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{fitted!r}"
             )
-        return self._fit(X, y, sample_weight, incremental=True)
+        try:
+            return self._fit(X, y, sample_weight, incremental=True)
+        finally:
+            if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
+                self.__dict__ = before
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict class labels.
@@ -435,6 +448,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"label_smoothing={self.label_smoothing!r} gives {Y.shape[1]} classes targets "
                     f"that sum to {total:g}, but their outputs sum to 1; pass a float, or "
                     "loss='squared_error'."
+                )
+            if not self._is_multiclass() and not off < 0.5 < on:  # where predict decides
+                raise ValueError(
+                    f"label_smoothing={self.label_smoothing!r} must have its targets on both sides "
+                    "of 0.5, or the one answer would look like the other; pass others."
                 )
         else:
             off = self.label_smoothing / (Y.shape[1] if is_distribution else 2)

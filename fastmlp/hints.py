@@ -34,7 +34,7 @@ _STOCHASTIC = (
 )
 
 #: Solver -> the parameters that it does not heed.
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     "sgd": (*_MOMENTS, "max_fun"),
     "adam": (*_MOMENTUM, *_SCHEDULE, "max_fun"),
     "lbfgs": (*_STOCHASTIC, *_MOMENTUM, *_SCHEDULE, *_MOMENTS),
@@ -46,10 +46,12 @@ def about_parameters(
 ) -> None:
     """Warn of parameters that are not at their defaults and have no effect on the solver."""
     idle = [
-        f"{name}={parameters[name]!r}"
-        for name in _WITHOUT_EFFECT[solver]
-        # A subclass need not have all of them.
-        if name in parameters and not _is_default(parameters[name], defaults.get(name))
+        f"{name}={_shortened(repr(parameters[name]))}"
+        for name in WITHOUT_EFFECT[solver]
+        # A subclass need not have all of them, nor defaults.
+        if name in parameters
+        and name in defaults
+        and not _is_default(parameters[name], defaults[name])
     ]
     if idle:
         verb = "has" if len(idle) == 1 else "have"
@@ -62,7 +64,12 @@ def about_parameters(
 
 def _is_default(value: Any, default: Any) -> bool:
     """Return whether a parameter is as good as not set."""
-    return value is default or (np.ndim(value) == 0 and bool(value == default))
+    return value is default or bool(np.all(np.asarray(value) == default))
+
+
+def _shortened(text: str) -> str:
+    """Return the beginning of a text that would drown the message."""
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def about_labels(Y: NDArray) -> None:

@@ -68,19 +68,26 @@ class Recipe:
     augmented: Mapping[str, Any] = field(default_factory=dict)
     is_augmented: bool = False
 
-    def estimator_parameters(self, augment: bool = False) -> dict[str, Any]:
+    def estimator_parameters(
+        self, augment: bool = False, image_shape: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
         """Return the parameters of the estimator.
 
         Parameters
         ----------
         augment : bool
             Whether the images are to be augmented, even if the system does not do it by itself.
+        image_shape : (height, width), optional
+            Of the images, if they are not square.
         """
         if not (augment or self.is_augmented):
             return dict(self.parameters)
         from fastmlp import augment as steps  # here, because it loads NumPy
 
-        chain = [getattr(steps, name)(**options) for name, options in self.augmentation.items()]
+        chain = [
+            getattr(steps, name)(**options, image_shape=image_shape)
+            for name, options in self.augmentation.items()
+        ]
         return {**self.parameters, **self.augmented, "augment": steps.Compose(*chain)}
 
     def split(

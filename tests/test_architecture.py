@@ -51,7 +51,7 @@ ALLOWED = {
     "persistence": {
         "base", "constraints", "estimators", "files", "network", "training",
     },
-    "recipes": set(),
+    "recipes": {"augment"},  # when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
     "conversion": {"accel", "base", "network", "training"},
     "parity": {"accel", "backends", "base", "estimators", "network", "notices"},
@@ -82,7 +82,7 @@ ALLOWED = {
     },
     "cli.train": {
         "backends", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
-        "estimators", "persistence", "recipes", "threads", "training",
+        "estimators", "hints", "persistence", "recipes", "threads", "training",
     },
 }  # fmt: skip
 

@@ -206,6 +206,26 @@ def test_a_recipe_with_validation_shows_both_scores():
     )
 
 
+def test_what_a_recipe_schedules_gives_way():
+    options = "train", "--recipe", "dropout-300", "--data", "digits", "--epochs", "2"
+    assert facts(fastmlp(*options))["solver"] == "adam, learning rate 0.001 to 0.001"
+    stdout = fastmlp(*options, "--learning-rate", "0.5")
+    assert facts(stdout)["solver"] == "adam, learning rate 0.5"
+    assert persistence.load("model.npz").lr_schedule is None
+    stdout = fastmlp(*options, "--solver", "lbfgs")
+    assert facts(stdout)["solver"] == "lbfgs"
+
+
+def test_images_that_are_not_square_are_augmented_too(tmp_path):
+    rng = np.random.RandomState(0)
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    for kind, n in (("train", 60), ("t10k", 20)):
+        idx.write(folder / f"{kind}-images-idx3-ubyte", rng.randint(0, 256, (n, 4, 6), np.uint8))
+        idx.write(folder / f"{kind}-labels-idx1-ubyte", (np.arange(n) % 3).astype(np.uint8))
+    fastmlp("train", "--data", folder, "--augment", "--epochs", "1")
+
+
 def test_dropout_and_augmentation():
     fastmlp("train", "--data", "digits", "--epochs", "2", "--dropout", "0.25")
     assert persistence.load("model.npz").dropout == 0.25

@@ -43,6 +43,10 @@ class TestParametersWithoutEffect:
             ({"solver": "lbfgs", "learning_rate_init": 0.1}, "learning_rate_init=0.1 has no"),
             ({"solver": "lbfgs", "dropout": [0.5]}, r"dropout=\[0.5\] has no effect"),
             ({"solver": "lbfgs", "lr_schedule": {1: 0.1}}, "lr_schedule={1: 0.1} has no effect"),
+            (
+                {"solver": "lbfgs", "lr_schedule": dict.fromkeys(range(1, 99), 0.1)},
+                r"0.1, \.\.\. has",
+            ),
             ({"solver": "lbfgs", "augment": np.copy}, "augment=<function copy"),
         ],
     )
@@ -59,6 +63,7 @@ class TestParametersWithoutEffect:
             {"learning_rate_init": 0.01, "beta_1": 0.5, "dropout": 0.1, "lr_schedule": {1: 0.1}},
             {"solver": "sgd", "learning_rate": "adaptive", "momentum": 0.5, "dropout": 0.5},
             {"solver": "lbfgs", "tol": 0.1, "max_fun": 7, "alpha": 1.0, "momentum": 0.9},
+            {"solver": "lbfgs", "dropout": (0.0,)},
             {"solver": "lbfgs", "dropout": 0, "momentum": np.float32(0.9) * 0 + 0.9},
         ],
     )
@@ -70,7 +75,16 @@ class TestParametersWithoutEffect:
             def __init__(self, alpha=1.0, momentum=0.5):
                 super().__init__(hidden_layer_sizes=3, max_iter=2, alpha=alpha, momentum=momentum)
 
+        class Passing(MLPClassifier):
+            def __init__(self, units, **others):
+                super().__init__(hidden_layer_sizes=units, max_iter=2, **others)
+
+            @classmethod
+            def _get_param_names(cls):
+                return ["hidden_layer_sizes", "momentum"]
+
         assert not hints_of(lambda: Small().fit(X, Y))
+        assert not hints_of(lambda: Passing(3, momentum=0.1).fit(X, Y))
         with pytest.warns(IneffectiveParameterWarning, match="momentum=0.1 has no effect"):
             Small(momentum=0.1).fit(X, Y)
 

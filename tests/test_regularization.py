@@ -6,7 +6,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 
-from fastmlp import MLPClassifier, MLPRegressor, backends
+from fastmlp import MLPClassifier, MLPRegressor, backends, persistence
 from fastmlp.augment import RandomAffine, RandomNoise
 from fastmlp.datasets import load_digits
 from fastmlp.random_bits import Dropout
@@ -106,6 +106,19 @@ class TestDropout:
         assert dropped.loss_ > plain.loss_  # it is harder to learn by heart ...
         assert dropped.score(TEST_DIGITS, TEST_LABELS) >= plain.score(TEST_DIGITS, TEST_LABELS)
 
+    def test_a_warm_start_keeps_the_layers_that_have_it(self, backend):
+        rates = (0.2, 0.5)
+        model = classifier(dropout=rates, warm_start=True, backend=backend).fit(DIGITS, LABELS)
+        model.set_params(hidden_layer_sizes=(20,))
+        with pytest.warns(UserWarning, match="hidden layers .20, 10. of the first fit are kept"):
+            model.fit(DIGITS, LABELS)
+        model.set_params(dropout=(0.5,))
+        with (
+            pytest.warns(UserWarning, match="are kept"),
+            pytest.raises(ValueError, match="of which there are 2"),
+        ):
+            model.fit(DIGITS, LABELS)
+
     @pytest.mark.parametrize(
         "rate", [-0.1, 1.0, [0.5], [0.5, 1.0], [0.1, 0.2, 0.3], "half", ["a", 0]]
     )
@@ -151,11 +164,23 @@ class TestSquaredError:
         assert model.n_iter_ > 150
         assert model.score(DIGITS, LABELS) > 0.95
 
-    def test_a_warm_start_keeps_what_the_outputs_were_trained_for(self):
-        model = classifier(warm_start=True).fit(DIGITS, LABELS).set_params(loss="squared_error")
-        with pytest.warns(UserWarning, match="loss 'log_loss' of the first fit is kept"):
-            model.fit(DIGITS, LABELS)
-        assert model.out_activation_ == "softmax"
+    @pytest.mark.parametrize("y", [LABELS, LABELS > 4], ids=["ten classes", "two"])
+    @pytest.mark.parametrize(
+        ("first", "then"), [("log_loss", "squared_error"), ("squared_error", "log_loss")]
+    )
+    def test_a_warm_start_keeps_the_loss(self, tmp_path, first, then, y):
+        model = classifier(loss=first, warm_start=True).fit(DIGITS, y)
+        activation, loss = model.out_activation_, model.loss_
+        model.set_params(loss=then)
+        with pytest.warns(UserWarning, match=f"loss '{first}' of the first fit is kept; loss="):
+            model.fit(DIGITS, y)
+        assert model.out_activation_ == activation
+        assert loss / 2 < model.loss_ < loss
+        persistence.save(model, tmp_path / "model.npz")
+        loaded = persistence.load(tmp_path / "model.npz")
+        np.testing.assert_array_equal(loaded.predict_proba(DIGITS), model.predict_proba(DIGITS))
+        with pytest.warns(UserWarning, match=f"loss '{first}' of the first fit is kept; loss="):
+            loaded.fit(DIGITS, y)
 
     def test_crossing_over_to_scikit_learn(self):
         model = classifier(loss="squared_error").fit(DIGITS, LABELS)
@@ -184,6 +209,15 @@ class TestLabelSmoothing:
         Y = self.targets(LABELS, label_smoothing=(0.01, 0.99), loss="squared_error")
         np.testing.assert_allclose(Y, 0.01 + 0.98 * np.eye(10)[LABELS])
 
+    def test_independent_outputs(self):
+        Y = self.targets(LABELS, label_smoothing=0.3, loss="squared_error")
+        np.testing.assert_allclose(Y, 0.15 + 0.7 * np.eye(10)[LABELS])
+
+    @pytest.mark.parametrize("pair", [(0.6, 0.9), (0.0, 0.4)])
+    def test_targets_of_two_classes_lie_on_both_sides_of_one_half(self, pair):
+        with pytest.raises(ValueError, match="both sides of 0.5"):
+            classifier(label_smoothing=pair).fit(DIGITS, LABELS > 4)
+
     def test_validation_loss_has_the_same_targets(self):
         model = classifier(label_smoothing=0.3, max_iter=1, learning_rate_init=1e-12, alpha=0)
         model.set_params(loss="squared_error", batch_size=len(DIGITS))
@@ -202,6 +236,10 @@ class TestLabelSmoothing:
         ("smoothing", "words"),
         [
             (1.0, "label_smoothing"),
+            (np.float64(1.5), "label_smoothing"),
+            (np.float64(-0.1), "label_smoothing"),
+            (np.array(0.1), "label_smoothing"),
+            ({0.1, 0.9}, "label_smoothing"),
             ((0.9, 0.1), "0 <= off < on <= 1"),
             ((0.1,), "0 <= off < on <= 1"),
             ((0.1, "b"), "0 <= off < on <= 1"),
@@ -258,15 +296,29 @@ class TestAugment:
     @pytest.mark.parametrize(
         ("function", "words"),
         [
-            (lambda X: X[:, :5], r"uint8 of shape \(1078, 64\), got uint8 of shape \(1078, 5\)"),
+            (lambda X: X[:, :5], r"uint8 of shape \(1, 64\), got uint8 of shape \(1, 5\)"),
             (lambda X: X / 2, "got float64 of shape"),
-            (lambda X: None, "got None"),
+            (lambda X: None, "got an object of type NoneType"),
         ],
     )
     def test_what_is_no_image_any_more_is_refused(self, function, words):
         n = 1078
         with pytest.raises(ValueError, match=f"augment must return an array .*{words}"):
             classifier(augment=function, batch_size=n).fit(DIGITS[:n], LABELS[:n])
+
+    @pytest.mark.parametrize(
+        "refused", [lambda X: X[:, :3], RandomAffine(image_shape=(7, 9)), RandomAffine]
+    )
+    def test_a_refused_fit_leaves_the_model_as_it_was(self, refused):
+        model = classifier().fit(DIGITS, LABELS)
+        before = weights(model)
+        with pytest.raises(ValueError, match=r"augment must|image_shape"):
+            model.set_params(augment=refused).fit(DIGITS, LABELS)
+        np.testing.assert_array_equal(weights(model), before)
+        new = classifier(augment=refused)
+        with pytest.raises(ValueError, match=r"augment must|image_shape"):
+            new.partial_fit(DIGITS, LABELS, classes=range(10))
+        assert not hasattr(new, "classes_")
 
     def test_sparse_rows_are_refused(self):
         with pytest.raises(ValueError, match=r"augment works on images.* pass X.toarray\(\)"):

@@ -190,7 +190,7 @@ CASES = (
     ),
     Case(
         name="dropout",
-        about="the same: with dropout, and without",
+        about="784-300-10 as in dropout-300: with dropout 0.6, and without",
         group="mnist",
         data="part of mnist",
         parameters=_R4,

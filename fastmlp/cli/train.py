@@ -201,7 +201,7 @@ def train(
         fastmlp train --data fashion --solver adam --early-stopping --out fashion.npz
         fastmlp train --data digits --plots .
     """
-    from fastmlp import datasets, persistence
+    from fastmlp import datasets, hints, persistence
     from fastmlp.estimators import MLPClassifier
     from fastmlp.threads import usable_threads
 
@@ -234,11 +234,21 @@ def train(
         name = "digits"
         (X, y), (X_test, y_test) = datasets.load(name)
 
-    own = chosen.estimator_parameters(augment)
+    shape = rows_and_columns(name)
+    if (augment or chosen.is_augmented) and shape is None:
+        raise ValueError(
+            f"{name} must hold images to be augmented, got a file without rows and columns: leave "
+            "--augment out, or choose another recipe."
+        )
+    is_square = shape is None or shape[0] == shape[1]
+    own = chosen.estimator_parameters(augment, None if is_square else shape)
     parameters = dict(own)
     if solver not in (None, parameters["solver"]):
-        # A good rate for SGD is far too high for Adam.
-        parameters.pop("learning_rate_init", None)
+        # A good rate for SGD is far too high for Adam. What the solver does not heed is left out.
+        for parameter in ("learning_rate_init", "lr_schedule", *hints.WITHOUT_EFFECT[solver]):
+            parameters.pop(parameter, None)
+    if learning_rate is not None:
+        parameters.pop("lr_schedule", None)
     given = {
         "hidden_layer_sizes": tuple(chain(*hidden)) if hidden else None,
         "activation": activation,
@@ -259,6 +269,9 @@ def train(
     (X, y), validation = chosen.split(X, y, parameters["random_state"])
     X_val, y_val = validation or (None, None)
     aside = f", {len(X_val)} validation samples" if X_val is not None else ""
+    if augment and chosen.augmented:
+        changed = (key for key in chosen.augmented if given.get(key) is None)
+        note(f"with --augment, {chosen.name} has values of its own: {', '.join(changed)}.")
     typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
     if backend is None and backend_name != (first := backends.NAMES[0]):
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
@@ -281,7 +294,7 @@ def train(
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
     scores = {part: f"{model.score(*xy):.3f}" for part, xy in parts.items() if xy is not None}
-    if name == chosen.dataset and parameters == own and not augment:
+    if name == chosen.dataset and parameters == own and not augment and not interrupted:
         figures = {"train": chosen.train_score}
         figures["test" if validation is None else "validation"] = chosen.published
         for part, figure in figures.items():
@@ -422,5 +435,9 @@ def _noise_in_words(model: "MLPClassifier") -> dict[str, str]:
 
 
 def _solver_in_words(model: "MLPClassifier") -> str:
-    rate = f", learning rate {model.learning_rate_init:g}" if model.solver != "lbfgs" else ""
-    return f"{model.solver}{rate}"
+    if model.solver == "lbfgs":
+        return model.solver
+    if model.lr_schedule is None:
+        return f"{model.solver}, learning rate {model.learning_rate_init:g}"
+    rates = model.history_["learning_rate"]
+    return f"{model.solver}, learning rate {rates[0]:g} to {rates[-1]:g}"
