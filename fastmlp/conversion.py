@@ -132,6 +132,7 @@ def from_sklearn(model: Any) -> BaseMLP:
     parameters = Parameters.from_layers(network, model.coefs_, model.intercepts_, dtype)
     ours.coefs_, ours.intercepts_ = parameters.coefs, parameters.intercepts
     ours.input_scale_ = None
+    ours._fitted_loss = network.loss
     ours._state = _training_state(ours, model)
     ours.history_ = ours._state.history
     if hasattr(model, "_optimizer"):
