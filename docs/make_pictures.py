@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
-from fastmlp import MLPClassifier
+from fastmlp import MLPClassifier, recipes
 from fastmlp.datasets import load_mnist
-from fastmlp.displays import LossCurveDisplay, MistakesDisplay, WeightsDisplay
+from fastmlp.displays import DigitDisplay, LossCurveDisplay, MistakesDisplay, WeightsDisplay
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Write weights.png, loss_curve.png and mistakes.png beside this file."""
+    """Write the pictures beside this file."""
     matplotlib.use("agg")  # no window
     (X, y), (X_test, y_test) = load_mnist()
     # The recipe sgd-50. Validation data are for the curve only.
@@ -25,7 +26,13 @@ def main() -> None:
         input_scale=1 / 255,
     )
     model.fit(X, y, X_val=X_test, y_val=y_test)
+    # One 4 and what the recipe best makes of it in 15 epochs.
+    augment = recipes.get("best").estimator_parameters()["augment"]
+    digit = X[2:3]
+    epochs = [augment(digit, seed=1, epoch=epoch) for epoch in range(1, 16)]
+    titles = ["original", *(f"epoch {epoch}" for epoch in range(1, 16))]
     displays = {
+        "augmented": DigitDisplay(np.concatenate([digit, *epochs]), titles).plot(),
         "weights": WeightsDisplay.from_estimator(model),
         "loss_curve": LossCurveDisplay.from_estimator(model),
         "mistakes": MistakesDisplay.from_estimator(model, X_test, y_test, n=16),

@@ -1,6 +1,7 @@
 """What both estimators share: validation, the way from data to engine, fitted attributes."""
 
 import copy
+import inspect
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,20 +18,15 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp import backends, constraints
+from fastmlp import backends, constraints, hints
+from fastmlp.augment import Augmentation
 from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
 from fastmlp.network import ACTIVATIONS, Network, Parameters
-from fastmlp.notices import InputScaleWarning, WarmStartWarning, warn
+from fastmlp.notices import WarmStartWarning, warn
+from fastmlp.random_bits import Dropout
 from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
-
-#: Inputs that span more than this, unscaled, get an `InputScaleWarning`: 25 times the
-#: range of a standardised feature's central 95 %, well below the 255 of raw pixels.
-_WIDE_RANGE = 100.0
-
-#: Samples that are looked at for it, evenly spaced.
-_RANGE_SAMPLES = 4096
 
 #: Rows up to which predicting takes the short way.
 _FEW_ROWS = 16
@@ -55,6 +51,36 @@ class Samples:
     def __len__(self) -> int:
         """Return the number of samples."""
         return self.X.shape[0]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a fit needs once everything has been validated.
+
+    Parameters
+    ----------
+    X, y : array or matrix
+        Validated, held-out samples included; for callbacks.
+    samples : Samples
+        To train on.
+    held_out : Samples or None
+        For validation.
+    engine : Engine of any backend
+        Bound to `samples`.
+    random_state : RandomState
+        In the state that scikit-learn's has before the first epoch, but for the seed of dropout
+        and augmentation.
+    noise : dict
+        What makes epochs differ, dropout and augmentation, as arguments of `train`.
+    """
+
+    X: Any
+    y: Any
+    samples: Samples
+    held_out: Samples | None
+    engine: Any
+    random_state: np.random.RandomState
+    noise: dict[str, Any]
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
@@ -96,8 +122,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         "n_threads": [Interval(Integral, 1, None, "[)"), constraints.NONE],
         "dtype": [OneOf(("float32", "float64")), constraints.NONE],
         "lr_schedule": [constraints.InstanceOf(dict), constraints.CALLABLE, constraints.NONE],
+        "dropout": [Interval(Real, 0, 1, "[)"), constraints.ArrayLike()],
+        "augment": [constraints.CALLABLE, constraints.NONE],
     }
     _optimizer: SGD | Adam | None = None
+    _fitted_loss = ""  # the canonical one, of models that come from scikit-learn
     loss: str
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
@@ -133,6 +162,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         dtype: str | None,
         input_scale: object,
         lr_schedule: Mapping[int, float] | Callable[[int], float] | None,
+        dropout: float | ArrayLike,
+        augment: Callable[..., NDArray] | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -162,6 +193,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self.dtype = dtype
         self.input_scale = input_scale
         self.lr_schedule = lr_schedule
+        self.dropout = dropout
+        self.augment = augment
 
     @abstractmethod
     def _encode(
@@ -180,6 +213,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     @abstractmethod
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return the score of some outputs."""
+
+    def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
+        """Return columns of numbers as the outputs should be."""
+        return Y.astype(dtype)
 
     def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
         """Return the weights of the training samples, or None if they are all equal."""
@@ -235,6 +272,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         validation: tuple[Any, Any, Any] = (None, None, None),
         incremental: bool = False,
         on_epoch: Callable[[EpochReport], bool | None] | None = None,
+        reports_training_score: bool = False,
     ) -> Self:
         """Train, and call `on_epoch` after every epoch."""
         if not sklearn.get_config()["skip_parameter_validation"]:
@@ -245,25 +283,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         before = self.__dict__.copy()
         try:
-            X, y, samples, held_out, engine, random_state = self._prepare(
+            ready = self._prepare(
                 X, y, sample_weight, validation, resumes=resumes, incremental=incremental
             )
         except BaseException:  # a fit that is refused leaves the model as it was
             self.__dict__ = before
             raise
-        network, parameters = engine.network, engine.parameters
-        self.n_layers_ = len(network.layer_units)
+        parameters = ready.engine.parameters
+        self.n_layers_ = len(ready.engine.network.layer_units)
         self.coefs_ = parameters.coefs
         self.intercepts_ = parameters.intercepts
-        self._optimize(
-            engine,
-            samples,
-            self._validator(engine, held_out),
-            FitTasks(self, self._max_epochs(incremental), X, y, sample_weight),
-            random_state,
-            incremental,
-            on_epoch,
-        )
+        tasks = FitTasks(self, self._max_epochs(incremental), ready.X, ready.y, sample_weight)
+        self._optimize(ready, tasks, incremental, on_epoch, reports_training_score)
         if not np.isfinite(parameters.flat).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
@@ -280,11 +311,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         *,
         resumes: bool,
         incremental: bool,
-    ) -> tuple[Any, Any, Samples, Samples | None, Any, np.random.RandomState]:
-        """Validate everything and bind an engine; return what training needs."""
+    ) -> Preparation:
+        """Validate everything and bind an engine."""
         backend = backends.get(self.backend)
         hidden_units = _hidden_units(self.hidden_layer_sizes)
         self._schedule()  # refuses a bad one before anything is trained
+        if not resumes:
+            defaults = {
+                name: parameter.default
+                for name, parameter in inspect.signature(type(self).__init__).parameters.items()
+                if parameter.default is not parameter.empty
+            }
+            hints.about_parameters(self.solver, self.get_params(deep=False), defaults)
         X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
         samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
         if incremental and self.early_stopping and self.solver != "lbfgs":
@@ -315,33 +353,89 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 )
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
+        Y = self._targets(samples.Y, dtype)
+        weight = None if samples.weight is None else samples.weight.astype(dtype)
+        noise = self._noise(
+            Samples(samples.X, Y, weight), network.layer_units[1:-1], dtype, random_state
+        )
 
         engine = backend.Engine(
             network,
             parameters,
             self._inputs(samples.X, dtype),
-            samples.Y.astype(dtype),
-            None if samples.weight is None else samples.weight.astype(dtype),
+            Y,
+            weight,
             self.n_threads,
-            many_passes=not incremental and self.max_iter > 1,
+            many_passes=not incremental and self.max_iter > 1 and "augmented" not in noise,
         )
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:
                 self._optimizer = self._new_optimizer(parameters.flat)
             self._optimizer.adapt(parameters.flat)
-        return X, y, samples, held_out, engine, random_state
+        return Preparation(X, y, samples, held_out, engine, random_state, noise)
+
+    def _noise(
+        self,
+        samples: Samples,
+        hidden_units: tuple[int, ...],
+        dtype: np.dtype,
+        random_state: np.random.RandomState,
+    ) -> dict[str, Any]:
+        """Return what makes epochs differ, as `train` takes it."""
+        rates = _dropout_rates(self.dropout, len(hidden_units))
+        if self.augment is not None and issparse(samples.X):
+            raise ValueError(
+                "augment works on images, which X of a sparse type is not; pass X.toarray()."
+            )
+        noise: dict[str, Any] = {}
+        if self.solver == "lbfgs" or not (any(rates) or self.augment is not None):
+            return noise  # and nothing drawn that scikit-learn does not draw
+        low, high = random_state.randint(0, 2**32, size=2, dtype=np.uint64)
+        seed = int(low) + (int(high) << 32)
+        if any(rates):
+            noise["dropout"] = Dropout(rates, seed)
+        if self.augment is not None:
+            noise["augmented"] = self._augmented(samples, dtype, seed)
+        return noise
+
+    def _augmented(
+        self, samples: Samples, dtype: np.dtype, seed: int
+    ) -> Callable[[NDArray, int], tuple[Inputs, NDArray, NDArray | None]]:
+        """Return a function for some samples as they are in an epoch; see `train`."""
+        augment: Any = self.augment
+        threads = self.n_threads
+        # Tried on a sample, so that what does not work is refused before anything is trained.
+        if isinstance(augment, type):
+            raise ValueError(
+                f"augment must be an object, got the class; pass {augment.__name__}()."
+            )
+        if isinstance(augment, Augmentation):
+            augment(samples.X[:1])
+        else:
+            _check_augmented(samples.X[:1], augment(samples.X[:1].copy()))
+
+        def augmented(rows: NDArray, epoch: int) -> tuple[Inputs, NDArray, NDArray | None]:
+            X = samples.X[rows]
+            if isinstance(augment, Augmentation):
+                X = augment(X, seed=seed, epoch=epoch, rows=rows, out=X, n_threads=threads)
+            else:
+                before, X = X, augment(X)
+                _check_augmented(before, X)
+            weight = None if samples.weight is None else samples.weight[rows]
+            return self._inputs(X, dtype), samples.Y[rows], weight
+
+        return augmented
 
     def _optimize(
         self,
-        engine: Any,
-        samples: Samples,
-        validate: Callable[[], tuple[float, float]] | None,
+        ready: Preparation,
         tasks: FitTasks,
-        random_state: np.random.RandomState,
         incremental: bool,
         on_epoch: Callable[[EpochReport], bool | None] | None,
+        reports_training_score: bool,
     ) -> None:
         """Run the solver, and hand out what it leaves under scikit-learn's names."""
+        engine, n_samples = ready.engine, len(ready.samples)
         state, compiled = self._state, False
 
         def fitted_attributes() -> dict[str, Any]:
@@ -365,7 +459,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return bool(on_epoch is not None and on_epoch(report)) or stop
 
         common: dict[str, Any] = {
-            "validate": validate,
+            "validate": self._validator(engine, ready.held_out),
             "verbose": bool(self.verbose),
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
@@ -383,6 +477,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 )
             else:
                 assert self._optimizer is not None
+                evaluate = self._validator(
+                    engine, ready.samples if reports_training_score else None
+                )
                 early_stopping = bool(self.early_stopping)
                 if early_stopping:
                     # A warm start begins anew: scikit-learn trains on the best weights of the last
@@ -392,16 +489,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                     engine,
                     self._optimizer,
                     state,
-                    n_samples=len(samples),
-                    batch_size=self._batch_size(len(samples)),
+                    n_samples=n_samples,
+                    batch_size=self._batch_size(n_samples),
                     max_iter=self.max_iter,
                     shuffle=self.shuffle,
-                    random_state=random_state,
+                    random_state=ready.random_state,
                     tol=self.tol,
                     n_iter_no_change=self.n_iter_no_change,
                     early_stopping=early_stopping,
                     lr_schedule=self._schedule(),
                     incremental=incremental,
+                    score_training=None if evaluate is None else lambda: evaluate()[1],
+                    **ready.noise,
                     **common,
                 )
         finally:  # a callback or schedule that fails leaves a model, that of the epochs before it
@@ -514,6 +613,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Begin a new model: its network and initial weights."""
         self.n_outputs_ = samples.Y.shape[1]
         self.out_activation_ = self._output_activation()
+        self._fitted_loss = self.loss
         self._state = TrainingState()
         self._optimizer = None
         network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
@@ -530,7 +630,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
                 WarmStartWarning,
             )
-        if self.out_activation_ != self._output_activation():
+        if self.out_activation_ != self._output_activation() or network.loss != self.loss:
             warn(
                 f"the loss {network.loss!r} of the first fit is kept; loss={self.loss!r} has no "
                 "effect.",
@@ -595,23 +695,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Return the network of these layers, or else of the fitted weights."""
         if layer_units is None:
             layer_units = (self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_))
-        return Network(layer_units, self.activation, self.out_activation_, float(self.alpha))
+        return Network(
+            layer_units, self.activation, self.out_activation_, float(self.alpha), self._fitted_loss
+        )
 
     def _input_scale(self, X: Any, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
         """Return the affine map to learn with; warn if there should be one and is none."""
         scale, shift = affine_map(self.input_scale, X, dtype)
         if scale is not None and shift is not None:
+            if isinstance(self.input_scale, str) and not issparse(X):
+                hints.about_constant_features(X)
             return scale, shift
-        values = X.data if issparse(X) else X
-        values = values[:: -(-len(values) // _RANGE_SAMPLES) or 1]  # whoever is out of scale shows
-        low, high = values.min(initial=0), values.max(initial=0)
-        if float(high) - float(low) > _WIDE_RANGE:
-            warn(
-                f"The features span {low:g} to {high:g}; a network trains well on about unit "
-                "scale and may diverge or stall on this. Pass input_scale='standard' (or "
-                "input_scale=1/255 for byte images), or scale X first.",
-                InputScaleWarning,
-            )
+        hints.about_range(X)
         return None
 
     def _changed_input_scale(self, X: Any) -> bool:
@@ -707,7 +802,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return None
         dtype = engine.parameters.flat.dtype
         inputs = self._inputs(samples.X, dtype)
-        Y = samples.Y.astype(dtype)
+        Y = self._targets(samples.Y, dtype)
         outputs = np.empty(Y.shape, dtype)
 
         def validate() -> tuple[float, float]:
@@ -818,6 +913,39 @@ def check_any_weight(weights: NDArray) -> None:
     """Refuse weights that are all zero, in scikit-learn's words."""
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
+
+
+def _dropout_rates(dropout: Any, n_hidden: int) -> tuple[float, ...]:
+    """Return dropout's rate per hidden layer."""
+    rates: list[Any] = (
+        [dropout] * n_hidden if isinstance(dropout, Real) else list(np.atleast_1d(dropout))
+    )
+    if len(rates) != n_hidden or not all(
+        isinstance(rate, Real) and 0 <= float(rate) < 1 for rate in rates
+    ):
+        raise ValueError(
+            "dropout must be a probability in [0, 1), or one for each hidden layer, of which there "
+            f"are {n_hidden}; got {dropout!r}."
+        )
+    return tuple(map(float, rates))
+
+
+def _check_augmented(before: NDArray, after: Any) -> None:
+    """Refuse what an augmenting function may not return."""
+    if not (
+        isinstance(after, np.ndarray)
+        and after.shape == before.shape
+        and after.dtype == before.dtype
+    ):
+        got = (
+            f"{after.dtype} of shape {after.shape}"
+            if isinstance(after, np.ndarray)
+            else f"an object of type {type(after).__name__}"
+        )
+        raise ValueError(
+            "augment must return an array of the shape and dtype of the one that it is given, "
+            f"{before.dtype} of shape {before.shape}, got {got}."
+        )
 
 
 def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:

@@ -43,9 +43,10 @@ _FITTED_ATTRIBUTES = (
 def to_sklearn(model: BaseMLP) -> Any:
     """Return scikit-learn's estimator with this model's weights.
 
-    It predicts the same, up to rounding, and neither it nor its pickle needs fastmlp. Parameters
-    that only fastmlp has are left behind; ``input_scale_`` becomes part of the first layer. It can
-    be trained further (`warm_start`, `partial_fit`), with a new optimiser.
+    It predicts the same, up to rounding, and neither it nor its pickle needs fastmlp. (Only the
+    probabilities of several classes after ``loss="squared_error"`` do not sum to 1 there.)
+    Parameters that only fastmlp has are left behind; ``input_scale_`` becomes part of the first
+    layer. It can be trained further (`warm_start`, `partial_fit`), with a new optimiser.
 
     Parameters
     ----------
@@ -131,6 +132,7 @@ def from_sklearn(model: Any) -> BaseMLP:
     parameters = Parameters.from_layers(network, model.coefs_, model.intercepts_, dtype)
     ours.coefs_, ours.intercepts_ = parameters.coefs, parameters.intercepts
     ours.input_scale_ = None
+    ours._fitted_loss = network.loss
     ours._state = _training_state(ours, model)
     ours.history_ = ours._state.history
     if hasattr(model, "_optimizer"):

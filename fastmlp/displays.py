@@ -84,6 +84,7 @@ def as_images(X: Any, shape: tuple[int, int] | None = None) -> NDArray:
 def _image_shape(n_features: int, shape: tuple[int, int] | None) -> tuple[int, int]:
     """Return the shape of the images that so many features are."""
     if shape is None:
+        # As images.square_shape, but displays imports nothing of ours.
         side = math.isqrt(n_features)
         if side**2 != n_features:
             raise ValueError(

@@ -1,6 +1,7 @@
 """The estimators: scikit-learn's interface around the engine."""
 
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,10 +15,10 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from fastmlp import constraints
+from fastmlp import constraints, hints
 from fastmlp.base import BaseMLP, check_any_weight
 from fastmlp.callbacks import with_callbacks
-from fastmlp.constraints import OneOf
+from fastmlp.constraints import Interval, OneOf
 from fastmlp.notices import InputScaleWarning
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
@@ -26,7 +27,7 @@ __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in for scikit-learn's, on a compiled engine.
 
-    It minimises the log loss by stochastic gradient descent, Adam or L-BFGS.
+    It minimises the log loss, or the squared error, by stochastic gradient descent, Adam or L-BFGS.
     The parameters that scikit-learn has mean what they mean there, and in
     float64 the same random state gives the same numbers.
 
@@ -98,6 +99,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Learning rates by epoch, counted from 1: ``{1: 1e-3, 15: 1e-4}`` sets
         the rate from these epochs on; a callable maps the epoch to its rate.
         For "sgd" and "adam", with ``learning_rate="constant"``.
+    dropout : float in [0, 1) or array-like of such, default=0.0
+        Probability that a hidden unit is left out, for a sample of an epoch;
+        one for all hidden layers or one for each. Those that stay are
+        multiplied by ``1 / (1 - dropout)``; predictions use all of them. For
+        "sgd" and "adam".
+    augment : Augmentation, callable or None, default=None
+        What is done to the training images anew in every epoch: something from
+        `fastmlp.augment`, or a function from an array of some samples, of
+        shape (n, n_features), to another of the same shape and dtype, before
+        `input_scale`; it is tried on one sample, then called with some
+        thousands. X must be dense; validation data stay as they are. For "sgd"
+        and "adam".
+    loss : {"log_loss", "squared_error"}, default="log_loss"
+        "squared_error" trains a logistic output per class on half the squared
+        error, averaged over the outputs.
+    label_smoothing : float in [0, 1) or pair (off, on), default=0.0
+        How far targets are from 0 and 1. A float s gives that part of a
+        sample's target to all classes alike, so that they are ``s / n_classes``
+        and ``1 - s + s / n_classes``; outputs that are not exclusive (two
+        classes, several labels, "squared_error") have two classes each. A pair
+        holds the targets themselves: ``(0.01, 0.99)``. For the loss of
+        validation data, too.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in other classifiers of scikit-learn;
         multiplied with `sample_weight`.
@@ -151,6 +174,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _constraints: ClassVar = {
         **BaseMLP._constraints,
+        "loss": [OneOf(("log_loss", "squared_error"))],
+        "label_smoothing": [
+            Interval(Real, 0, 1, "[)"),
+            constraints.InstanceOf(tuple),
+            constraints.InstanceOf(list),
+        ],
         "class_weight": [
             constraints.InstanceOf(dict),
             constraints.InstanceOf(list),
@@ -158,7 +187,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             constraints.NONE,
         ],
     }
-    loss = "log_loss"  # not a parameter; scikit-learn's classifier has it too
 
     def __init__(
         self,
@@ -191,6 +219,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         dtype: str | None = None,
         input_scale: object = None,
         lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+        dropout: float | ArrayLike = 0.0,
+        augment: Callable[..., NDArray] | None = None,
+        loss: str = "log_loss",
+        label_smoothing: float | tuple[float, float] = 0.0,
         class_weight: dict | list | str | None = None,
     ) -> None:
         super().__init__(
@@ -222,7 +254,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             dtype=dtype,
             input_scale=input_scale,
             lr_schedule=lr_schedule,
+            dropout=dropout,
+            augment=augment,
         )
+        self.loss = loss
+        self.label_smoothing = label_smoothing
         self.class_weight = class_weight
 
     fit = with_callbacks(BaseMLP.fit)
@@ -250,6 +286,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
+        before = self.__dict__.copy()
         fitted: Any = getattr(self, "classes_", None)
         if classes is None and fitted is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -262,7 +299,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{fitted!r}"
             )
-        return self._fit(X, y, sample_weight, incremental=True)
+        try:
+            return self._fit(X, y, sample_weight, incremental=True)
+        finally:
+            if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
+                self.__dict__ = before
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict class labels.
@@ -278,7 +319,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             label's probability exceeds one half.
         """
         outputs = self._outputs(X)
-        if self.out_activation_ == "softmax":
+        if self._is_multiclass():
             return self.classes_[outputs.argmax(axis=1)]
         return self._label_binarizer.inverse_transform(
             outputs.ravel() if self.n_outputs_ == 1 else outputs
@@ -295,11 +336,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         array of shape (n_samples, n_classes)
             Rows sum to 1, except for a multilabel problem. Columns are in the
-            order of `classes_`.
+            order of `classes_`. The outputs that ``loss="squared_error"`` has
+            trained are divided by their sum.
         """
         outputs = self._outputs(X)
         if self.n_outputs_ == 1:
             return np.hstack([1 - outputs, outputs])
+        if self._is_multiclass() and self.out_activation_ == "logistic":
+            outputs += np.finfo(outputs.dtype).tiny  # where all are 0, classes are equal
+            outputs /= outputs.sum(axis=1, keepdims=True)
         return outputs
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray:
@@ -333,7 +378,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
+            is_new = True
         else:
+            is_new = False
             classes = unique_labels(y)
             if self.warm_start:
                 if set(classes) != set(self.classes_):
@@ -347,7 +394,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"`y` has classes not in `self.classes_`. `self.classes_` has "
                     f"{self.classes_!s}. 'y' has {classes!s}."
                 )
-        return X, y, self._label_binarizer.transform(y).astype(bool)
+        Y = self._label_binarizer.transform(y).astype(bool)
+        if is_new and y.ndim == 2:
+            hints.about_labels(Y)
+        return X, y, Y
 
     def _encode_validation(self, y: Any) -> NDArray:
         """Return the validation labels as 0/1 columns."""
@@ -381,7 +431,33 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _output_activation(self) -> str:
         """Return softmax for exclusive classes, logistic for two classes or several labels."""
-        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+        return "softmax" if self._is_multiclass() and self.loss == "log_loss" else "logistic"
+
+    def _is_multiclass(self) -> bool:
+        """Return whether there are more than two classes, one per sample."""
+        return self._label_binarizer.y_type_ == "multiclass"
+
+    def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
+        """Return what the outputs should be: `label_smoothing` away from 0 and 1."""
+        is_distribution = self.out_activation_ == "softmax"
+        if not isinstance(self.label_smoothing, Real):
+            off, on = _smoothed_pair(self.label_smoothing)
+            total = on + (Y.shape[1] - 1) * off
+            if is_distribution and abs(total - 1) > 1e-6:
+                raise ValueError(
+                    f"label_smoothing={self.label_smoothing!r} gives {Y.shape[1]} classes targets "
+                    f"that sum to {total:g}, but their outputs sum to 1; pass a float, or "
+                    "loss='squared_error'."
+                )
+            if not self._is_multiclass() and not off < 0.5 < on:  # where predict decides
+                raise ValueError(
+                    f"label_smoothing={self.label_smoothing!r} must have its targets on both sides "
+                    "of 0.5, or the one answer would look like the other; pass others."
+                )
+        else:
+            off = self.label_smoothing / (Y.shape[1] if is_distribution else 2)
+            on = 1 - self.label_smoothing + off
+        return np.where(Y, np.asarray(on, dtype), np.asarray(off, dtype))
 
     def _strata(self, Y: NDArray) -> NDArray | None:
         """Return the classes, if there are two: scikit-learn stratifies no others."""
@@ -391,11 +467,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the accuracy; for several labels, that of whole rows."""
         if len(self.classes_) == 1:  # whatever the output, there is nothing else to predict
             return 1.0
-        if self.out_activation_ == "softmax":
+        if self._is_multiclass():
             correct = outputs.argmax(axis=1) == Y.argmax(axis=1)
         else:
             correct = ((outputs > 0.5) == Y).all(axis=1)
         return float(np.average(correct, weights=weight))
+
+
+def _smoothed_pair(pair: Any) -> tuple[float, float]:
+    """Return label_smoothing's targets (off, on), or refuse them."""
+    are_numbers = len(pair) == 2 and all(isinstance(target, Real) for target in pair)
+    if not are_numbers or not 0 <= pair[0] < pair[1] <= 1:
+        raise ValueError(
+            "label_smoothing must be a float in [0, 1), or a pair (off, on) of targets with "
+            f"0 <= off < on <= 1; got {pair!r}."
+        )
+    return pair[0], pair[1]
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -411,7 +498,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, \
     learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
     momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
-    n_iter_no_change, max_fun, backend, n_threads, dtype, input_scale, lr_schedule
+    n_iter_no_change, max_fun, backend, n_threads, dtype, input_scale, lr_schedule, dropout, \
+    augment
         As in `MLPClassifier`. With early stopping the score is R^2.
 
     Attributes
@@ -469,6 +557,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         dtype: str | None = None,
         input_scale: object = None,
         lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+        dropout: float | ArrayLike = 0.0,
+        augment: Callable[..., NDArray] | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -499,6 +589,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             dtype=dtype,
             input_scale=input_scale,
             lr_schedule=lr_schedule,
+            dropout=dropout,
+            augment=augment,
         )
         self.loss = loss
 

@@ -293,7 +293,7 @@ def _part(X: NDArray[Any], y: NDArray[Any], source: Path | None) -> Part:
                 f"{source}: pixels must be whole numbers from 0 to 255, got others ({X.dtype})."
             )
         X = narrow
-    if X.ndim == 2 and (shape := images.image_shape(X.shape[1])):
+    if X.ndim == 2 and (shape := images.square_shape(X.shape[1])):
         X = X.reshape(-1, *shape)
     return Part(X, y)
 

@@ -7,6 +7,7 @@ keeps the others from being read.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
@@ -32,10 +33,10 @@ __all__ = [
     "ImageFolder",
     "UnreadableFileWarning",
     "check_destination",
-    "image_shape",
     "labels_from_text",
     "load_folder",
     "save_folder",
+    "square_shape",
 ]
 
 AnyPath: TypeAlias = str | os.PathLike[str]
@@ -499,7 +500,7 @@ def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.
             f"{X.shape}."
         )
     if shape is None:
-        shape = X.shape[1:] if X.ndim == 3 else image_shape(X.shape[1])
+        shape = X.shape[1:] if X.ndim == 3 else square_shape(X.shape[1])
         if shape is None:
             raise ValueError(
                 f"images of {X.shape[1]} pixels are not square: say shape=(height, width)."
@@ -512,15 +513,15 @@ def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.
     return X.reshape(len(X), height, width)
 
 
-def image_shape(n_pixels: int) -> tuple[int, int] | None:
+def square_shape(n_pixels: int) -> tuple[int, int] | None:
     """Return height and width of a square image, None if it is not square.
 
     Examples
     --------
-    >>> image_shape(784)
+    >>> square_shape(784)
     (28, 28)
     """
-    side = round(n_pixels**0.5)
+    side = math.isqrt(n_pixels)
     return (side, side) if side * side == n_pixels and side else None
 
 

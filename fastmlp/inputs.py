@@ -105,7 +105,7 @@ def affine_map(
     Raises
     ------
     ValueError
-        If `input_scale` is none of these, or not finite.
+        If `input_scale` is none of these, not finite, or 0 for every feature.
 
     Examples
     --------
@@ -140,6 +140,11 @@ def affine_map(
         )
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         raise ValueError(f"{rule}, all finite, got {input_scale!r}.")
+    if X.shape[1] and not np.any(scale):
+        raise ValueError(
+            f"input_scale must not be 0, which makes all samples the same, got {input_scale!r}: "
+            "use a factor such as 1/255, or None for none."
+        )
     return (
         np.ascontiguousarray(scale, dtype=dtype),
         np.ascontiguousarray(shift, dtype=dtype),

@@ -14,13 +14,13 @@ from scipy.special import xlogy
 #: Functions of the hidden layers.
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 
-#: Output activation -> the loss whose gradient through it is ``output - target``
-#: (the canonical pairs of a generalised linear model).
-CANONICAL_LOSSES = {
-    "softmax": "log_loss",
-    "logistic": "log_loss",
-    "identity": "squared_error",
-    "exp": "poisson",
+#: Output activation -> the losses that it may have. The first is canonical: its gradient
+#: through the activation is ``output - target`` (as in a generalised linear model).
+LOSSES = {
+    "softmax": ("log_loss",),
+    "logistic": ("log_loss", "squared_error"),
+    "identity": ("squared_error",),
+    "exp": ("poisson",),
 }
 
 
@@ -35,31 +35,41 @@ class Network:
     activation : {"identity", "logistic", "tanh", "relu"}
         Function of every hidden layer.
     output_activation : {"softmax", "logistic", "identity", "exp"}
-        Function of the output layer. It determines the loss, see
-        `CANONICAL_LOSSES`.
+        Function of the output layer.
     alpha : float
         L2 penalty. The objective of a batch of total weight S is the mean
         loss plus ``alpha / (2 S) * sum(coefs ** 2)``; intercepts are free.
+    loss : {"", "log_loss", "squared_error", "poisson"}
+        One of those that `LOSSES` has for the output activation; empty for
+        its canonical one, by which it is then replaced.
     """
 
     layer_units: tuple[int, ...]
     activation: str
     output_activation: str
     alpha: float = 0.0
+    loss: str = ""
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r}.")
-        if self.output_activation not in CANONICAL_LOSSES:
+        if self.output_activation not in LOSSES:
             raise ValueError(
-                f"output_activation must be one of {tuple(CANONICAL_LOSSES)}, "
-                f"got {self.output_activation!r}."
+                f"output_activation must be one of {tuple(LOSSES)}, got {self.output_activation!r}."
+            )
+        losses = LOSSES[self.output_activation]
+        if not self.loss:
+            object.__setattr__(self, "loss", losses[0])
+        elif self.loss not in losses:
+            raise ValueError(
+                f"the loss of {self.output_activation} outputs must be one of {losses}, "
+                f"got {self.loss!r}."
             )
 
     @property
-    def loss(self) -> str:
-        """The loss that is minimised: "log_loss", "squared_error" or "poisson"."""
-        return CANONICAL_LOSSES[self.output_activation]
+    def is_canonical(self) -> bool:
+        """Whether the loss's gradient through the output activation is ``output - target``."""
+        return self.loss == LOSSES[self.output_activation][0]
 
     def loss_value(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> np.floating:
         """Return the mean loss of the network's outputs, without the penalty.
@@ -69,7 +79,9 @@ class Network:
         Y, outputs : array of shape (n_samples, n_outputs)
         weight : array of shape (n_samples,) or None
         """
-        return _LOSSES[self.output_activation](Y, outputs, weight)
+        if self.loss == "squared_error":
+            return _squared_error(Y, outputs, weight)
+        return _CANONICAL[self.output_activation](Y, outputs, weight)
 
     @property
     def n_features(self) -> int:
@@ -174,7 +186,8 @@ class Parameters:
 
 
 # Losses: weighted means over the samples, summed over the outputs (squared error: halved
-# and averaged over them, as scikit-learn prints it, though the gradient is that of the sum).
+# and averaged over them, as scikit-learn prints it. For identity outputs the gradient is that of
+# the sum nevertheless, as scikit-learn's; for logistic ones, which it has not, that of the mean).
 # Probabilities are clipped, so that a certain mistake costs much but not infinitely much.
 
 
@@ -201,9 +214,4 @@ def _poisson(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
     return np.average(xlogy(Y, ratio) - Y + P, weights=weight, axis=0).sum()
 
 
-_LOSSES = {
-    "softmax": _softmax_log_loss,
-    "logistic": _logistic_log_loss,
-    "identity": _squared_error,
-    "exp": _poisson,
-}
+_CANONICAL = {"softmax": _softmax_log_loss, "logistic": _logistic_log_loss, "exp": _poisson}

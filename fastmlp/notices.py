@@ -16,6 +16,18 @@ class WarmStartWarning(FastMLPWarning):
     """A parameter was changed that a warm start does not heed."""
 
 
+class OneHotLabelsWarning(FastMLPWarning):
+    """The labels look like one class per sample, one-hot encoded, but mean several labels."""
+
+
+class IneffectiveParameterWarning(FastMLPWarning):
+    """Parameters were set that the chosen solver does not heed."""
+
+
+class ConstantFeatureWarning(FastMLPWarning):
+    """Features that never change were to be standardised; they teach nothing."""
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, naming the line outside fastmlp and scikit-learn that led here."""
     frame, level = sys._getframe(1), 2

@@ -54,8 +54,8 @@ def save(model: BaseMLP, path: PathArgument) -> None:
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
-        Fitted. A `random_state` that is a generator, and an `lr_schedule` that is a function, are
-        saved as None.
+        Fitted. A `random_state` that is a generator, an `lr_schedule` that is a function, and
+        `augment` are saved as None.
     path : path
         Used as it is: no suffix is added. A file that is there is replaced.
 
@@ -82,6 +82,8 @@ def save(model: BaseMLP, path: PathArgument) -> None:
         "estimator": type(model).__name__,
         "parameters": {k: _as_plain(v) for k, v in model.get_params(deep=False).items()},
         "n_iter": model.n_iter_,
+        "fitted_loss": model._network().loss,
+        "out_activation": model.out_activation_,
         "loss": getattr(model, "loss_", None),
         "state": state,
     }
@@ -109,8 +111,8 @@ def save(model: BaseMLP, path: PathArgument) -> None:
 def load(path: PathArgument) -> BaseMLP:
     """Read a model that `save` has written.
 
-    The result has the parameters and fitted attributes of the one that was saved, predicts the
-    same bits, and goes on training with ``warm_start``.
+    The result has the parameters (but for those that `save` leaves out) and fitted attributes of
+    the one that was saved, predicts the same bits, and goes on training with ``warm_start``.
 
     Parameters
     ----------
@@ -225,7 +227,9 @@ def _rebuild(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> Base
     else:
         n_outputs = arrays[max(name for name in arrays if name.startswith("intercept_"))].size
     model.n_outputs_ = n_outputs
-    model.out_activation_ = model._output_activation()
+    # Not what the parameters ask for, which may have been set since.
+    model.out_activation_ = document.get("out_activation", model._output_activation())
+    model._fitted_loss = document.get("fitted_loss", model.loss)
     _restore_network(model, arrays)
     model.n_iter_ = int(document["n_iter"])
     if document["loss"] is not None:

@@ -73,10 +73,12 @@ class Dropout:
     """Which hidden units are left out, for every sample of one epoch.
 
     What unit u of hidden layer l draws for the sample at position p of the
-    epoch is word ``u % 4`` of Philox with the key (low half, high half) of
-    `seed` and the counter (u // 4, l + 256 * (p >> 32), low half of p, `epoch`).
-    The unit is left out if the word is below `threshold`. It follows that the
-    masks depend on neither the batches nor the threads nor the backend.
+    epoch is word ``u // 16 % 4`` of Philox with the key (low half, high half)
+    of `seed` and the counter (u // 64 * 16 + u % 16, l + 256 * (p >> 32), low
+    half of p, `epoch`): 16 counters side by side give 64 neighbouring units, in
+    vectors. The unit is left out if the word is below `threshold`. It follows
+    that the masks depend on neither the batches nor the threads nor the
+    backend.
 
     Parameters
     ----------
@@ -122,14 +124,14 @@ class Dropout:
         if self.rates[layer] == 0:
             return None
         at = (positions + self.start).astype(np.uint64)
-        counter = np.empty((len(at), -(-n_units // 4), 4), np.uint64)
-        counter[..., 0] = np.arange(counter.shape[1])
-        counter[..., 1] = (np.uint64(layer) + (at >> _HALF) * np.uint64(256))[:, np.newaxis]
-        counter[..., 2] = (at & _LOW)[:, np.newaxis]
+        n_blocks = -(-n_units // 64)
+        counter = np.empty((len(at), n_blocks, 16, 4), np.uint64)
+        counter[..., 0] = np.arange(16 * n_blocks).reshape(n_blocks, 16)
+        counter[..., 1] = (np.uint64(layer) + (at >> _HALF) * np.uint64(256))[:, None, None]
+        counter[..., 2] = (at & _LOW)[:, None, None]
         counter[..., 3] = self.epoch
-        words = philox(counter, self.key).reshape(len(at), -1)[:, :n_units]
-        kept = np.dtype(dtype).type(1 / (1 - self.rates[layer]))
-        return np.where(words >= self.threshold(layer), kept, kept.dtype.type(0))
+        words = philox(counter, self.key).swapaxes(-1, -2).reshape(len(at), -1)[:, :n_units]
+        return (words >= self.threshold(layer)) * np.asarray(1 / (1 - self.rates[layer]), dtype)
 
     @property
     def key(self) -> tuple[int, int]:

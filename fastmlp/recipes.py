@@ -1,16 +1,25 @@
-"""Recipes: published systems that ``fastmlp train --recipe NAME`` trains again."""
+"""Recipes: published systems, and one of ours, that ``fastmlp train --recipe NAME`` trains."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["RECIPES", "Recipe", "get"]
 
 
+#: Augmentation that suits handwritten digits.
+_AFFINE: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {"RandomAffine": MappingProxyType({"rotate": 10, "shift": 1.5, "zoom": 0.1, "shear": 5})}
+)
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """A published system: what it learns from, with which parameters, and what came out.
+    """A system: what it learns from, with which parameters, and what came out.
 
     Attributes
     ----------
@@ -19,28 +28,96 @@ class Recipe:
     dataset : str
         A name that `fastmlp.datasets.load` knows.
     parameters : mapping of str to object
-        Of `fastmlp.MLPClassifier`.
-    test_score : float
-        Published accuracy on the test samples.
-    our_test_score : float
-        What `parameters` lead to here.
+        Of `fastmlp.MLPClassifier`, but for `augment`.
+    augmentation : mapping of str to mapping
+        Classes of `fastmlp.augment`, and their parameters: what is done to the images if they
+        are to be augmented.
+    augmented : mapping of str to object
+        The parameters that change if they are.
+    is_augmented : bool
+        Whether they always are.
+    published : float
+        Published accuracy on the test samples or, if some are set aside for it,
+        the validation samples.
+    ours : float
+        What `parameters` lead to here; for the last two, the mean over five random states.
     source : str
         Whose figures the published ones are.
     train_score : float, optional
         Published accuracy on the training samples, if there is one.
     losses : tuple of float
         Published loss per epoch, if there are.
+    n_samples : int, optional
+        How many of the training samples are used, drawn at random.
+    validation : float
+        Part of them that is set aside for validation, at random.
     """
 
     name: str
     description: str
     dataset: str
     parameters: Mapping[str, Any]
-    test_score: float
-    our_test_score: float
+    published: float
+    ours: float
     source: str
     train_score: float | None = None
     losses: tuple[float, ...] = ()
+    n_samples: int | None = None
+    validation: float = 0.0
+    augmentation: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: _AFFINE)
+    augmented: Mapping[str, Any] = field(default_factory=dict)
+    is_augmented: bool = False
+
+    def estimator_parameters(
+        self, augment: bool = False, image_shape: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """Return the parameters of the estimator.
+
+        Parameters
+        ----------
+        augment : bool
+            Whether the images are to be augmented, even if the system does not do it by itself.
+        image_shape : (height, width), optional
+            Of the images, if they are not square.
+        """
+        if not (augment or self.is_augmented):
+            return dict(self.parameters)
+        from fastmlp import augment as steps  # here, because it loads NumPy
+
+        chain = [
+            getattr(steps, name)(**options, image_shape=image_shape)
+            for name, options in self.augmentation.items()
+        ]
+        return {**self.parameters, **self.augmented, "augment": steps.Compose(*chain)}
+
+    def split(
+        self, X: "NDArray", y: "NDArray", random_state: int | None = None
+    ) -> "tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray] | None]":
+        """Return the samples to train on, and those to validate on, if there are any.
+
+        Parameters
+        ----------
+        X, y : array of shape (n, ...) and (n,)
+            The training samples of a data set.
+        random_state : int, optional
+
+        Returns
+        -------
+        training : tuple of (X, y)
+        validation : tuple of (X, y), or None
+        """
+        from sklearn.model_selection import train_test_split
+
+        if self.n_samples is not None and self.n_samples < len(X):
+            X, _, y, _ = train_test_split(
+                X, y, train_size=self.n_samples, random_state=random_state
+            )
+        if not self.validation:
+            return (X, y), None
+        X, X_val, y, y_val = train_test_split(
+            X, y, test_size=self.validation, random_state=random_state
+        )
+        return (X, y), (X_val, y_val)
 
 
 _TABLE = (
@@ -66,8 +143,8 @@ _TABLE = (
             *(0.07170497, 0.06282111, 0.05530788, 0.04960484, 0.04645355),
         ),
         train_score=0.987,
-        test_score=0.970,
-        our_test_score=0.970,
+        published=0.970,
+        ours=0.970,
         source="a published run of scikit-learn's MLPClassifier, which scikit-learn 1.9 repeats",
     ),
     Recipe(
@@ -86,8 +163,8 @@ _TABLE = (
                 "input_scale": 1 / 255,
             }
         ),
-        test_score=0.97,
-        our_test_score=0.973,
+        published=0.97,
+        ours=0.973,
         source="an author's run of scikit-learn's MLPClassifier",
     ),
     Recipe(
@@ -104,9 +181,67 @@ _TABLE = (
                 "input_scale": "standard",
             }
         ),
-        test_score=0.977,
-        our_test_score=0.977,
+        published=0.977,
+        ours=0.977,
         source="a run of scikit-learn 1.9's MLPClassifier in float32; the author gave no figure",
+    ),
+    Recipe(
+        name="dropout-300",
+        description="One hidden layer of 300 units, dropout 0.6, squared error, Adam, 100 epochs.",
+        dataset="mnist",
+        # The author's schedule, as he meant it: a slip of operator precedence made the rate 1e-4
+        # throughout, and Adam began anew with every epoch. PyTorch's mean squared error is twice
+        # ours. About 500 batches per epoch.
+        parameters=MappingProxyType(
+            {
+                "hidden_layer_sizes": (300,),
+                "solver": "adam",
+                "loss": "squared_error",
+                "label_smoothing": (0.01, 0.99),
+                "dropout": 0.6,
+                "alpha": 0.0,
+                "batch_size": 67,
+                "max_iter": 100,
+                "n_iter_no_change": 100,
+                "lr_schedule": {1: 1e-3, 15: 1e-4, 40: 1e-5, 60: 5e-6},
+                "random_state": 1,
+                "input_scale": (0.99 / 255, 0.01),
+            }
+        ),
+        n_samples=42_000,
+        validation=0.2,
+        # The author then augmented the images. That does what dropout was for, and more of them
+        # need more time at the high rate.
+        augmented=MappingProxyType({"dropout": 0.0, "lr_schedule": {1: 1e-3, 50: 1e-4, 80: 1e-5}}),
+        train_score=0.9775,
+        published=0.9723,
+        ours=0.9726,
+        source="an author's run of PyTorch on 42 000 images, of which a fifth were for validation",
+    ),
+    Recipe(
+        name="best",
+        description="Ours: hidden layers of 800 and 400 units, images distorted anew in 80 epochs.",
+        dataset="mnist",
+        parameters=MappingProxyType(
+            {
+                "hidden_layer_sizes": (800, 400),
+                "solver": "adam",
+                "max_iter": 80,
+                "n_iter_no_change": 80,
+                # Down to zero in a line, which also does what averaging the last weights would.
+                "lr_schedule": {epoch: 1e-3 * (81 - epoch) / 80 for epoch in range(1, 81)},
+                "random_state": 1,
+                "input_scale": 1 / 255,
+            }
+        ),
+        augmentation={
+            "RandomAffine": {"rotate": 10, "shift": 2, "zoom": 0.12, "shear": 5},
+            "ElasticDistortion": {"alpha": 20, "sigma": 4},
+        },
+        is_augmented=True,
+        published=0.993,
+        ours=0.995,
+        source="Simard, Steinkraus and Platt, ICDAR 2003: two layers, elastic distortions",
     ),
 )
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _TABLE})

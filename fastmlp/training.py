@@ -6,7 +6,7 @@ draws from the random state, and in which order, is scikit-learn's.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import Parameters
 from fastmlp.notices import warn
+from fastmlp.random_bits import Dropout
 
 
 def _fitting(state: NDArray, flat: NDArray) -> NDArray:
@@ -171,8 +172,10 @@ class EpochReport:
         Samples of this epoch.
     seconds : float
         Time that the epoch took, validation included.
-    validation_score : float or None
+    validation_loss, validation_score : float or None
         Of the held-out data, if there is any.
+    training_score : float or None
+        Of the training data, without dropout and augmentation, if it was asked for.
     """
 
     epoch: int
@@ -180,7 +183,9 @@ class EpochReport:
     loss: float
     n_samples: int
     seconds: float
-    validation_score: float | None
+    validation_loss: float | None = None
+    validation_score: float | None = None
+    training_score: float | None = None
 
 
 @dataclass
@@ -239,6 +244,10 @@ class TrainingState:
         self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
 
 
+#: Augmented samples that are held at a time, about; enough for some batches and all threads.
+_AUGMENTED_ROWS = 4096
+
+
 def train(
     engine: Any,
     optimizer: SGD | Adam,
@@ -252,8 +261,11 @@ def train(
     tol: float,
     n_iter_no_change: float,
     validate: Callable[[], tuple[float, float]] | None = None,
+    score_training: Callable[[], float] | None = None,
     early_stopping: bool = False,
     lr_schedule: Callable[[int], float] | None = None,
+    dropout: Dropout | None = None,
+    augmented: Callable[[NDArray, int], tuple[Any, NDArray, NDArray | None]] | None = None,
     incremental: bool = False,
     verbose: bool = False,
     before_epoch: Callable[[], None] | None = None,
@@ -284,11 +296,19 @@ def train(
     validate : callable, optional
         Returns the loss and the score of the engine's current parameters on
         validation data.
+    score_training : callable, optional
+        Returns their score on the training data, for the reports.
     early_stopping : bool
         Watch the validation score instead of the training loss.
     lr_schedule : callable, optional
         Epoch (counted from 1 over all calls that share `state`) to learning
         rate.
+    dropout : Dropout, optional
+        Hidden units to leave out; its epoch is set to the current one, counted
+        likewise.
+    augmented : callable, optional
+        Indices of samples and epoch, counted likewise, to these samples as
+        they are in that epoch: inputs, targets and weights, for `Engine.bind`.
     incremental : bool
         One epoch, with no word about convergence (partial_fit).
     verbose : bool
@@ -312,14 +332,23 @@ def train(
             if before_epoch is not None:
                 before_epoch()
             started = time.perf_counter()
+            number = len(state.loss_curve) + 1
             if lr_schedule is not None:
-                optimizer.rate = float(lr_schedule(len(state.loss_curve) + 1))
+                optimizer.rate = float(lr_schedule(number))
+            if dropout is not None:
+                dropout = replace(dropout, epoch=number)
             rate = optimizer.rate
             if shuffle:
                 permutation = np.arange(n_samples)
                 random_state.shuffle(permutation)
                 order = order[permutation]
-            loss = engine.train_epoch(order, batch_size, optimizer) / n_samples
+            if augmented is None:
+                loss = engine.train_epoch(order, batch_size, optimizer, dropout) / n_samples
+            else:
+                loss = _train_part_by_part(
+                    engine, augmented, number, order, batch_size, optimizer, dropout
+                )
+                loss /= n_samples
             _say(verbose, f"Iteration {epoch + 1}, loss = {loss:.8f}")
 
             score = None
@@ -342,7 +371,10 @@ def train(
             optimizer.epoch_ended(state.n_samples_seen)
 
             if on_epoch is not None:
-                report = EpochReport(epoch, max_iter, loss, n_samples, seconds, score)
+                report = EpochReport(
+                    *(epoch, max_iter, loss, n_samples, seconds, entries.get("val_loss"), score),
+                    training_score=None if score_training is None else score_training(),
+                )
                 if on_epoch(report):
                     break
             if state.no_improvement_count > n_iter_no_change:
@@ -371,6 +403,26 @@ def train(
             engine.parameters.flat[...] = state.best_flat
             state.best_flat = None
     return epoch
+
+
+def _train_part_by_part(
+    engine: Any,
+    augmented: Callable[[NDArray, int], tuple[Any, NDArray, NDArray | None]],
+    epoch: int,
+    order: NDArray,
+    batch_size: int,
+    optimizer: SGD | Adam,
+    dropout: Dropout | None,
+) -> float:
+    """Train on samples that are made when it is their turn, and return the summed loss."""
+    rows = batch_size * max(1, _AUGMENTED_ROWS // batch_size)
+    summed_loss = 0.0
+    for start in range(0, len(order), rows):
+        part = order[start : start + rows]
+        engine.bind(*augmented(part, epoch))
+        masks = None if dropout is None else replace(dropout, start=start)
+        summed_loss += engine.train_epoch(np.arange(len(part)), batch_size, optimizer, masks)
+    return summed_loss
 
 
 def train_lbfgs(
@@ -448,7 +500,9 @@ def train_lbfgs(
         state.add_history(**entries, seconds=seconds)
         _say(verbose, f"Iteration {iterations}, loss = {loss:.8f}")
         if on_epoch is not None and on_epoch(
-            EpochReport(iterations, max_iter, loss, n_samples, seconds, score)
+            EpochReport(
+                *(iterations, max_iter, loss, n_samples, seconds, entries.get("val_loss"), score)
+            )
         ):
             raise StopIteration
         if before_epoch is not None:

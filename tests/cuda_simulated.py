@@ -4,18 +4,27 @@ The simulator takes a millisecond for each thread and step, so nets are tiny, an
 tiles there (16 threads, 4 x 4): edges occur all the same.
 """
 
-import itertools
+from functools import partial
 
 import numpy as np
 import oracle
 import pytest
 from numba import cuda
-from test_backends import as_seen, flat, layers, optimizers, problem, tolerance
+from test_backends import (
+    as_seen,
+    check_gradient,
+    check_other_samples,
+    check_training,
+    layers,
+    optimizers,
+    problem,
+    tolerance,
+)
 
 from fastmlp.backends import cuda_backend
 from fastmlp.backends.cuda_backend import Engine, Shape
 from fastmlp.network import Parameters
-from fastmlp.random_bits import philox
+from fastmlp.random_bits import Dropout, philox
 
 assert cuda_backend.SIMULATED, "only with NUMBA_ENABLE_CUDASIM=1"
 
@@ -31,31 +40,38 @@ PATHS = {
     "pieces-layers": ({"cooperative": False, "n_blocks": 2}, False, True),
 }
 
-# (n_samples, layer units, hidden, output, batch size, weighted), dtype, optimiser, source, path
+# (n_samples, layer units, hidden, output, batch size, weighted), dtype, optimiser, source, path,
+# rates of dropout; logistic outputs have the squared error if there are such
 TRAINING = [
-    ((1, (1, 1), "relu", "identity", 1, False), "float64", "sgd", "float", "cooperative"),
-    ((5, (3, 4, 2), "relu", "softmax", 2, True), "float64", "adam", "bytes", "cooperative"),
-    ((3, (17, 3, 2), "tanh", "logistic", 2, False), "float32", "nesterov", "float", "cooperative"),
-    ((5, (3, 5, 2), "relu", "softmax", 5, True), "float32", "adam", "scaled", "cooperative-layers"),
-    ((3, (2, 17, 2), "logistic", "softmax", 3, False), "float64", "sgd", "sparse", "cooperative"),
+    ((1, (1, 1), "relu", "identity", 1, False), "float64", "sgd", "float", "cooperative", ()),
+    ((5, (3, 4, 2), "relu", "softmax", 2, True), "float64", "adam", "bytes", "cooperative", (0.4,)),
+    ((3, (17, 3, 2), "tanh", "logistic", 2, False), "float32", "nesterov", "float", "cooperative",
+     ()),
+    ((5, (3, 5, 2), "relu", "softmax", 5, True), "float32", "adam", "scaled", "cooperative-layers",
+     ()),
+    ((3, (2, 17, 2), "logistic", "logistic", 3, False), "float64", "sgd", "sparse", "cooperative",
+     (0.5,)),
     ((3, (4, 3, 2, 1), "identity", "exp", 2, True), "float64", "nesterov", "sparse-scaled",
-     "staged"),
+     "staged", (0.0, 0.3)),
     ((4, (5, 1, 1), "logistic", "logistic", 4, False), "float32", "adam", "sparse64",
-     "staged-one-block"),
-    ((5, (3, 5, 2), "tanh", "identity", 5, True), "float32", "sgd", "bytes", "staged-layers"),
-    ((5, (3, 4, 2), "relu", "softmax", 5, True), "float64", "adam", "float", "pieces"),
-    ((5, (3, 4, 2), "tanh", "exp", 4, False), "float64", "nesterov", "sparse", "pieces-layers"),
+     "staged-one-block", ()),
+    ((5, (3, 5, 2), "tanh", "identity", 5, True), "float32", "sgd", "bytes", "staged-layers", ()),
+    ((5, (3, 4, 2), "relu", "softmax", 5, True), "float64", "adam", "float", "pieces", ()),
+    ((5, (3, 4, 2), "tanh", "logistic", 4, True), "float64", "nesterov", "sparse", "pieces-layers",
+     (0.5,)),
     # More features than all other units: a group's second row would end behind the memory.
-    ((2, (12, 1), "relu", "identity", 1, False), "float32", "sgd", "float", "cooperative-layers"),
-    ((3, (12, 1), "relu", "identity", 3, False), "float32", "sgd", "sparse", "staged-layers"),
+    ((2, (12, 1), "relu", "identity", 1, False), "float32", "sgd", "float", "cooperative-layers",
+     ()),
+    ((3, (12, 1), "relu", "identity", 3, False), "float32", "sgd", "sparse", "staged-layers", ()),
 ]  # fmt: skip
 
-# (case, dtype, source, path); the gradient and predictions
+# (case, dtype, source, path, rates); the gradient and predictions
 EVALUATION = [
-    ((3, (4, 3, 2), "relu", "softmax", 1, True), "float32", "bytes", "cooperative"),
-    ((5, (3, 5, 2), "tanh", "logistic", 1, False), "float64", "sparse-scaled", "pieces"),
-    ((5, (3, 2, 4, 1), "logistic", "identity", 1, True), "float64", "scaled", "staged-layers"),
-]
+    ((3, (4, 3, 2), "relu", "softmax", 1, True), "float32", "bytes", "cooperative", ()),
+    ((5, (3, 5, 2), "tanh", "logistic", 1, False), "float64", "sparse-scaled", "pieces", (0.5,)),
+    ((5, (3, 2, 4, 1), "logistic", "identity", 1, True), "float64", "scaled", "staged-layers",
+     (0.2, 0.6)),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -71,85 +87,66 @@ def path(monkeypatch):
     return choose
 
 
-@pytest.mark.parametrize(("case", "dtype", "optimizer", "source", "name"), TRAINING)
-def test_train_epoch(path, case, dtype, optimizer, source, name):
-    network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
-    ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
-    coefs, intercepts = layers(parameters)
-    engine = Engine(network, parameters, inputs, Y, weights, **path(name))
-    for epoch in range(2):
-        order = np.random.RandomState(epoch).permutation(len(Y))
-        loss = engine.train_epoch(order, batch_size, ours)
-        expected = oracle.train_epoch(
-            coefs, intercepts, network.activation, network.output_activation, network.alpha,
-            as_seen(inputs), Y.astype(float), order, batch_size, theirs, weights,
-        )  # fmt: skip
-        np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-    engine.sync()
-    np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
-    if optimizer == "adam":
-        assert ours.t == theirs.t
-        states = [(ours.m, theirs.m), (ours.v, theirs.v)]
-    else:
-        states = [(ours.velocity, theirs.velocity)]
-    for state, expected in states:
-        np.testing.assert_allclose(
-            state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
-        )
+def dropout_and_loss(case, rates, **place):
+    """Return what a row of the tables says with its rates of dropout."""
+    if not rates:
+        return {}
+    is_logistic = case[3] == "logistic"
+    return {
+        "dropout": Dropout(rates, 2**35 + 11, **place),
+        "loss": "squared_error" if is_logistic else "",
+    }
+
+
+@pytest.mark.parametrize(("case", "dtype", "optimizer", "source", "name", "rates"), TRAINING)
+def test_train_epoch(path, case, dtype, optimizer, source, name, rates):
+    n_samples, *_, batch_size, _ = case
+    check_training(
+        partial(Engine, **path(name)), case, dtype, optimizer, source,
+        n_epochs=2 if batch_size == n_samples else 1, **dropout_and_loss(case, rates),
+    )  # fmt: skip
 
 
 def test_blocks_of_a_device(monkeypatch):
     """The 512 threads that a block has outside the simulator, once."""
     monkeypatch.setattr(cuda_backend, "shape_for", lambda dtype: Shape(16, 32, 4, 128))
-    case = (4, (35, 9, 3), "relu", "softmax", 4, True)
-    network, parameters, inputs, Y, weights, batch_size = problem(case, "float32", source="bytes")
-    ours, theirs = optimizers("adam", parameters.flat.size, "float32")
-    coefs, intercepts = layers(parameters)
-    engine = Engine(network, parameters, inputs, Y, weights)
-    loss = engine.train_epoch(np.arange(4), batch_size, ours)
-    expected = oracle.train_epoch(
-        coefs, intercepts, network.activation, network.output_activation, network.alpha,
-        as_seen(inputs), Y.astype(float), np.arange(4), batch_size, theirs, weights,
-    )  # fmt: skip
-    np.testing.assert_allclose(loss, expected, **tolerance("float32"))
-    engine.sync()
-    np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance("float32"))
+    case = (2, (17, 5, 3), "relu", "softmax", 2, True)
+    check_training(Engine, case, "float32", "adam", "bytes", n_epochs=1)
 
 
-@pytest.mark.parametrize(("case", "dtype", "source", "name"), EVALUATION)
-def test_gradient_and_predictions(path, case, dtype, source, name):
-    network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source)
-    before = parameters.flat.copy()
-    elsewhere = parameters.flat + np.asarray(0.01, dtype)
-    gradient, outputs = np.full_like(elsewhere, np.nan), np.full(Y.shape, np.nan, dtype)
-    engine = Engine(network, parameters, inputs, Y, weights, **path(name))
-    loss = engine.loss_and_gradient(elsewhere, gradient)
-    expected, d_coefs, d_intercepts = oracle.objective(
-        *layers(Parameters(network, elsewhere)), network.activation,
-        network.output_activation, network.alpha, as_seen(inputs), Y.astype(float), weights,
-    )  # fmt: skip
-    np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-    np.testing.assert_allclose(gradient, flat(d_coefs, d_intercepts), **tolerance(dtype))
-    # The engine's own parameters are still those that it was given.
-    assert engine.predict(inputs, outputs)
-    engine.sync()
-    np.testing.assert_array_equal(parameters.flat, before)
-    expected = oracle.predict(
-        *layers(parameters), network.activation, network.output_activation, as_seen(inputs)
+@pytest.mark.parametrize(("case", "dtype", "source", "name", "rates"), EVALUATION)
+def test_gradient_and_predictions(path, case, dtype, source, name, rates):
+    options = dropout_and_loss(case, rates, epoch=1, start=2**32 - 3)
+    check_gradient(partial(Engine, **path(name)), case, dtype, source, **options)
+
+
+def test_other_samples_of_the_same_kind(path):
+    case = (4, (3, 4, 2), "relu", "softmax", 2, True)
+    check_other_samples(partial(Engine, **path("cooperative")), case, "sparse", 2)
+
+
+def test_other_samples_take_the_place_of_the_first():
+    network, parameters, inputs, Y, weights, _ = problem(
+        (5, (3, 2), "relu", "softmax", 5, True), "float32", source="bytes"
     )
-    np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+    engine = Engine(network, parameters, inputs, Y, weights)
+    arrays = dict(engine._arrays)
+    inputs.values[...] += np.uint8(1)
+    engine.bind(inputs, Y, weights)
+    assert all(engine._arrays[name] is array for name, array in arrays.items())
+    np.testing.assert_array_equal(arrays["values"].copy_to_host(), inputs.values.ravel())
 
 
 @pytest.mark.parametrize("suffix", ["", "-layers"])
 def test_blocks_and_launches_change_no_bit(path, monkeypatch, suffix):
     results = []
-    for name, seconds in itertools.product(("cooperative", "staged"), (0, 100)):
+    for name, seconds in [("cooperative", 0), ("cooperative", 100), ("staged", 100)]:
         monkeypatch.setattr(cuda_backend, "LAUNCH_SECONDS", seconds)
         case = (3, (2, 5, 2), "tanh", "softmax", 2, True)
         network, parameters, inputs, Y, weights, batch_size = problem(case, "float32")
         ours, _ = optimizers("nesterov", parameters.flat.size, "float32")
         engine = Engine(network, parameters, inputs, Y, weights, **path(name + suffix))
-        loss = engine.train_epoch(np.arange(3), batch_size, ours)
+        loss = engine.train_epoch(np.arange(3), batch_size, ours, Dropout((0.3,), 1))
         engine.sync()
         results.append((loss, parameters.flat.tobytes()))
     assert len(set(results)) == 1

@@ -81,7 +81,7 @@ def dropout_factors(rate, seed, epoch, position, layer, n_units):
     position = int(position)
     key = [seed % 2**32, seed >> 32]
     middle = [layer + 256 * (position >> 32), position % 2**32, epoch]
-    words = [philox([u // 4, *middle], key)[u % 4] for u in range(n_units)]
+    words = [philox([u // 64 * 16 + u % 16, *middle], key)[u // 16 % 4] for u in range(n_units)]
     return [0.0 if word < round(rate * 2**32) else 1 / (1 - rate) for word in words]
 
 

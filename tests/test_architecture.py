@@ -22,32 +22,36 @@ ALLOWED = {
     "notices": set(),
     "files": set(),
     "backends": set(),
-    "backends.numpy_backend": {"inputs", "network", "threads"},
+    "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
     "backends.cython_backend": {"backends.cython_backend._engine"},
     "backends.numba_backend": {
-        "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network", "threads",
+        "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network",
+        "random_bits", "threads",
     },
-    "backends.numba_backend.kernels": set(),
+    "backends.numba_backend.kernels": {"random_bits"},
     "backends.cuda_backend": {"inputs", "network", "random_bits"},
     "random_bits": set(),
-    "training": {"network", "notices"},
+    "training": {"network", "notices", "random_bits"},
     # conversion is above base, which offers it as methods
     "base": {
-        "backends", "callbacks", "constraints", "conversion", "inputs", "network", "notices",
-        "training",
+        "augment", "backends", "callbacks", "constraints", "conversion", "hints", "inputs",
+        "network", "notices", "random_bits", "training",
     },
-    "estimators": {"base", "callbacks", "constraints", "notices"},
+    "hints": {"notices"},
+    "estimators": {"base", "callbacks", "constraints", "hints", "notices"},
     "displays": set(),
     "blocks": set(),
     "idx": {"backends", "files"},
     "sources": set(),
     "datasets": {"idx", "sources"},
     "images": {"files", "notices", "threads"},
+    "augment": {"augment_kernels", "images", "threads"},
+    "augment_kernels": {"random_bits"},
     "formats": {"datasets", "files", "idx", "images"},
     "persistence": {
         "base", "constraints", "estimators", "files", "network", "training",
     },
-    "recipes": set(),
+    "recipes": {"augment"},  # when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
     "conversion": {"accel", "base", "network", "training"},
     "parity": {"accel", "backends", "base", "estimators", "network", "notices"},
@@ -60,9 +64,25 @@ ALLOWED = {
         "backends", "bench.cases", "datasets", "idx", "inputs", "network", "threads", "training",
     },
     "cli": {
-        "backends", "backends.cython_backend", "bench", "bench.devices", "blocks", "datasets",
-        "displays", "estimators", "files", "formats", "idx", "notices", "parity", "persistence",
-        "recipes", "threads", "training",
+        "backends", "cli.about", "cli.data", "cli.look", "cli.measure", "cli.models", "cli.train",
+    },
+    "cli.options": {"backends"},
+    "cli.output": {"backends", "estimators"},
+    "cli.pictures": {"datasets", "displays", "files"},
+    "cli.about": {
+        "backends", "backends.cython_backend", "cli.output", "datasets", "recipes", "threads",
+    },
+    "cli.data": {"cli.options", "cli.output", "datasets", "formats", "idx", "notices"},
+    "cli.look": {
+        "blocks", "cli.models", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
+    },
+    "cli.measure": {"backends", "bench", "bench.devices", "cli.output", "files", "parity"},
+    "cli.models": {
+        "backends", "cli.options", "cli.output", "datasets", "estimators", "formats", "persistence",
+    },
+    "cli.train": {
+        "backends", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
+        "estimators", "hints", "persistence", "recipes", "threads", "training",
     },
 }  # fmt: skip
 
@@ -103,6 +123,7 @@ def test_imports_go_one_way(name, path):
         ("from fastmlp import MLPClassifier", {"numba", "matplotlib", "typer", "pooch"}),
         ("import fastmlp.idx", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
         ("import fastmlp.cli", {"numba", "matplotlib", "sklearn", "pooch"}),
+        ("import fastmlp.augment", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
         ("import fastmlp.displays", {"numba", "matplotlib", "typer", "pooch"}),
     ],
 )

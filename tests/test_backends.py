@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastmlp import backends
 from fastmlp.backends import numpy_backend
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
+from fastmlp.random_bits import Dropout
 from fastmlp.training import SGD, Adam
 
 # (n_samples, layer units, hidden, output, batch size, weighted). Sizes are no multiples of a
@@ -42,11 +44,11 @@ ZEROS += ["zeros-coded-255", "zeros-coded-1", "zeros-coded-scaled"]
 IDS = ["-".join(map(str, [case[0], *case[1], *case[2:5]])) for case in CASES]
 
 
-def problem(case, dtype, seed=0, source="float"):
+def problem(case, dtype, seed=0, source="float", loss=""):
     """Draw a network, its data and weights for one case."""
     n_samples, units, hidden, output, batch_size, weighted = case
     rng = np.random.RandomState(seed)
-    network = Network(units, hidden, output, alpha=0.1)
+    network = Network(units, hidden, output, alpha=0.1, loss=loss)
     parameters = Parameters.initial(network, rng, dtype)
     dtype = np.dtype(dtype)
     if source.startswith("sparse"):
@@ -134,94 +136,219 @@ def optimizers(name, size, dtype):
     return ours, oracle.SGD(0.05, 0.7, nesterov)
 
 
+def check_outputs(network, parameters, inputs, outputs, dtype):
+    expected = oracle.predict(
+        *layers(parameters), network.activation, network.output_activation, as_seen(inputs)
+    )
+    np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+
+
+def check_training(
+    engine_class, case, dtype, optimizer, source="float", loss="", dropout=None, n_epochs=2
+):
+    """Train as the oracle does: losses, parameters, the optimiser's state and predictions."""
+    network, parameters, inputs, Y, weights, batch_size = problem(
+        case, dtype, source=source, loss=loss
+    )
+    ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
+    coefs, intercepts = layers(parameters)
+    engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
+    rng = np.random.RandomState(3)
+    for epoch in range(n_epochs):
+        order = rng.permutation(len(Y))
+        masks = replace(dropout, epoch=epoch) if dropout else None
+        loss = engine.train_epoch(order, batch_size, ours, masks)
+        expected = oracle.train_epoch(
+            coefs, intercepts, network.activation, network.output_activation, network.alpha,
+            as_seen(inputs), Y.astype(float), order, batch_size, theirs, weights,
+            network.loss == "squared_error", masks and (masks.rates, masks.seed, epoch),
+        )  # fmt: skip
+        np.testing.assert_allclose(loss, expected, **tolerance(dtype))
+    engine.sync()
+    np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
+    if optimizer == "adam":
+        assert ours.t == theirs.t
+        states = [(ours.m, theirs.m), (ours.v, theirs.v)]
+    else:
+        states = [(ours.velocity, theirs.velocity)]
+    for state, expected in states:
+        np.testing.assert_allclose(
+            state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
+        )
+    if dropout:  # none of it is left when the network predicts
+        outputs = np.empty(Y.shape, dtype)
+        assert engine.predict(inputs, outputs)
+        check_outputs(network, parameters, inputs, outputs, dtype)
+
+
+def check_gradient(engine_class, case, dtype, source="float", loss="", dropout=None):
+    """Compute the gradient elsewhere as the oracle does, and predict where the engine is."""
+    network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source, loss=loss)
+    before = parameters.flat.copy()
+    elsewhere = parameters.flat + np.asarray(0.01, dtype)
+    gradient = np.full_like(elsewhere, np.nan)
+    engine = engine_class(network, parameters, inputs, Y, weights, 2)
+    loss = engine.loss_and_gradient(elsewhere, gradient, dropout)
+    expected, d_coefs, d_intercepts = oracle.objective(
+        *layers(Parameters(network, elsewhere)), network.activation, network.output_activation,
+        network.alpha, as_seen(inputs), Y.astype(float), weights, network.loss == "squared_error",
+        dropout and (dropout.rates, dropout.seed, dropout.epoch), dropout.start if dropout else 0,
+    )  # fmt: skip
+    np.testing.assert_allclose(loss, expected, **tolerance(dtype))
+    np.testing.assert_allclose(gradient, flat(d_coefs, d_intercepts), **tolerance(dtype))
+    outputs = np.full(Y.shape, np.nan, dtype)
+    assert engine.predict(inputs, outputs)
+    engine.sync()
+    np.testing.assert_array_equal(parameters.flat, before)
+    check_outputs(network, parameters, inputs, outputs, dtype)
+
+
+def check_other_samples(engine_class, case, source, n_first):
+    """Training part by part, on other arrays or new contents, is training on the whole."""
+    network, parameters, inputs, Y, weights, batch_size = problem(case, "float64", source=source)
+    dropout = Dropout((0.3,), 3, 2)
+    order = np.random.RandomState(0).permutation(len(Y))
+    ours, theirs = (optimizers("adam", parameters.flat.size, "float64")[0] for _ in range(2))
+    whole = Parameters(network, parameters.flat.copy())
+    engine = engine_class(network, whole, inputs, Y, weights, 2)
+    expected = engine.train_epoch(order, batch_size, theirs, dropout)
+    engine.sync()
+
+    engine, loss = engine_class(network, parameters, inputs, Y, weights, 2), 0
+    for start in (0, n_first):
+        part = order[start : start + n_first]
+        some = replace(inputs, values=inputs.values[part])
+        engine.bind(some, Y[part], weights[part])
+        masks = replace(dropout, start=start)
+        loss += engine.train_epoch(np.arange(len(part)), batch_size, ours, masks)
+    engine.sync()
+    assert loss == pytest.approx(expected, rel=1e-13)
+    np.testing.assert_allclose(parameters.flat, whole.flat, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 class TestAgainstOracle:
     @pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zeros-coded-255"])
     @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
-        network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
-        ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
-        coefs, intercepts = layers(parameters)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
-        rng = np.random.RandomState(3)
-        for _ in range(3):
-            order = rng.permutation(len(Y))
-            loss = engine.train_epoch(order, batch_size, ours)
-            expected = oracle.train_epoch(
-                coefs, intercepts, network.activation, network.output_activation, network.alpha,
-                as_seen(inputs), Y.astype(float), order, batch_size, theirs, weights,
-            )  # fmt: skip
-            np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-        engine.sync()
-        np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
-        if optimizer == "adam":
-            assert ours.t == theirs.t
-            states = [(ours.m, theirs.m), (ours.v, theirs.v)]
-        else:
-            states = [(ours.velocity, theirs.velocity)]
-        for state, expected in states:
-            np.testing.assert_allclose(
-                state, np.concatenate([e.ravel() for e in expected]), **tolerance(dtype)
-            )
+        check_training(engine_class, case, dtype, optimizer, source, n_epochs=3)
 
     @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_loss_and_gradient(self, engine_class, case, dtype, source):
-        network, parameters, inputs, Y, weights, _ = problem(case, dtype, source=source)
-        before = parameters.flat.copy()
-        elsewhere = parameters.flat + np.asarray(0.01, dtype)
-        gradient = np.full_like(elsewhere, np.nan)
-        engine = engine_class(network, parameters, inputs, Y, weights, 2)
-        loss = engine.loss_and_gradient(elsewhere, gradient)
-        expected, d_coefs, d_intercepts = oracle.objective(
-            *layers(Parameters(network, elsewhere)), network.activation,
-            network.output_activation, network.alpha, as_seen(inputs), Y.astype(float), weights,
-        )  # fmt: skip
-        np.testing.assert_allclose(loss, expected, **tolerance(dtype))
-        np.testing.assert_allclose(gradient, flat(d_coefs, d_intercepts), **tolerance(dtype))
-        # The engine's own parameters are still those that it was given.
-        outputs = np.empty(Y.shape, dtype)
-        engine.predict(inputs, outputs)
-        engine.sync()
-        np.testing.assert_array_equal(parameters.flat, before)
-        self.check_outputs(network, parameters, inputs, outputs, dtype)
+        check_gradient(engine_class, case, dtype, source)
 
     @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_predict(self, engine_class, case, dtype, source):
         network, parameters, inputs, Y, _, _ = problem(case, dtype, source=source)
         outputs = np.full(Y.shape, np.nan, dtype)
         engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
-        self.check_outputs(network, parameters, inputs, outputs, dtype)
+        check_outputs(network, parameters, inputs, outputs, dtype)
 
-    @staticmethod
-    def check_outputs(network, parameters, inputs, outputs, dtype):
-        expected = oracle.predict(
-            *layers(parameters), network.activation, network.output_activation, as_seen(inputs)
+
+# (case, loss, rates of dropout). The last is large enough for several threads and chunks.
+DROPOUT_CASES = [
+    ((13, (5, 7, 3), "relu", "softmax", 4, False), "", (0.5,)),
+    ((20, (9, 17, 5, 2), "logistic", "logistic", 6, True), "squared_error", (0.25, 0.4)),
+    ((9, (4, 66, 3), "tanh", "logistic", 9, False), "squared_error", (0.0,)),
+    ((11, (6, 5, 4, 3), "identity", "softmax", 5, True), "", (0.0, 0.5)),
+    ((10, (3, 70, 2), "tanh", "identity", 4, False), "", (0.6,)),
+    ((7, (2, 3, 1), "relu", "exp", 3, False), "", (0.3,)),
+    ((150, (70, 33, 20, 3), "relu", "softmax", 120, True), "", (0.2, 0.5)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("source", ["float", "sparse", "zero-bytes-shifted"])
+@pytest.mark.parametrize(("case", "loss", "rates"), DROPOUT_CASES)
+class TestDropoutAndSquaredError:
+    def test_train_epoch(self, engine_class, case, loss, rates, dtype, source):
+        dropout = Dropout(rates, 2**35 + 11)
+        check_training(engine_class, case, dtype, "adam", source, loss, dropout)
+
+    def test_loss_and_gradient(self, engine_class, case, loss, rates, dtype, source):
+        dropout = Dropout(rates, 5, 1, start=2**32 - 3)
+        check_gradient(engine_class, case, dtype, source, loss, dropout)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.6])
+def test_every_backend_draws_the_same_masks(engine_class, rate):
+    """A million draws: the sums of identity units tell which were kept."""
+    n_samples, n_units = 1000, 1000
+    network = Network((1, n_units, n_units), "identity", "identity")
+    parameters = Parameters(network, np.zeros(network.n_parameters))
+    parameters.coefs[0][...] = 1
+    inputs = Inputs(np.ones((n_samples, 1)), np.dtype("float64"))
+    Y = np.zeros((n_samples, n_units))
+    Y[:, 0] = -np.arange(1, n_samples + 1)
+    dropout = Dropout((rate,), seed=1)
+    gradient = Parameters(network, np.empty(network.n_parameters))
+    engine = engine_class(network, parameters, inputs, Y, n_threads=2)
+    engine.loss_and_gradient(parameters.flat, gradient.flat, dropout)
+    # The outputs are 0, so the gradient of unit u's weight to output 0 is the mean of
+    # factor(sample, u) times (sample + 1).
+    factors = dropout.factors(0, np.arange(n_samples), n_units, "float64")
+    expected = factors.T @ -Y[:, 0] / n_samples
+    np.testing.assert_allclose(gradient.coefs[1][:, 0], expected, rtol=1e-12)
+    assert (factors != 0).mean() == pytest.approx(1 - rate, rel=0.005)
+
+
+@pytest.mark.parametrize("source", ["bytes", "sparse"])
+def test_other_samples_of_the_same_kind(engine_class, source):
+    case = (70, (9, 30, 3), "relu", "softmax", 10, True)
+    check_other_samples(engine_class, case, source, 40)
+
+
+@pytest.mark.parametrize("source", ["zero-bytes", "zeros", "sparse"])
+def test_other_samples_may_be_more_and_denser(engine_class, source):
+    case = (150, (70, 9, 3), "relu", "softmax", 1, True)
+    network, parameters, inputs, Y, weights, _ = problem(case, "float64", source=source)
+    full = inputs.values.toarray() if inputs.is_sparse else inputs.values
+    full = type(inputs.values)(full + 1) if inputs.is_sparse else full + 1
+    first = replace(inputs, values=inputs.values[:20])
+    engine = engine_class(network, parameters, first, Y[:20], weights[:20], 2, many_passes=True)
+    gradient, expected = np.empty((2, parameters.flat.size))
+    for values in (inputs.values[:20], inputs.values, full):
+        some, n = replace(inputs, values=values), values.shape[0]
+        engine.bind(some, Y[:n], weights[:n])
+        theirs = numpy_backend.Engine(network, parameters, some, Y[:n], weights[:n])
+        assert engine.loss_and_gradient(parameters.flat, gradient) == pytest.approx(
+            theirs.loss_and_gradient(parameters.flat, expected), rel=1e-12
         )
-        np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+        np.testing.assert_allclose(gradient, expected, **tolerance("float64"))
 
 
-@pytest.mark.parametrize("output", ["softmax", "logistic", "identity", "exp"])
+@pytest.mark.parametrize("dropout", [None, Dropout((0.5, 0.2), 7)], ids=["", "dropout"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [
+        *(("softmax", "log_loss"), ("logistic", "log_loss"), ("logistic", "squared_error")),
+        *(("identity", "squared_error"), ("exp", "poisson")),
+    ],
+)
 @pytest.mark.parametrize("hidden", ["identity", "logistic", "tanh", "relu"])
-def test_gradient_is_that_of_the_loss(engine_class, hidden, output):
-    """Finite differences; with one output, where the squared error's mean is its sum."""
-    units = (4, 6, 5, 3 if output == "softmax" else 1)
+def test_gradient_is_that_of_the_loss(engine_class, hidden, output, loss, smoothing, dropout):
+    """Finite differences; identity with one output, where the squared error's mean is its sum."""
+    units = (4, 6, 5, 1 if output == "identity" else 3)
     case = (12, units, hidden, output, 12, True)
-    network, parameters, inputs, Y, weights, _ = problem(case, "float64")
+    network, parameters, inputs, Y, weights, _ = problem(case, "float64", loss=loss)
+    Y = (1 - smoothing) * Y + smoothing / 3
     engine = engine_class(network, parameters, inputs, Y, weights)
     gradient, scratch = np.empty((2, parameters.flat.size))
-    engine.loss_and_gradient(parameters.flat, gradient)
+    engine.loss_and_gradient(parameters.flat, gradient, dropout)
     for i in range(parameters.flat.size):
         step = np.zeros(parameters.flat.size)
         step[i] = 1e-5
-        above = engine.loss_and_gradient(parameters.flat + step, scratch)
-        below = engine.loss_and_gradient(parameters.flat - step, scratch)
+        above = engine.loss_and_gradient(parameters.flat + step, scratch, dropout)
+        below = engine.loss_and_gradient(parameters.flat - step, scratch, dropout)
         assert (above - below) / 2e-5 == pytest.approx(gradient[i], rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.parametrize("dropout", [None, Dropout((0.4,), 2, 3)], ids=["", "dropout"])
 @pytest.mark.parametrize("source", ["bytes", "sparse", "zeros", "zero-bytes-shifted"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_batches_larger_than_the_cache(engine_class, dtype, source):
+def test_batches_larger_than_the_cache(engine_class, dtype, source, dropout):
     """Such a batch passes in several chunks; the result is that of one."""
     case = (150, (5000, 9, 3), "relu", "softmax", 120, True)
     if source == "sparse":  # 1024 rows a chunk
@@ -236,9 +363,9 @@ def test_batches_larger_than_the_cache(engine_class, dtype, source):
     )  # fmt: skip
     engine = engine_class(network, parameters, inputs, Y, weights, 3)
     order = np.random.RandomState(0).permutation(len(Y))
-    loss = engine.train_epoch(order, batch_size, ours)
+    loss = engine.train_epoch(order, batch_size, ours, dropout)
     assert loss == pytest.approx(
-        numpy_engine.train_epoch(order, batch_size, theirs),
+        numpy_engine.train_epoch(order, batch_size, theirs, dropout),
         rel=1e-5 if dtype == "float32" else 1e-11,
     )
     engine.sync()
@@ -248,7 +375,8 @@ def test_batches_larger_than_the_cache(engine_class, dtype, source):
 @pytest.mark.parametrize("source", ["bytes", "sparse", "zeros", "zero-bytes-shifted"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
-def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, source):
+@pytest.mark.parametrize("dropout", [None, Dropout((0.5, 0.2), 7)], ids=["", "dropout"])
+def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, source, dropout):
     # Enough work for five threads; a small batch would get fewer.
     case = (803, (37, 200, 40, 4), "tanh", "softmax", 401, True)
     results = []
@@ -257,7 +385,7 @@ def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, sourc
         ours, _ = optimizers(optimizer, parameters.flat.size, dtype)
         engine = engine_class(network, parameters, inputs, Y, weights, n_threads)
         order = np.random.RandomState(0).permutation(len(Y))
-        losses = [engine.train_epoch(order, batch_size, ours) for _ in range(3)]
+        losses = [engine.train_epoch(order, batch_size, ours, dropout) for _ in range(3)]
         outputs = np.empty(Y.shape, dtype)
         engine.predict(inputs, outputs)
         engine.sync()

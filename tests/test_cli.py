@@ -189,7 +189,59 @@ def test_every_option_reaches_the_model(idx_directory):
 
 def test_validation_scores_are_shown(idx_directory):
     stdout = fastmlp("train", "--data", idx_directory, "--early-stopping", "--epochs", "2")
-    assert re.search(r"^Iteration 2, loss = \d\.\d{8}, validation score = \d\.\d{4}$", stdout, re.M)
+    figures = r"validation loss = \d\.\d{8}, validation score = \d\.\d{4}"
+    assert re.search(rf"^Iteration 2, loss = \d\.\d{{8}}, {figures}$", stdout, re.M)
+
+
+def test_a_recipe_with_validation_shows_both_scores():
+    stdout = fastmlp("train", "--recipe", "dropout-300", "--data", "digits", "--epochs", "2")
+    assert "digits: 1149 training samples, 288 validation samples, 360 test samples" in stdout
+    assert re.search(r"^Iteration 1, loss = \S+, score = 0\.\d{4}, validation loss", stdout, re.M)
+    assert re.search(r"^validation score +0\.\d{3}$", stdout, re.M)
+    model = persistence.load("model.npz")
+    assert (model.dropout, model.loss, model.label_smoothing) == (
+        0.6,
+        "squared_error",
+        (0.01, 0.99),
+    )
+
+
+def test_what_a_recipe_schedules_gives_way():
+    options = "train", "--recipe", "dropout-300", "--data", "digits", "--epochs", "2"
+    assert facts(fastmlp(*options))["solver"] == "adam, learning rate 0.001 to 0.001"
+    stdout = fastmlp(*options, "--learning-rate", "0.5")
+    assert facts(stdout)["solver"] == "adam, learning rate 0.5"
+    assert persistence.load("model.npz").lr_schedule is None
+    stdout = fastmlp(*options, "--solver", "lbfgs")
+    assert facts(stdout)["solver"] == "lbfgs"
+
+
+def test_images_that_are_not_square_are_augmented_too(tmp_path):
+    rng = np.random.RandomState(0)
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    for kind, n in (("train", 60), ("t10k", 20)):
+        idx.write(folder / f"{kind}-images-idx3-ubyte", rng.randint(0, 256, (n, 4, 6), np.uint8))
+        idx.write(folder / f"{kind}-labels-idx1-ubyte", (np.arange(n) % 3).astype(np.uint8))
+    fastmlp("train", "--data", folder, "--augment", "--epochs", "1")
+
+
+def test_dropout_and_augmentation():
+    fastmlp("train", "--data", "digits", "--epochs", "2", "--dropout", "0.25")
+    assert persistence.load("model.npz").dropout == 0.25
+    options = "--data", "digits", "--epochs", "2", "--hidden", "20,10", "--dropout", "0.25,0.5"
+    plain = fastmlp("train", *options)
+    assert persistence.load("model.npz").dropout == (0.25, 0.5)
+    augmented = fastmlp("train", *options, "--augment")
+    assert persistence.load("model.npz").augment is None  # training is over
+    assert facts(augmented)["dropout"] == "0.25, 0.5"
+    assert facts(augmented)["augmentation"] == "RandomAffine"
+    assert not {"dropout", "augmentation"} & facts(fastmlp("train", *options[:4])).keys()
+    assert plain.splitlines()[1] != augmented.splitlines()[1]
+    for rate in ("1", "x", "0.1,", ""):
+        result = CliRunner().invoke(cli.app, ["train", "--dropout", rate])
+        assert result.exit_code == USAGE_ERROR
+        assert "must be a probability below 1" in result.stderr
 
 
 def test_a_recipe_s_learning_rate_is_for_its_solver():
@@ -557,7 +609,7 @@ def test_convert_without_pillow(monkeypatch, capsys):
 def test_a_bar_is_shown_while_pictures_are_written(quiet_seconds):
     pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
     shown = on_a_terminal(
-        f"from fastmlp import cli; cli._QUIET_SECONDS = {quiet_seconds}; cli.main()",
+        f"from fastmlp import cli; cli.data._QUIET_SECONDS = {quiet_seconds}; cli.main()",
         *("data", "convert", "digits", "pictures"),
     )
     assert "pictures/test: 360 images of 8 x 8, 10 labels" in shown
@@ -660,15 +712,15 @@ def png_size(path):
 
 
 def test_train_draws_its_pictures():
-    Path("pictures").mkdir()
-    train = ("train", "--data", "digits", "--epochs", "2", "--early-stopping", "--plots")
-    stdout = fastmlp(*train, "pictures")
+    folder = Path("new/pictures")
+    train = ("train", "--data", "digits", "--epochs", "2", "--early-stopping", "--plots", folder)
+    stdout = fastmlp(*train)
     names = ["confusion.png", "loss_curve.png", "mistakes.png", "weights.png"]
-    assert sorted(path.name for path in Path("pictures").iterdir()) == names
-    assert all(min(png_size(f"pictures/{name}")) > 400 for name in names)
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all(min(png_size(folder / name)) > 400 for name in names)
     drawn = facts(stdout)["pictures"].split(", ")
-    assert sorted(Path(path) for path in drawn) == [Path("pictures", name) for name in names]
-    assert fastmlp(*train, "pictures")  # which replaces them
+    assert sorted(Path(path) for path in drawn) == [folder / name for name in names]
+    assert fastmlp(*train)  # which replaces them
 
 
 def test_pictures_of_images_that_are_no_squares(idx_directory):
@@ -716,8 +768,10 @@ def test_without_matplotlib_nothing_is_trained_for_a_picture(monkeypatch, capsys
 
 def test_pictures_that_cannot_be_written_are_noticed_before_training(monkeypatch, capsys):
     monkeypatch.delattr("fastmlp.base.BaseMLP._fit")
-    message = refusal(monkeypatch, capsys, "train", "--data", "digits", "--plots", "nowhere")
-    assert message == "--plots must be a directory that exists, got nowhere."
+    Path("file").touch()
+    for name in ("file", "file/pictures"):
+        message = refusal(monkeypatch, capsys, "train", "--data", "digits", "--plots", name)
+        assert message.startswith(f"--plots must be a directory, got {name}, and ")
 
     def refuse(**_):
         raise PermissionError(errno.EACCES, "Permission denied", "a temporary name")
@@ -843,9 +897,15 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("train --data digits --alpha -1", "'alpha' parameter .* Got -1.0 instead"),
         ("train --data digits --learning-rate 1e30 --epochs 1", "non-finite"),
         ("train --data empty", "must hold four IDX files"),
-        ("evaluate none.npz --data digits", "none.npz: No such file or directory"),
+        ("train --recipe lbfgs-397 --learning-rate 0.1", "--learning-rate has no effect on lbfgs"),
+        ("train --solver lbfgs --batch-size 9", "--batch-size has no effect on lbfgs: leave it"),
+        ("train --solver lbfgs --early-stopping", "--early-stopping has no effect on lbfgs"),
+        ("evaluate none.npz --data digits", "none.npz does not exist: name a model that 'fastmlp"),
         ("evaluate text --data digits", "text is not a model that fastmlp can load: "),
-        ("evaluate toys.npz --data digits", "X has 64 features, but MLPClassifier is expecting 6"),
+        (
+            "evaluate toys.npz --data digits",
+            "digits must hold samples of 6 features, as toys.npz was trained on, got 64: name data",
+        ),
         ("predict toys.npz none", "none: No such file or directory"),
         ("show --data digits --index 360", "--index must be at most 359, .* 360 test samples, got"),
         ("show --data digits --index 355 --n 9", "--index must be at most 351, .* got 355"),
@@ -855,14 +915,18 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("show --data digits --out a.gif", r"--out must end in .png, .svg or .pdf, got a.gif"),
         ("show --data digits --out no/a.png", "file in a directory that exists, got no.a.png"),
         ("show --data mnits", "got 'mnits'"),
-        ("confusions none.npz", "none.npz: No such file or directory"),
-        ("confusions toys.npz --data digits", "X has 64 features, but MLPClassifier is expecting"),
+        ("confusions none.npz", "none.npz does not exist: name a model"),
+        (
+            "confusions toys.npz --data digits",
+            "digits must hold samples of 6 .* toys.npz .* got 64",
+        ),
         ("confusions toys.npz --data toys --pair 5", "two of the classes 5, 6, 7 .* got '5'"),
         ("confusions toys.npz --data toys --pair 5,5", "two of the classes 5, 6, 7 .* got '5,5'"),
         ("confusions toys.npz --data toys --pair 5,9", "two of the classes 5, 6, 7 .* got '5,9'"),
         ("predict toys.npz text", "text is not IDX"),
         ("predict toys.npz 1d.npy", r"1d.npy must hold a row or an image per sample, got .*\(3,\)"),
         ("predict toys.npz nan.npy", "NaN"),
+        ("predict toys.npz wide.npy", "wide.npy must hold samples of 6 features, .* got 9"),
         ("predict toys.npz cut.npy", "cut.npy cannot be read: mmap length"),
         ("predict toys.npz objects.npy", "objects.npy cannot be read: .*[Oo]bject"),
         (
@@ -888,6 +952,7 @@ def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):
     Path("text").write_text("text, not data")
     np.save("1d.npy", np.zeros(3))
     np.save("nan.npy", np.full((2, 6), np.nan))
+    np.save("wide.npy", np.zeros((2, 3, 3)))
     np.save("int64.npy", np.arange(3))
     np.save("objects.npy", np.array([None]))
     np.savez("two.npz", a=[1], b=[2])
@@ -904,6 +969,8 @@ def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):
         "train --hidden 50,x",
         "train --input-scale 1/0",
         "train --input-scale wide",
+        "train --input-scale 0",
+        "train --input-scale 1e-999",
         "train --solver newton",
         "train --epochs 0",
         "train --threads 0",
@@ -922,6 +989,12 @@ def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):
 )
 def test_a_usage_error_exits_with_2(args):
     assert fastmlp(*args.split(), status=USAGE_ERROR) == ""
+
+
+def test_a_name_that_is_no_choice_is_refused_in_our_words():
+    result = CliRunner().invoke(cli.app, ["train", "--solver", "newton"])
+    assert "must be one of sgd, adam, lbfgs, got 'newton'." in result.stderr.replace("\n", " ")
+    assert "Value error" not in result.stderr
 
 
 def test_memory_and_other_errors_in_words():
@@ -945,7 +1018,7 @@ def test_the_process_s_streams_and_status(idx_directory):
     assert run.returncode == 0 and "test score" in run.stdout
     run = subprocess_of("predict", "nothing.npz", "nothing")
     assert run.returncode == USAGE_ERROR and run.stdout == ""
-    assert run.stderr == "Error: nothing.npz: No such file or directory.\n"
+    assert run.stderr.startswith("Error: nothing.npz does not exist: ")
 
 
 def on_a_terminal(code, *arguments):

@@ -23,7 +23,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastmlp import InputScaleWarning, MLPClassifier, MLPRegressor, backends
 from fastmlp.training import EpochReport
 
-OURS_ONLY = {"backend", "n_threads", "dtype", "input_scale", "lr_schedule"}
+OURS_ONLY = {"backend", "n_threads", "dtype", "input_scale", "lr_schedule", "dropout", "augment"}
+OURS_FOR_CLASSES = {"loss", "label_smoothing", "class_weight"}
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("our_class", "their_class", "extra"),
         [
-            (MLPClassifier, SklearnMLPClassifier, OURS_ONLY | {"class_weight"}),
+            (MLPClassifier, SklearnMLPClassifier, OURS_ONLY | OURS_FOR_CLASSES),
             (MLPRegressor, SklearnMLPRegressor, OURS_ONLY),
         ],
     )
@@ -292,6 +293,7 @@ class TestFit:
         assert all(isinstance(r, EpochReport) and r.n_samples == 108 for r in reports)
 
 
+@pytest.mark.filterwarnings("ignore::fastmlp.notices.IneffectiveParameterWarning")
 class TestFailure:
     """What is called during training may fail: that leaves the model of the epochs before."""
 
@@ -416,6 +418,7 @@ class TestInput:
         np.testing.assert_allclose(bytes_.loss_curve_, floats.loss_curve_, rtol=1e-4)
         assert bytes_.predict_proba(X).dtype == np.float32
 
+    @pytest.mark.filterwarnings("ignore::fastmlp.notices.ConstantFeatureWarning")
     def test_standard_is_standard_scaler(self, backend, blobs):
         X, y = blobs
         X = X * [1, 10, 100, 1e-3, 0] + [0, 5, -100, 1e-3, 3]

@@ -24,6 +24,13 @@ def test_number_and_pair(dtype):
     assert scale.dtype == shift.dtype == dtype
 
 
+@pytest.mark.parametrize("zero", [0, 0.0, (0, 1), ([0, 0, 0], 1)])
+def test_a_scale_of_zero_is_refused(zero):
+    with pytest.raises(ValueError, match="must not be 0, which makes all samples .* such as 1/255"):
+        affine_map(zero, np.ones((2, 3)), "float64")
+    assert affine_map(([0, 1, 0], 0), np.ones((2, 3)), "float64")[0].tolist() == [0, 1, 0]
+
+
 @pytest.mark.parametrize("n_samples", [1, 3, 4096, 9001])
 def test_standard(n_samples):
     X = np.random.RandomState(0).randint(0, 256, (n_samples, 4)).astype(np.uint8)

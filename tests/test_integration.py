@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import BaggingClassifier, StackingRegressor, VotingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -42,6 +43,7 @@ QUICK = {
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::fastmlp.notices.IneffectiveParameterWarning"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 
@@ -476,7 +478,8 @@ class TestCallbacks:
             **{**QUICK, "max_iter": 10}, solver=solver, backend=backend
         ).set_callbacks(recorder)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # stopping is not a failure to converge
+            # Stopping is not a failure to converge.
+            warnings.simplefilter("error", ConvergenceWarning)
             model.fit(X, y)
         assert model.n_iter_ == len(model.history_["loss"]) == 3
         recorder.check_pairs()

@@ -29,10 +29,13 @@ def test_published_losses(mnist, backend, as_bytes):
     scale = {"input_scale": 1 / 255, "dtype": "float64"} if as_bytes else {}
     if not as_bytes:
         X, X_test = X / 255.0, X_test / 255.0
-    model = MLPClassifier(**PARAMETERS, max_iter=10, backend=backend, **scale).fit(X, y)
-    assert [f"{loss:.8f}" for loss in model.loss_curve_] == LOSSES
-    assert round(model.score(X, y), 3) == 0.987
-    assert round(model.score(X_test, y_test), 3) == 0.970
+    # NumPy takes 4 s per epoch, and how it sees bytes shows in two.
+    n_epochs = 2 if as_bytes and backend == "numpy" else 10
+    model = MLPClassifier(**PARAMETERS, max_iter=n_epochs, backend=backend, **scale).fit(X, y)
+    assert [f"{loss:.8f}" for loss in model.loss_curve_] == LOSSES[:n_epochs]
+    if n_epochs == 10:
+        assert round(model.score(X, y), 3) == 0.987
+        assert round(model.score(X_test, y_test), 3) == 0.970
 
 
 def test_unscaled_run_warns_and_gives_scikit_learns_losses(mnist, backend):

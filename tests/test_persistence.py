@@ -327,7 +327,7 @@ def replace(name, array):
         (change(None, "format", 2), "written by fastmlp .*, and this is .*: upgrade"),
         (change(None, "format", "1"), "not supported between"),
         (change(None, "estimator", "MLPRegressor"), "upgrade"),
-        (change("parameters", "dropout", 0.5), r"no parameters \['dropout'\]; .*upgrade"),
+        (change("parameters", "batch_norm", 0.5), r"no parameters \['batch_norm'\]; .*upgrade"),
         (change("parameters", "activation", "sine"), "'activation' parameter of MLPClassifier"),
         (change("state", "momentum", 1), "momentum"),
         (lambda document, arrays: document.pop("labels"), "it lacks 'labels'"),

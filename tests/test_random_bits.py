@@ -63,11 +63,11 @@ class TestDropout:
         positions = np.array([0, 1, 5])
         assert dropout.factors(1, positions, 7, dtype) is None
         for layer in (0, 2):
-            factors = dropout.factors(layer, positions, 7, dtype)
+            factors = dropout.factors(layer, positions, 70, dtype)
             assert factors.dtype == dtype
             for row, position in enumerate(positions):
                 expected = oracle.dropout_factors(
-                    dropout.rates[layer], dropout.seed, 3, 2**32 - 2 + position, layer, 7
+                    dropout.rates[layer], dropout.seed, 3, 2**32 - 2 + position, layer, 70
                 )
                 np.testing.assert_allclose(factors[row], expected, rtol=1e-6)
 

@@ -18,14 +18,27 @@ def test_fastmlp_recipes_lists_them_all():
     assert result.exit_code == 0
     for recipe in recipes.RECIPES.values():
         (line,) = (line for line in result.stdout.splitlines() if line.startswith(recipe.name))
-        assert line.split()[-2:] == [f"{recipe.test_score:.3f}", f"{recipe.our_test_score:.3f}"]
-        assert recipe.our_test_score >= recipe.test_score
+        assert line.split()[-2:] == [f"{recipe.published:.3f}", f"{recipe.ours:.3f}"]
+        assert recipe.ours >= recipe.published
 
 
+@pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_parameters_are_the_estimator_s(name):
-    parameters = dict(recipes.get(name).parameters)
+def test_parameters_are_the_estimator_s(name, augment):
+    recipe = recipes.get(name)
+    parameters = recipe.estimator_parameters(augment)
     assert MLPClassifier(**parameters).get_params().items() >= parameters.items()
+    assert ("augment" in parameters) == (augment or recipe.is_augmented)
+
+
+def test_samples_are_set_aside_for_validation():
+    X, y = np.arange(50_000)[:, np.newaxis], np.arange(50_000) % 10
+    assert recipes.get("sgd-50").split(X, y, 1) == ((X, y), None)
+    (X_train, y_train), (X_val, y_val) = recipes.get("dropout-300").split(X, y, 1)
+    assert (len(X_train), len(X_val)) == (33_600, 8_400)
+    assert len(np.unique(np.concatenate([X_train, X_val]))) == 42_000
+    np.testing.assert_array_equal(X_val[:, 0] % 10, y_val)
+    np.testing.assert_array_equal(X_train[:, 0] % 10, y_train)
 
 
 @pytest.mark.mnist
@@ -34,18 +47,38 @@ def test_adam_100_50_25_in_full(mnist):
     recipe = recipes.get("adam-100-50-25")
     (X, y), (X_test, y_test) = mnist
     score = MLPClassifier(**recipe.parameters).fit(X, y).score(X_test, y_test)
-    assert score >= recipe.test_score
-    assert score == pytest.approx(recipe.our_test_score, abs=0.002)
+    assert score >= recipe.published
+    assert score == pytest.approx(recipe.ours, abs=0.002)
 
 
 @pytest.mark.mnist
-def test_lbfgs_397_on_a_tenth(mnist):
-    """In full it takes some fifteen seconds per run; CI does it once, by the example."""
+def test_lbfgs_397_in_full(mnist):
+    recipe = recipes.get("lbfgs-397")
     (X, y), (X_test, y_test) = mnist
-    parameters = recipes.get("lbfgs-397").parameters
-    model = MLPClassifier(**parameters).fit(X[:6000], y[:6000])
-    assert model.score(X[:6000], y[:6000]) == 1.0
-    assert model.score(X_test, y_test) > 0.93
+    model = MLPClassifier(**recipe.parameters).fit(X, y)
+    assert model.score(X, y) == 1.0
+    assert model.score(X_test, y_test) == pytest.approx(recipe.ours, abs=0.0015)
+
+
+@pytest.mark.mnist
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_dropout_300_in_full(mnist):
+    recipe = recipes.get("dropout-300")
+    (X, y), (X_val, y_val) = recipe.split(*mnist[0], random_state=1)
+    model = MLPClassifier(**recipe.estimator_parameters()).fit(X, y, X_val=X_val, y_val=y_val)
+    assert model.history_["learning_rate"][::20] == [1e-3, 1e-4, 1e-5, 5e-6, 5e-6]
+    assert model.score(X_val, y_val) == pytest.approx(recipe.ours, abs=0.002)
+    assert model.history_["val_score"][-1] == model.score(X_val, y_val)
+
+
+@pytest.mark.mnist
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_best_on_its_way(mnist):
+    """In full it takes more than a minute; three epochs tell that it learns what it should."""
+    (X, y), (X_test, y_test) = mnist
+    parameters = recipes.get("best").estimator_parameters() | {"max_iter": 3}
+    model = MLPClassifier(**parameters).fit(X, y)
+    assert model.score(X_test, y_test) > 0.975
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")

@@ -17,7 +17,7 @@ class PlaybackEngine:
         self.losses = iter(losses)
         self.orders = []
 
-    def train_epoch(self, order, batch_size, optimizer):
+    def train_epoch(self, order, batch_size, optimizer, dropout=None):
         self.orders.append(order)
         self.parameters.flat += 1
         loss = next(self.losses)

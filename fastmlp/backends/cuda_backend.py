@@ -53,7 +53,7 @@ from scipy.special import expit, softmax
 
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
-from fastmlp.random_bits import philox_words
+from fastmlp.random_bits import Dropout, philox_words
 
 try:
     # numba-cuda, the maintained package, takes the place of the numba.cuda inside numba by itself;
@@ -125,18 +125,20 @@ _FUNCTIONS = {
 N_LAYERS, HIDDEN, LAST, IS_SPARSE, IS_SCALED, IS_WEIGHTED, N_SAMPLES, N_PARAMETERS, N_TILES = range(
     9
 )
-PARTIAL, N_STAGES, STAGES, HEAD = 9, 10, 11, 12
+PARTIAL, N_STAGES, STAGES, IS_SQUARED, KEY_LOW, KEY_HIGH, EPOCH, START, HEAD = range(9, 18)
 # Per layer: its shape; where its coefficients and intercepts begin in `weights`; where the rows of
 # its inputs, its outputs and the deltas of its outputs begin in `rows`; where two samples' inputs
-# and outputs begin in shared memory; its first tile of weights.
+# and outputs begin in shared memory; its first tile of weights; what dropout leaves out of its
+# outputs: those that draw less than a threshold, and where the share that it keeps stands in
+# `steps`, or 0 if it leaves nothing out.
 N_IN, N_OUT, COEF, INTERCEPT, ROWS_IN, ROWS_OUT, D_OUT, HERE_IN, HERE_OUT, FIRST_TILE = range(10)
-N_FIELDS = 10
+THRESHOLD, KEPT, N_FIELDS = 10, 11, 12
 
 # The integers of `pieces`: first and last position in `order`, batch, and the sum of these flags.
 N_PIECE = 4
 BEGINS_BATCH, ENDS_BATCH = 1, 2
 
-# The numbers of `steps`: the settings of the optimiser, then three per batch.
+# The numbers of `steps`: the settings of the optimiser, three per batch, then what KEPT speaks of.
 ALPHA, MOMENTUM, BETA_1, BETA_2, EPSILON, BATCHES = 0, 1, 2, 3, 4, 5
 TOTAL_WEIGHT, RATE, SQUARES, N_STEP = 0, 1, 2, 3
 
@@ -228,7 +230,8 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
     - labels : real         IN, the targets (n_samples * n_outputs), then the sample weights if
                             IS_WEIGHTED
     - weights : real        IN and OUT: parameters, two vectors of state, gradient
-    - rows : real           scratch: inputs, activations and deltas of a piece's rows
+    - rows : real           scratch: inputs, activations and deltas of a piece's rows; hidden
+                            deltas' places hold dropout's factors before
     - losses : float64      OUT, the weighted loss at each position; for predictions, not 0 where
                             inputs are not finite
     - squares : float64     scratch: the sum of squared coefficients of each tile of weights
@@ -278,9 +281,38 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         return delta
 
     @cuda.jit(device=True)
-    def loss_of(function, y, p):
+    def leave_out(table, steps, rows, at, layer, position, unit, a, place):
+        """Return a hidden activation times dropout's factor, which is left at a place in `rows`."""
+        kept = table[U(at + KEPT)]
+        if kept == 0:
+            return a
+        low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+        sample = np.uint64(table[START] + position)
+        w0, w1, w2, w3 = philox(
+            np.uint64(unit // 64 * 16 + unit % 16),
+            np.uint64(layer) + (sample >> half) * np.uint64(256),
+            sample & low, np.uint64(table[EPOCH]), np.uint64(table[KEY_LOW]),
+            np.uint64(table[KEY_HIGH]),
+        )  # fmt: skip
+        which = unit // 16 % 4
+        word = (w0 if which == 0 else w1) if which < 2 else (w2 if which == 2 else w3)
+        is_kept = word >= np.uint64(table[U(at + THRESHOLD)])
+        factor = real(1.0 / steps[U(kept)]) if is_kept else zero
+        rows[U(place)] = factor
+        return a * factor
+
+    @cuda.jit(device=True)
+    def delta_of(table, steps, rows, at, a, delta, place):
+        """Return a hidden unit's delta from that of its output a, with the factor in `rows`."""
+        kept = table[U(at + KEPT)]
+        if kept == 0:
+            return differentiate(table[HIDDEN], a, delta)
+        return differentiate(table[HIDDEN], a * real(steps[U(kept)]), delta) * rows[U(place)]
+
+    @cuda.jit(device=True)
+    def loss_of(function, is_squared, y, p):
         """Return what one output adds to the loss."""
-        if function == IDENTITY:
+        if is_squared:
             return half_one * (y - p) * (y - p)
         if function == EXP:
             return p if y == zero else y * real(math.log(y / p)) - y + p
@@ -367,7 +399,7 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         """Turn pre-activations of up to GROUP rows into outputs and, for training, into deltas."""
         row, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         n = table[U(HEAD + (table[N_LAYERS] - 1) * N_FIELDS + N_OUT)]
-        function = table[LAST]
+        function, is_squared = table[LAST], table[IS_SQUARED] != 0
         start += row * row_stride
         is_mine = row < count
         if function == SOFTMAX:
@@ -404,10 +436,13 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                 weight = labels[U(table[N_SAMPLES] * n + sample)]
             for j in range(lane, n, lanes):
                 y, p = labels[U(sample * n + j)], z[U(start + j * unit_stride)]
-                loss += np.float64(loss_of(function, y, p))
-                z[U(start + j * unit_stride)] = (p - y) * weight
+                loss += np.float64(loss_of(function, is_squared, y, p))
+                delta = (p - y) * weight
+                if is_squared and function == LOGISTIC:
+                    delta = differentiate(LOGISTIC, p, delta) / real(n)
+                z[U(start + j * unit_stride)] = delta
             loss *= np.float64(weight)
-            if function == IDENTITY:
+            if is_squared:
                 loss /= n
         loss = sum_over(wide, loss, lanes, n)
         if is_mine and lane == 0:
@@ -483,8 +518,8 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
 
     @cuda.jit(device=True)
     def pass_samples(
-        table, order, values, places, affine, labels, weights, rows, losses, mode, first, row,
-        count, here, wide,
+        table, steps, order, values, places, affine, labels, weights, rows, losses, mode, first,
+        row, count, here, wide,
     ):  # fmt: skip
         """Take two samples forward and back; unit k of sample s is at k * GROUP + s in `here`.
 
@@ -515,7 +550,10 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                 if layer < last:
                     z = activate(table[HIDDEN], z)
                     if sample < count:
-                        rows[U(table[U(at + ROWS_OUT)] + (row + sample) * n + unit)] = z
+                        place = (row + sample) * n + unit
+                        z = leave_out(table, steps, rows, at, layer, first + sample, unit, z,
+                                      table[U(at + D_OUT)] + place)  # fmt: skip
+                        rows[U(table[U(at + ROWS_OUT)] + place)] = z
                 here[U(table[U(at + HERE_OUT)] + unit * GROUP + sample)] = z
             cuda.syncthreads()
         at = HEAD + last * N_FIELDS
@@ -537,11 +575,13 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                     for _ in range(n_parts):
                         delta += here[U(part)]
                         part += 1
-                    place = table[U(at + HERE_IN)] + unit * GROUP + sample
-                    delta = differentiate(table[HIDDEN], here[U(place)], delta)
-                    here[U(place)] = delta
+                    own = table[U(at + HERE_IN)] + unit * GROUP + sample
                     if sample < count:
-                        rows[U(table[U(at - N_FIELDS + D_OUT)] + (row + sample) * n + unit)] = delta
+                        place = table[U(at - N_FIELDS + D_OUT)] + (row + sample) * n + unit
+                        delta = delta_of(table, steps, rows, at - N_FIELDS, here[U(own)], delta,
+                                         place)  # fmt: skip
+                        rows[U(place)] = delta
+                    here[U(own)] = delta
                 cuda.syncthreads()
         cuda.syncthreads()
 
@@ -622,8 +662,8 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         return total
 
     @cuda.jit(device=True)
-    def forward_tile(table, weights, rows, layer, tile, n_rows, here):
-        """Compute a tile of a layer's outputs for the rows of a piece."""
+    def forward_tile(table, steps, weights, rows, layer, tile, start, n_rows, here):
+        """Compute a tile of a layer's outputs for the rows of a piece that begins at a position."""
         at = HEAD + layer * N_FIELDS
         n_in, n_out = table[U(at + N_IN)], table[U(at + N_OUT)]
         n_across = (n_out + tile_columns - 1) // tile_columns
@@ -639,10 +679,12 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
             z += weights[U(table[U(at + INTERCEPT)] + unit)]
             if layer < table[N_LAYERS] - 1:
                 z = activate(table[HIDDEN], z)
+                z = leave_out(table, steps, rows, at, layer, start + row, unit, z,
+                              table[U(at + D_OUT)] + row * n_out + unit)  # fmt: skip
             rows[U(table[U(at + ROWS_OUT)] + row * n_out + unit)] = z
 
     @cuda.jit(device=True)
-    def backward_tile(table, weights, rows, layer, tile, n_rows, here):
+    def backward_tile(table, steps, weights, rows, layer, tile, n_rows, here):
         """Compute a tile of the deltas of a layer's inputs for the rows of a piece."""
         at = HEAD + layer * N_FIELDS
         n_in, n_out = table[U(at + N_IN)], table[U(at + N_OUT)]
@@ -657,10 +699,9 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         row = first_row + cuda.threadIdx.x // tile_columns
         unit = first_unit + cuda.threadIdx.x % tile_columns
         if row < n_rows and unit < n_in:
-            place = row * n_in + unit
-            a = rows[U(table[U(at + ROWS_IN)] + place)]
-            delta = differentiate(table[HIDDEN], a, delta)
-            rows[U(table[U(at - N_FIELDS + D_OUT)] + place)] = delta
+            a = rows[U(table[U(at + ROWS_IN)] + row * n_in + unit)]
+            place = table[U(at - N_FIELDS + D_OUT)] + row * n_in + unit
+            rows[U(place)] = delta_of(table, steps, rows, at - N_FIELDS, a, delta, place)
 
     @cuda.jit(device=True)
     def update(steps, weights, mode, p, n_parameters, g, rate):
@@ -758,9 +799,9 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
             n_tiles *= (n + tile_columns - 1) // tile_columns
             for tile in range(block, n_tiles, n_blocks):
                 if stage == FORWARD:
-                    forward_tile(table, weights, rows, layer, tile, n_rows, here)
+                    forward_tile(table, steps, weights, rows, layer, tile, start, n_rows, here)
                 else:
-                    backward_tile(table, weights, rows, layer, tile, n_rows, here)
+                    backward_tile(table, steps, weights, rows, layer, tile, n_rows, here)
         else:
             n_groups = (n_rows + GROUP - 1) // GROUP
             n_items = n_groups
@@ -772,8 +813,8 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                 if item == n_groups:
                     sum_squares(steps, squares, table[N_TILES], batch, wide)
                 elif stage == SAMPLES:
-                    pass_samples(table, order, values, places, affine, labels, weights, rows,
-                                 losses, mode, first, row, count, here, wide)  # fmt: skip
+                    pass_samples(table, steps, order, values, places, affine, labels, weights,
+                                 rows, losses, mode, first, row, count, here, wide)  # fmt: skip
                 elif stage == GATHER:
                     n = table[HEAD + N_IN]
                     to = table[HEAD + ROWS_IN] + row * n
@@ -875,6 +916,7 @@ class Engine:
             cooperative = SIMULATED or bool(cuda.get_current_device().COOPERATIVE_LAUNCH)
         self._is_cooperative = cooperative
         self._n_blocks = n_blocks
+        self._n_hidden = len(network.layer_units) - 2
         self._most_blocks: dict[np.dtype, int] = {}  # by the dtype of the inputs
         self._n_tiles = sum(
             self._tiles(n_in + 1, n_out)
@@ -891,11 +933,18 @@ class Engine:
         self._weights[:n].copy_to_device(parameters.flat)
         if inputs is not None:
             assert targets is not None
-            self._put_inputs(self._arrays, inputs)
-            parts = [targets.ravel()] + ([] if sample_weight is None else [sample_weight])
-            self._arrays.put("labels", np.concatenate(parts))
+            self.bind(inputs, targets, sample_weight)
 
-    def train_epoch(self, order: NDArray, batch_size: int, optimizer: Any) -> float:
+    def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
+        """Train on other samples from now on; see the NumPy backend."""
+        self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
+        self._put_inputs(self._arrays, inputs)
+        parts = [targets.ravel()] + ([] if sample_weight is None else [sample_weight])
+        self._arrays.put("labels", np.concatenate(parts))
+
+    def train_epoch(
+        self, order: NDArray, batch_size: int, optimizer: Any, dropout: Dropout | None = None
+    ) -> float:
         """Train on every sample once; see the NumPy backend."""
         self._own_parameters()
         if optimizer is not self._optimizer:
@@ -912,8 +961,8 @@ class Engine:
         is_live = totals != 0
         n_live = np.cumsum(is_live)
 
-        steps = self._steps(totals)
-        batches = steps[BATCHES:].reshape(-1, N_STEP)
+        steps = self._steps(totals, dropout)
+        batches = self._batches(steps)
         if optimizer.name == "sgd":
             mode = NESTEROV if optimizer.nesterov else SGD
             steps[MOMENTUM] = optimizer.momentum
@@ -930,7 +979,9 @@ class Engine:
         self._is_trained = True
         done = 0
         try:
-            for done in self._run(self._arrays, mode, order, batch_size, steps):  # noqa: B007
+            for done in self._run(  # noqa: B007
+                self._arrays, mode, order, batch_size, steps, dropout
+            ):
                 pass
         finally:
             if mode == ADAM and done and n_live[done - 1]:
@@ -938,7 +989,9 @@ class Engine:
                 optimizer.learning_rate = optimizer.corrected_rate()
         return float((self._losses(starts, totals) * sizes)[is_live].sum())
 
-    def loss_and_gradient(self, flat: NDArray, out: NDArray) -> float:
+    def loss_and_gradient(
+        self, flat: NDArray, out: NDArray, dropout: Dropout | None = None
+    ) -> float:
         """Compute the objective over all samples, and its gradient; see the NumPy backend."""
         assert self.inputs is not None
         self.sync()
@@ -946,7 +999,8 @@ class Engine:
         self._vector(0).copy_to_device(np.ascontiguousarray(flat))
         n, weight = self.inputs.n_samples, self.sample_weight
         totals = np.array([n if weight is None else weight.sum(dtype=np.float64)], np.float64)
-        for _ in self._run(self._arrays, GRADIENT, np.arange(n), n, self._steps(totals)):
+        steps = self._steps(totals, dropout)
+        for _ in self._run(self._arrays, GRADIENT, np.arange(n), n, steps, dropout):
             pass
         out[...] = self._vector(3).copy_to_host()
         return float(self._losses(np.zeros(1, np.int64), totals)[0])
@@ -1010,17 +1064,23 @@ class Engine:
         arrays.put("affine", np.concatenate(affine))
         arrays.inputs = inputs
 
-    def _steps(self, totals: NDArray) -> NDArray:
+    def _steps(self, totals: NDArray, dropout: Dropout | None = None) -> NDArray:
         """Return the kernels' `steps` for batches of these weights, all rates still 0."""
-        steps = np.zeros(BATCHES + N_STEP * len(totals))
+        steps = np.zeros(BATCHES + N_STEP * len(totals) + self._n_hidden)
         steps[ALPHA] = self.network.alpha
-        steps[BATCHES + TOTAL_WEIGHT :: N_STEP] = totals
+        self._batches(steps)[:, TOTAL_WEIGHT] = totals
+        if dropout is not None:
+            steps[len(steps) - self._n_hidden :] = 1 - np.array(dropout.rates)
         return steps
+
+    def _batches(self, steps: NDArray) -> NDArray:
+        """Return the part of `steps` that speaks of batches, one to a row."""
+        return steps[BATCHES : len(steps) - self._n_hidden].reshape(-1, N_STEP)
 
     def _losses(self, starts: NDArray, totals: NDArray) -> NDArray:
         """Return each batch's objective after a run."""
         losses = np.add.reduceat(self._arrays["losses"].copy_to_host(), starts)
-        squares = self._arrays["steps"].copy_to_host()[BATCHES + SQUARES :: N_STEP]
+        squares = self._batches(self._arrays["steps"].copy_to_host())[:, SQUARES]
         with np.errstate(divide="ignore", invalid="ignore"):  # batches without weight
             return (losses + 0.5 * self.network.alpha * squares) / totals
 
@@ -1064,8 +1124,15 @@ class Engine:
         rest = [] if mode == PREDICT else [*backward, (WEIGHTS, 0)]
         return [(MEASURE, 0), *forward, *rest]
 
-    def _table(self, inputs: Inputs, n_rows: int, stages: list[tuple[int, int]]) -> NDArray:
-        """Return the kernels' `table` for pieces of up to n_rows rows."""
+    def _table(
+        self,
+        inputs: Inputs,
+        n_rows: int,
+        stages: list[tuple[int, int]],
+        n_steps: int,
+        dropout: Dropout | None,
+    ) -> NDArray:
+        """Return the kernels' `table` for pieces of up to n_rows rows, with `steps` that long."""
         units = self.network.layer_units
         n_layers = len(units) - 1
         table = np.zeros(HEAD + n_layers * N_FIELDS, np.int64)
@@ -1075,6 +1142,7 @@ class Engine:
         table[IS_SPARSE] = inputs.is_sparse
         table[IS_SCALED] = inputs.scale is not None
         table[IS_WEIGHTED] = self.sample_weight is not None
+        table[IS_SQUARED] = self.network.loss == "squared_error"
         table[N_SAMPLES] = inputs.n_samples
         table[N_PARAMETERS] = self.network.n_parameters
         table[N_TILES] = self._n_tiles
@@ -1084,7 +1152,8 @@ class Engine:
         coef = here = tile = 0
         intercept = sum(a * b for a, b in zip(units, units[1:], strict=False))
         for layer, (n_in, n_out) in enumerate(zip(units, units[1:], strict=False)):
-            table[HEAD + layer * N_FIELDS : HEAD + (layer + 1) * N_FIELDS] = [
+            at = HEAD + layer * N_FIELDS
+            table[at : at + THRESHOLD] = [
                 n_in, n_out, coef, intercept, rows_in[layer], rows_out[layer], d_out[layer],
                 here, here + GROUP * n_in, tile,
             ]  # fmt: skip
@@ -1092,6 +1161,13 @@ class Engine:
             intercept += n_out
             here += GROUP * n_in
             tile += self._tiles(n_in + 1, n_out)
+            if dropout is not None and layer < self._n_hidden and dropout.rates[layer] != 0:
+                table[at + THRESHOLD] = dropout.threshold(layer)
+                table[at + KEPT] = n_steps - self._n_hidden + layer
+        if dropout is not None:
+            table[[KEY_LOW, KEY_HIGH, EPOCH, START]] = (
+                *dropout.key, dropout.epoch, dropout.start
+            )  # fmt: skip
         return np.concatenate([table, np.ravel(stages)])
 
     def _useful_blocks(self, mode: int, n_rows: int, is_fused: bool) -> int:
@@ -1103,7 +1179,13 @@ class Engine:
     # -- launches --
 
     def _run(
-        self, arrays: "_Arrays", mode: int, order: NDArray, batch_size: int, steps: NDArray
+        self,
+        arrays: "_Arrays",
+        mode: int,
+        order: NDArray,
+        batch_size: int,
+        steps: NDArray,
+        dropout: Dropout | None = None,
     ) -> Iterator[int]:
         """Launch; yield the number of finished batches as often as Ctrl-C may be looked for."""
         n = len(order)
@@ -1112,7 +1194,7 @@ class Engine:
         pieces = _pieces(n, batch_size, n_at_once)
         stages = self._stages(mode, is_fused)
         inputs = arrays.inputs
-        arrays.put("table", self._table(inputs, n_at_once, stages))
+        arrays.put("table", self._table(inputs, n_at_once, stages, len(steps), dropout))
         arrays.put("pieces", pieces.ravel())
         arrays.put("steps", steps)
         arrays.put("order", np.ascontiguousarray(order, np.int64))
@@ -1124,7 +1206,7 @@ class Engine:
         if self._is_cooperative:
             runs = self._run_cooperatively(arguments, n_blocks, bounds, batch_size)
         else:
-            is_live = steps[BATCHES + TOTAL_WEIGHT :: N_STEP] != 0
+            is_live = self._batches(steps)[:, TOTAL_WEIGHT] != 0
             runs = self._run_one_by_one(arguments, n_blocks, bounds, stages, is_live)
         # What a launch has begun will be done when the device is asked next: batches count as
         # finished from then on, whenever Ctrl-C comes.

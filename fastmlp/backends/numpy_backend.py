@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
+from fastmlp.random_bits import Dropout
 from fastmlp.threads import usable_threads
 
 #: Bytes of float input that `Engine.predict` holds at a time.
@@ -42,8 +43,8 @@ class Engine:
     inputs : Inputs, optional
         The training data; not needed to predict.
     targets : array of shape (n_samples, n_outputs), optional
-        In the parameters' dtype: one-hot rows for softmax, 0 or 1 for
-        logistic outputs, numbers for identity and exponential outputs.
+        In the parameters' dtype: rows that sum to 1 for softmax, numbers from
+        0 to 1 for logistic outputs, any for identity and exponential outputs.
     sample_weight : array of shape (n_samples,), optional
         In the parameters' dtype; all ones if None.
     n_threads : int, optional
@@ -80,7 +81,21 @@ class Engine:
         self.n_threads = None if n_threads is None else min(int(n_threads), usable_threads())
         self._gradient = Parameters(network, np.zeros_like(parameters.flat))
 
-    def train_epoch(self, order: NDArray, batch_size: int, optimizer: Any) -> float:
+    def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
+        """Train on other samples from now on.
+
+        Parameters
+        ----------
+        inputs, targets, sample_weight
+            As at the beginning, and of the same kinds, affine map and dtypes;
+            only their number may differ. Arrays that the engine knows may have
+            new contents.
+        """
+        self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
+
+    def train_epoch(
+        self, order: NDArray, batch_size: int, optimizer: Any, dropout: Dropout | None = None
+    ) -> float:
         """Train on every sample once.
 
         Parameters
@@ -91,6 +106,8 @@ class Engine:
             Samples per update; the last batch may be smaller.
         optimizer : SGD or Adam (see `fastmlp.training`)
             Its state vectors are updated too; read them after `sync`.
+        dropout : Dropout, optional
+            Hidden units to leave out; a sample's position is that in `order`.
 
         Returns
         -------
@@ -112,12 +129,16 @@ class Engine:
                 batch = order[start : start + batch_size]
                 if self._total_weight(batch) == 0:
                     continue
-                loss = self._objective(self.parameters, batch, self._gradient)
+                positions = np.arange(start, start + len(batch))
+                factors = _dropout_factors(self.network, dropout, positions, self._gradient)
+                loss = self._objective(self.parameters, batch, self._gradient, factors)
                 _UPDATES[optimizer.name](optimizer, self.parameters.flat, self._gradient.flat)
                 summed_loss += loss * len(batch)
         return float(summed_loss)
 
-    def loss_and_gradient(self, flat: NDArray, out: NDArray) -> float:
+    def loss_and_gradient(
+        self, flat: NDArray, out: NDArray, dropout: Dropout | None = None
+    ) -> float:
         """Compute the objective over all samples, and its gradient.
 
         Parameters
@@ -125,6 +146,8 @@ class Engine:
         flat : array of shape (n_parameters,)   # IN, where to evaluate; not kept
         out : array of shape (n_parameters,)    # OUT, overwritten
             Both in the parameters' dtype and layout.
+        dropout : Dropout, optional
+            Hidden units to leave out; a sample's position is that in the data.
 
         Returns
         -------
@@ -132,12 +155,11 @@ class Engine:
         """
         assert self.inputs is not None
         everything = slice(0, self.inputs.n_samples)  # a view, not a gathered copy
+        parameters, gradient = Parameters(self.network, flat), Parameters(self.network, out)
+        positions = np.arange(self.inputs.n_samples)
+        factors = _dropout_factors(self.network, dropout, positions, gradient)
         with _blas_threads(self.n_threads):
-            return float(
-                self._objective(
-                    Parameters(self.network, flat), everything, Parameters(self.network, out)
-                )
-            )
+            return float(self._objective(parameters, everything, gradient, factors))
 
     def predict(self, inputs: Inputs, out: NDArray) -> bool:
         """Compute the outputs of the network.
@@ -179,12 +201,17 @@ class Engine:
         return len(batch) if self.sample_weight is None else self.sample_weight[batch].sum()
 
     def _objective(
-        self, parameters: Parameters, batch: NDArray | slice, gradient: Parameters
+        self,
+        parameters: Parameters,
+        batch: NDArray | slice,
+        gradient: Parameters,
+        factors: Sequence[NDArray | None],
     ) -> np.floating:
         """Return the objective of a batch and write its gradient.
 
-        The loss functions are canonical for their output activations, so the
-        derivative by the output layer's pre-activations is output - target.
+        If the loss is canonical for the output activation, its derivative by
+        the output layer's pre-activations is output - target. The activations
+        of hidden layer l are multiplied by factors[l], those of dropout.
         """
         assert self.inputs is not None and self.targets is not None
         alpha = self.network.alpha
@@ -193,7 +220,11 @@ class Engine:
         total_weight = len(Y) if weight is None else weight.sum()
 
         activations = _forward(
-            self.network, parameters.coefs, parameters.intercepts, _rows(self.inputs, batch)
+            self.network,
+            parameters.coefs,
+            parameters.intercepts,
+            _rows(self.inputs, batch),
+            factors,
         )
         loss = self.network.loss_value(Y, activations[-1], weight)
         squares = 0
@@ -202,6 +233,9 @@ class Engine:
         loss += (0.5 * alpha) * squares / total_weight
 
         delta = activations[-1] - Y
+        if not self.network.is_canonical:  # the mean squared error of logistic outputs
+            _d_logistic(activations[-1], delta)
+            delta /= delta.shape[1]
         if weight is not None:
             delta *= weight[:, np.newaxis]
         for layer in range(len(parameters.coefs) - 1, -1, -1):
@@ -212,7 +246,12 @@ class Engine:
             gradient.intercepts[layer][...] = np.sum(delta, axis=0) / total_weight
             if layer > 0:
                 delta = delta @ parameters.coefs[layer].T
-                _DERIVATIVES[self.network.activation](activations[layer], delta)
+                A, factor = activations[layer], factors[layer - 1]
+                if factor is not None:
+                    delta *= factor
+                    # What is left out has no derivative; the others' is in terms of their value.
+                    A = np.divide(A, factor, out=np.zeros_like(A), where=factor != 0)
+                _DERIVATIVES[self.network.activation](A, delta)
         return loss
 
 
@@ -257,9 +296,16 @@ def _all_finite(X: NDArray) -> bool:
 
 
 def _forward(
-    network: Network, coefs: Sequence[NDArray], intercepts: Sequence[NDArray], X: Any
+    network: Network,
+    coefs: Sequence[NDArray],
+    intercepts: Sequence[NDArray],
+    X: Any,
+    factors: Sequence[NDArray | None] = (),
 ) -> list[Any]:
-    """Return the activations of every layer, from the input to the output."""
+    """Return the activations of every layer, from the input to the output.
+
+    Those of hidden layer l are multiplied by factors[l], if there are such.
+    """
     activations = [X]
     last = len(coefs) - 1
     for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
@@ -267,8 +313,21 @@ def _forward(
         Z += intercept
         name = network.output_activation if layer == last else network.activation
         _ACTIVATIONS[name](Z)
+        if layer < len(factors) and (factor := factors[layer]) is not None:
+            Z *= factor
         activations.append(Z)
     return activations
+
+
+def _dropout_factors(
+    network: Network, dropout: Dropout | None, positions: NDArray, like: Parameters
+) -> list[NDArray | None]:
+    """Return dropout's factors per hidden layer, in the dtype of some parameters."""
+    hidden = network.layer_units[1:-1]
+    if dropout is None:
+        return [None] * len(hidden)
+    dtype = like.flat.dtype
+    return [dropout.factors(layer, positions, n, dtype) for layer, n in enumerate(hidden)]
 
 
 def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:

@@ -20,6 +20,7 @@ QUICK_EPOCHS = 2
 
 #: Samples of every data set; `quick` takes a tenth.
 SIZES = {"mnist": 60_000, "standardized mnist": 60_000, "tabular": 20_000, "regression": 20_000}
+SIZES |= {"part of mnist": 33_600, "lifted part of mnist": 33_600}  # what R4 trains on
 SIZES |= {"text": 20_000, "digits": 1797, "nothing": 0}
 
 
@@ -112,9 +113,13 @@ _R1 = {"hidden_layer_sizes": [50], "solver": "sgd", "learning_rate_init": 0.1, "
 _R2 = {"hidden_layer_sizes": [100, 50, 25], "learning_rate": "adaptive", "max_iter": 5}
 _R3 = {"hidden_layer_sizes": [397], "solver": "lbfgs", "alpha": 1e-5, "max_iter": 5}
 _300 = {"hidden_layer_sizes": [300], "batch_size": 500, "alpha": 0.0, "max_iter": 10}
+_R4 = {
+    "hidden_layer_sizes": [300], "batch_size": 67, "alpha": 0.0, "max_iter": 5, "dropout": 0.6,
+    "loss": "squared_error", "label_smoothing": (0.01, 0.99),
+}  # fmt: skip
 _WIDE = {"hidden_layer_sizes": [1024, 1024], "batch_size": 256, "max_iter": 2}
 _100 = {"hidden_layer_sizes": [100], "max_iter": 10}
-_SCALE = {"input_scale": 1 / 255}
+_SCALE, _LIFTED = {"input_scale": 1 / 255}, {"input_scale": (0.99 / 255, 0.01)}
 _BYTES = Contender("fastmlp", "uint8", _SCALE)
 _FLOAT32, _FLOAT64 = Contender("fastmlp", "float32"), Contender("fastmlp", "float64")
 _NUMBA, _CYTHON = {"backend": "numba"}, {"backend": "cython"}
@@ -171,6 +176,27 @@ CASES = (
         peers=(_sklearn("float32", 0.03, data="standardized mnist"),),
         floor="float32",
         task="evaluation",
+    ),
+    Case(
+        name="r4",
+        about="784-300-10, dropout, squared error, Adam, from bytes",
+        group="mnist",
+        data="part of mnist",
+        parameters=_R4,
+        ours=Contender("fastmlp", "uint8", _LIFTED),
+        # Of other masks; that is worth some per cent.
+        peers=(Contender("torch", "float32", tolerance=0.05, data="lifted part of mnist"),),
+        floor="float32",
+    ),
+    Case(
+        name="dropout",
+        about="784-300-10 as in dropout-300: with dropout 0.6, and without",
+        group="mnist",
+        data="part of mnist",
+        parameters=_R4,
+        ours=Contender("fastmlp", "uint8", _LIFTED, title="with dropout"),
+        # Without it, the loss is another.
+        peers=(Contender("fastmlp", "uint8", _LIFTED | {"dropout": 0.0}, 9, title="without"),),
     ),
     Case(
         name="adam-300",

@@ -350,25 +350,36 @@ def _torch(job: Job) -> Act:
         raise _Missing("PyTorch is not installed.") from None
     X, y = _load(job)
     inputs, targets = torch.from_numpy(X), torch.from_numpy(y.astype(np.int64))
+    loss_of: Callable[..., Any] = torch.nn.functional.cross_entropy
+    after_hidden, after_output = [torch.nn.ReLU()], []
+    if job.parameters.get("loss") == "squared_error":
+        off, on = job.parameters["label_smoothing"]
+        targets = torch.nn.functional.one_hot(targets) * torch.tensor(on - off) + off
+        after_hidden.append(torch.nn.Dropout(job.parameters["dropout"]))
+        after_output.append(torch.nn.Sigmoid())
+
+        def loss_of(outputs: Any, wanted: Any) -> Any:
+            return 0.5 * torch.nn.functional.mse_loss(outputs, wanted)
 
     def act() -> tuple[float, Iterable[float]]:
         start = time.perf_counter()
         coefs, intercepts, orders = _beginning(job, X, y)
+        torch.manual_seed(0)
         layers: list[Any] = []
         for coef, intercept in zip(coefs, intercepts, strict=True):
             layer = torch.nn.Linear(*coef.shape)
             with torch.no_grad():
                 layer.weight.copy_(torch.from_numpy(coef.T))
                 layer.bias.copy_(torch.from_numpy(intercept))
-            layers += [layer, torch.nn.ReLU()]
-        network = torch.nn.Sequential(*layers[:-1])
+            layers += [layer, *(after_output if coef is coefs[-1] else after_hidden)]
+        network = torch.nn.Sequential(*layers)
         optimizer = torch.optim.Adam(network.parameters(), lr=0.001, fused=True)
         losses = []
         for order in orders:
             total = torch.zeros(())
             for batch in torch.from_numpy(order).split(job.parameters["batch_size"]):
                 optimizer.zero_grad()
-                loss = torch.nn.functional.cross_entropy(network(inputs[batch]), targets[batch])
+                loss = loss_of(network(inputs[batch]), targets[batch])
                 loss.backward()
                 optimizer.step()
                 total += loss.detach() * len(batch)
@@ -514,7 +525,7 @@ def _load(job: Job) -> tuple[Any, NDArray]:
     """Return the samples of a job in the type that it wants, and their targets."""
     n, dtype = job.n_samples, np.dtype(job.input)
     rng = np.random.default_rng(0)
-    if job.data in ("mnist", "standardized mnist"):
+    if job.data.endswith("mnist"):
         from fastmlp.datasets import DatasetError, load_mnist
 
         try:
@@ -527,6 +538,8 @@ def _load(job: Job) -> tuple[Any, NDArray]:
         if job.data == "standardized mnist":
             deviation = X.std(axis=0)
             return ((X - X.mean(axis=0)) / np.where(deviation, deviation, 1)).astype(dtype), y
+        if job.data.startswith("lifted"):
+            return (X / 255 * 0.99 + 0.01).astype(dtype), y
         return (X if dtype == np.uint8 else (X / 255).astype(dtype)), y
     if job.data == "digits":
         from sklearn.datasets import load_digits

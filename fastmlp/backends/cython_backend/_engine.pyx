@@ -9,11 +9,14 @@ from fastmlp.threads import usable_threads
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "engine.h" nogil:
     enum activation:
         IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP
+
+    enum loss_kind "loss":
+        LOG_LOSS, SQUARED_ERROR, POISSON
 
     enum input_kind:
         DENSE, BYTES, CSR
@@ -26,6 +29,7 @@ cdef extern from "engine.h" nogil:
         const int64_t *units
         activation hidden
         activation output
+        loss_kind loss
         double alpha
         int skips_zeros
 
@@ -55,6 +59,13 @@ cdef extern from "engine.h" nogil:
         double epsilon
         int64_t t
 
+    ctypedef struct dropout_spec:
+        const double *rates
+        const uint32_t *thresholds
+        uint64_t seed
+        uint32_t epoch
+        int64_t start
+
     ctypedef struct engine_api:
         const char *isa
         const char *dtype
@@ -64,8 +75,10 @@ cdef extern from "engine.h" nogil:
         void (*store)(void *, int, void *) noexcept nogil
         void (*release)(void *, int) noexcept nogil
         int64_t (*train)(void *, const training_data *, const int64_t *, int64_t, int64_t,
-                         int64_t, optimizer_spec *, double, int, double *) noexcept nogil
-        int (*objective)(void *, const training_data *, int, double *) noexcept nogil
+                         int64_t, optimizer_spec *, const dropout_spec *, double, int,
+                         double *) noexcept nogil
+        int (*objective)(void *, const training_data *, const dropout_spec *, int,
+                         double *) noexcept nogil
         int (*predict)(void *, const input_matrix *, int, void *) noexcept nogil
         int (*predict_rows)(const network_spec *, const void **, const void **,
                             const input_matrix *, void *) noexcept nogil
@@ -85,6 +98,8 @@ _ACTIVATIONS = {
     "softmax": SOFTMAX,
     "exp": EXP,
 }
+
+_LOSSES = {"log_loss": LOG_LOSS, "squared_error": SQUARED_ERROR, "poisson": POISSON}
 
 # What the engine calls a dtype; asking NumPy for the name would take microseconds.
 _DTYPES = {np.dtype(np.float32): b"float32", np.dtype(np.float64): b"float64"}
@@ -147,6 +162,21 @@ cdef const void *_address(array) except? NULL:
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
     PyBuffer_Release(&view)  # the array itself keeps the data
     return view.buf
+
+
+cdef dropout_spec *_dropout(dropout, dropout_spec *spec, list owners) except? NULL:
+    """Describe a Dropout object to the engine; NULL for None. `owners` keeps its arrays alive."""
+    if dropout is None:
+        return NULL
+    rates = np.array(dropout.rates, dtype=np.float64)
+    thresholds = np.array([dropout.threshold(i) for i in range(len(rates))], dtype=np.uint32)
+    owners += [rates, thresholds]
+    spec.rates = <const double *> _address(rates)
+    spec.thresholds = <const uint32_t *> _address(thresholds)
+    spec.seed = dropout.seed
+    spec.epoch = dropout.epoch
+    spec.start = dropout.start
+    return spec
 
 
 cdef input_matrix _matrix(inputs, list owners):
@@ -214,9 +244,6 @@ cdef class Engine:
             raise RuntimeError("an engine is initialised once.")
         self.network = network
         self.parameters = parameters
-        self.inputs = inputs
-        self.targets = None if targets is None else np.ascontiguousarray(targets)
-        self.sample_weight = sample_weight
         self.n_threads = n_threads
         self.threads = min(usable_threads() if n_threads is None else n_threads, MAX_THREADS)
         self.api = _api(parameters.flat.dtype, isa)
@@ -227,13 +254,11 @@ cdef class Engine:
         spec.units = &units[0]
         spec.hidden = _ACTIVATIONS[network.activation]
         spec.output = _ACTIVATIONS[network.output_activation]
+        spec.loss = _LOSSES[network.loss]
         spec.alpha = network.alpha
         spec.skips_zeros = False
         if inputs is not None:
-            self.owners = []
-            self.data.inputs = _matrix(inputs, self.owners)
-            self.data.targets = _address(self.targets)
-            self.data.weights = _address(sample_weight)
+            self.bind(inputs, targets, sample_weight)
             spec.skips_zeros = self.data.inputs.skips_zeros
         self.handle = self.api.create(&spec)
         if self.handle == NULL:
@@ -245,6 +270,19 @@ cdef class Engine:
     def __dealloc__(self):
         if self.handle != NULL:
             self.api.destroy(self.handle)
+
+    def bind(self, inputs, targets, sample_weight):
+        """Train on other samples from now on; see the NumPy backend."""
+        cdef bint skips_zeros = self.data.inputs.skips_zeros
+        self.inputs = inputs
+        self.targets = np.ascontiguousarray(targets)
+        self.sample_weight = sample_weight
+        self.owners = []
+        self.data.inputs = _matrix(inputs, self.owners)
+        self.data.targets = _address(self.targets)
+        self.data.weights = _address(sample_weight)
+        if self.handle != NULL:  # its blocks have been made for the one or for the other
+            self.data.inputs.skips_zeros = skips_zeros
 
     cdef _load(self, int which, flat):
         if self.api.load(self.handle, which, _address(flat)):
@@ -276,7 +314,7 @@ cdef class Engine:
             self.data.inputs.values = to
             self.data.inputs.table = numbers
 
-    def train_epoch(self, order, batch_size, optimizer):
+    def train_epoch(self, order, batch_size, optimizer, dropout=None):
         """Train on every sample once; see the NumPy backend."""
         self._own_parameters()
         if optimizer is not self.optimizer:
@@ -302,12 +340,15 @@ cdef class Engine:
         cdef const int64_t[::1] samples = np.ascontiguousarray(order, dtype=np.int64)
         cdef int64_t stop = samples.shape[0], at = 0, rows = batch_size
         cdef double summed_loss = 0.0
+        cdef dropout_spec masks
+        owners = []
+        cdef dropout_spec *left_out = _dropout(dropout, &masks, owners)
         self.trained = True
         try:
             while at < stop:
                 with nogil:
                     at = self.api.train(self.handle, &self.data, &samples[0], at, stop, rows,
-                                        &spec, CHECK_INTERVAL, self.threads, &summed_loss)
+                                        &spec, left_out, CHECK_INTERVAL, self.threads, &summed_loss)
                 if at < 0:
                     raise MemoryError("not enough memory for the activations of a batch.")
                 PyErr_CheckSignals()
@@ -317,15 +358,18 @@ cdef class Engine:
                 optimizer.learning_rate = optimizer.corrected_rate()
         return summed_loss
 
-    def loss_and_gradient(self, flat, out):
+    def loss_and_gradient(self, flat, out, dropout=None):
         """Compute the objective over all samples, and its gradient; see the NumPy backend."""
         self.sync()
         self.displaced = True
         self._load(PARAMETERS, np.ascontiguousarray(flat))
         cdef double loss = 0.0
         cdef int failed
+        cdef dropout_spec masks
+        owners = []
+        cdef dropout_spec *left_out = _dropout(dropout, &masks, owners)
         with nogil:
-            failed = self.api.objective(self.handle, &self.data, self.threads, &loss)
+            failed = self.api.objective(self.handle, &self.data, left_out, self.threads, &loss)
         if failed:
             raise MemoryError("not enough memory for the gradient.")
         self.api.store(self.handle, GRADIENT, <void *> _address(out))

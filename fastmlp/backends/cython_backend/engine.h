@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 enum activation { IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP };
+enum loss { LOG_LOSS, SQUARED_ERROR, POISSON };
 enum input_kind { DENSE, BYTES, CSR };
 enum solver { SGD, ADAM };
 
@@ -18,6 +19,7 @@ typedef struct {
     int n_layers;           /* layers of weights */
     const int64_t *units;   /* n_layers + 1 sizes, from the input to the output */
     enum activation hidden, output;
+    enum loss loss;
     double alpha;           /* L2 penalty */
     int skips_zeros;        /* what the inputs to train on will say */
 } network_spec;
@@ -53,6 +55,15 @@ typedef struct {
     int64_t t;              /* Adam: updates so far; advanced by training */
 } optimizer_spec;
 
+/* Hidden units to leave out of one epoch; see Dropout in random_bits.py. */
+typedef struct {
+    const double *rates;    /* (n_layers - 1,) per hidden layer */
+    const uint32_t *thresholds; /* (n_layers - 1,) the least random word that keeps a unit */
+    uint64_t seed;
+    uint32_t epoch;
+    int64_t start;          /* position in the epoch of the first sample of the order */
+} dropout_spec;
+
 typedef struct {
     const char *isa;
     const char *dtype;
@@ -71,15 +82,17 @@ typedef struct {
     void (*release)(void *engine, int which);
 
     /* Train on order[start:stop] in batches, for about `seconds` at most, and return the
-     * position reached, or -1 if there is no memory. Goes on adding to *summed_loss. */
+     * position reached, or -1 if there is no memory. Goes on adding to *summed_loss. `dropout`
+     * may be NULL. */
     int64_t (*train)(void *engine, const training_data *data, const int64_t *order,
                      int64_t start, int64_t stop, int64_t batch_size,
-                     optimizer_spec *optimizer, double seconds, int n_threads,
-                     double *summed_loss);
+                     optimizer_spec *optimizer, const dropout_spec *dropout, double seconds,
+                     int n_threads, double *summed_loss);
 
     /* Leave the gradient of the objective over all samples in vector 3 and its value in
      * *loss. Return nonzero if there is no memory. */
-    int (*objective)(void *engine, const training_data *data, int n_threads, double *loss);
+    int (*objective)(void *engine, const training_data *data, const dropout_spec *dropout,
+                     int n_threads, double *loss);
 
     /* Write the outputs, (n_samples, n_outputs). Return 0, 1 if there is no memory, 2 if an input
      * of a DENSE matrix is not finite. */

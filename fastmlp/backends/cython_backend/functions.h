@@ -104,18 +104,19 @@ static void NAME(activate)(enum activation activation, REAL *restrict row, int64
     }
 }
 
-/* Multiply n deltas, padding included, by the activation's derivative, expressed by its value. */
+/* Multiply n deltas, padding included, by the activation's derivative, expressed by its value,
+ * factor * a: dropout has multiplied those that it has kept. */
 static void NAME(multiply_by_derivative)(enum activation activation, const REAL *restrict a,
-                                         REAL *restrict delta, int64_t n)
+                                         REAL factor, REAL *restrict delta, int64_t n)
 {
     switch (activation) {
     case LOGISTIC:
         for (int64_t i = 0; i < n; i++)
-            delta[i] *= a[i] * (1 - a[i]);
+            delta[i] *= factor * a[i] * (1 - factor * a[i]);
         break;
     case TANH:
         for (int64_t i = 0; i < n; i++)
-            delta[i] *= 1 - a[i] * a[i];
+            delta[i] *= 1 - factor * a[i] * (factor * a[i]);
         break;
     case RELU:
         for (int64_t i = 0; i < n; i++)

@@ -23,6 +23,7 @@ from fastmlp.backends.numba_backend import kernels
 from fastmlp.backends.numba_backend.kernels import BYTES, CSR, DENSE, Data, Net, Scratch
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
+from fastmlp.random_bits import Dropout
 from fastmlp.threads import usable_threads
 
 _ACTIVATIONS = {
@@ -85,7 +86,17 @@ class Engine:
         self._training_scratch: Scratch | None = None
         self._data = None if inputs is None else self._describe(inputs, targets, sample_weight)
 
-    def train_epoch(self, order: NDArray, batch_size: int, optimizer: Any) -> float:
+    def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
+        """Train on other samples from now on; see the NumPy backend."""
+        self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
+        self._data = self._describe(inputs, targets, sample_weight, like=self._data)
+        scratch = self._training_scratch
+        if scratch and len(scratch.list_rows) < _list_room(self._data, len(scratch.losses)):
+            self._training_scratch = None
+
+    def train_epoch(
+        self, order: NDArray, batch_size: int, optimizer: Any, dropout: Dropout | None = None
+    ) -> float:
         """Train on every sample once; see the NumPy backend."""
         self._own_parameters()
         if optimizer is not self._optimizer:
@@ -105,8 +116,10 @@ class Engine:
             description[kernels.THE_MOMENTUM] = optimizer.momentum
             description[kernels.NESTEROV] = optimizer.nesterov
         self._trained = True
-        net = self._net(self._weights, *self._state)
+        net = self._net(self._weights, *self._state, dropout=dropout)
         order = np.array(order, dtype=np.int64)  # a copy may be written to, as kernels may all else
+        if self._training_scratch is not None:
+            self._training_scratch.team[kernels.UPDATES] = 0  # another optimiser's
         try:
             return self._train(net, order, batch_size, description, optimizer.t if is_adam else 0)
         finally:
@@ -115,13 +128,16 @@ class Engine:
                 optimizer.t = updates
                 optimizer.learning_rate = optimizer.corrected_rate()
 
-    def loss_and_gradient(self, flat: NDArray, out: NDArray) -> float:
+    def loss_and_gradient(
+        self, flat: NDArray, out: NDArray, dropout: Dropout | None = None
+    ) -> float:
         """Compute the objective over all samples, and its gradient; see the NumPy backend."""
         assert self.inputs is not None
         self.sync()
         self._displaced = True
         n = self.inputs.n_samples
-        net = self._net(self._padded(flat), gradient=_zeros(len(self._weights), self._dtype))
+        gradient = _zeros(len(self._weights), self._dtype)
+        net = self._net(self._padded(flat), gradient=gradient, dropout=dropout)
         loss = self._train(net, np.arange(n), n, np.empty(0), 0)
         self._unpadded(net.gradient, out)
         return loss / n
@@ -129,7 +145,7 @@ class Engine:
     def predict(self, inputs: Inputs, out: NDArray) -> bool:
         """Compute the outputs of the network; see the NumPy backend."""
         self._own_parameters()
-        net, data = self._net(self._weights), self._describe(inputs, None, None)
+        net, data = self._net(self._weights), self._describe(inputs)
         some = max(1024, _PREDICT_WORK // self.network.n_parameters)
         scratch = self._scratch(data, min(some, len(out)))
         n_threads = min(self._useful_threads(len(out) // 3), len(scratch.losses))
@@ -171,11 +187,10 @@ class Engine:
         """Train on the samples of the order, after t updates; return the summed loss."""
         data = self._data
         assert data is not None
-        if self._training_scratch is None or len(self._training_scratch.losses) < min(
-            batch_size, self._chunk_limit(data)
-        ):
-            self._training_scratch = self._scratch(data, min(batch_size, data.n_samples), True)
         scratch = self._training_scratch
+        n_rows = min(batch_size, len(order), self._chunk_limit(data))
+        if scratch is None or len(scratch.losses) < n_rows:
+            self._training_scratch = scratch = self._scratch(data, n_rows, for_training=True)
         if batch_size > len(scratch.losses) and len(net.gradient) == 0:
             net = net._replace(gradient=_zeros(len(net.weights), self._dtype))
         given = net, data, scratch, order, batch_size, optimizer, t
@@ -209,13 +224,22 @@ class Engine:
         state_1: NDArray | None = None,
         state_2: NDArray | None = None,
         gradient: NDArray | None = None,
+        *,
+        dropout: Dropout | None = None,
     ) -> Net:
-        none = np.empty(0, self._dtype)
+        none, n_hidden = np.empty(0, self._dtype), len(self._layers) - 1
+        kept, draws = np.ones(n_hidden), np.zeros(kernels.THRESHOLDS + n_hidden, np.uint64)
+        if dropout is not None:
+            kept -= dropout.rates
+            draws[:] = [
+                *dropout.key, dropout.epoch, dropout.start, *map(dropout.threshold, range(n_hidden))
+            ]  # fmt: skip
         return Net(
             layers=self._layers,
             blocks=self._blocks,
             hidden=_ACTIVATIONS[self.network.activation],
             output=_ACTIVATIONS[self.network.output_activation],
+            is_squared=self.network.loss == "squared_error",
             alpha=float(self.network.alpha),
             weights=weights,
             transposed=_zeros(self._n_transposed, self._dtype),
@@ -223,6 +247,8 @@ class Engine:
             state_2=none if state_2 is None else state_2,
             gradient=none if gradient is None else gradient,
             squares=np.zeros(len(self._blocks)),
+            kept=kept,
+            draws=draws,
         )
 
     def _padded(self, flat: NDArray) -> NDArray:
@@ -247,8 +273,13 @@ class Engine:
                 coef[...], intercept[...] = rows[:-1], rows[-1]
 
     def _describe(
-        self, inputs: Inputs, targets: NDArray | None, sample_weight: NDArray | None
+        self,
+        inputs: Inputs,
+        targets: NDArray | None = None,
+        sample_weight: NDArray | None = None,
+        like: Data | None = None,
     ) -> Data:
+        """Return the kernels' view of samples, with the decisions of earlier ones."""
         dtype, values = self._dtype, inputs.values
         none, n = np.empty(0, dtype), inputs.n_samples
         matrix: dict[str, Any] = {
@@ -267,7 +298,7 @@ class Engine:
             matrix["indptr"] = _plain(values.indptr, np.int64)
         else:
             matrix["byte_values" if values.dtype == np.uint8 else "values"] = _plain(values.ravel())
-        skips_zeros = inputs.is_mostly_zeros()
+        skips_zeros = inputs.is_mostly_zeros() if like is None else like.skips_zeros
         scale = none if inputs.scale is None or inputs.is_sparse else _plain(inputs.scale)
         shift = none if inputs.shift is None or inputs.is_sparse else _plain(inputs.shift)
         factor = scale[0] if len(scale) else dtype.type(1)
@@ -305,9 +336,7 @@ class Engine:
         width = int(widths[0])
         n_units = int(widths.sum()) * rows
         n_features = n_in if data.kind == CSR and for_training else 0
-        room = 0
-        if n_features:  # whatever the order, no chunk has more stored values
-            room = int(np.sort(np.diff(data.indptr))[-rows:].sum())
+        room = _list_room(data, rows) if for_training else 0
         panel = kernels.PANEL_VECTORS * kernels.lanes(dtype)
         return Scratch(
             n_threads=threads,
@@ -319,6 +348,7 @@ class Engine:
             masks=np.zeros(rows * n_masks, np.uint64),
             A=_zeros(n_units, dtype),
             D=_zeros(n_units if for_training else 0, dtype),
+            factors=_zeros(n_units if for_training else 0, dtype),
             losses=np.zeros(rows),
             sample_weights=np.zeros(rows, dtype),
             list_start=np.zeros(n_features + 1, np.int64),
@@ -505,6 +535,11 @@ def _rows(data: Data, n_in: int, start: int, stop: int) -> Data:
     else:
         part["values"] = data.values[start * n_in : stop * n_in]
     return data._replace(**part)
+
+
+def _list_room(data: Data, n_rows: int) -> int:
+    """Return the most stored values that a chunk of so many CSR rows may have."""
+    return int(np.sort(np.diff(data.indptr))[-n_rows:].sum())
 
 
 def _odd_lines(n: int, itemsize: int) -> int:

@@ -1,6 +1,7 @@
 """The kernels of the Numba backend; everything that is compiled stands in this file.
 
-(What Numba keeps on disk is compiled anew when this file changes, but not when another does.)
+(What Numba keeps on disk is compiled anew when this file changes, but not when another does.
+`philox_words` is taken from another all the same: its numbers are fixed.)
 
 A minibatch takes two phases, and a team of threads meets between them:
 
@@ -36,6 +37,8 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
+
+from fastmlp.random_bits import philox_words
 
 # "reassoc" would undo the rounding tricks of exp; "nnan" and "ninf" would blind the engine to
 # networks that have diverged.
@@ -97,6 +100,9 @@ N_IN, N_OUT, WIDTH, BACK_WIDTH, WEIGHTS_AT, INTERCEPTS_AT, TRANSPOSED_AT = range
 # Columns of `Net.blocks`.
 LAYER, ROW, N_ROWS, FIRST, UNITS = range(5)
 
+# Elements of `Net.draws`, in front of a threshold per hidden layer.
+KEY_LOW, KEY_HIGH, EPOCH, START, THRESHOLDS = range(5)
+
 # Elements of `Scratch.team`, on cache lines of their own.
 ARRIVED, GENERATION, GROUPS_TAKEN, BLOCKS_TAKEN, STOP, STOPPING, UPDATES = range(0, 56, 8)
 
@@ -116,6 +122,7 @@ class Net(NamedTuple):
     blocks: Any  # (n_blocks, 5) int64: the items of work of phase B
     hidden: int  # activation
     output: int
+    is_squared: bool  # the loss is the squared error
     alpha: float
     weights: Any  # (n,)
     transposed: Any  # (n,) the weights transposed, of all layers but the first
@@ -123,6 +130,8 @@ class Net(NamedTuple):
     state_2: Any
     gradient: Any  # (n,) or (0,)
     squares: Any  # (n_blocks,) float64: sum of squares of each block's weights
+    kept: Any  # (n_layers - 1,) float64: the share of units that dropout keeps, 1 for all of them
+    draws: Any  # (4 + n_layers - 1,) uint64: what dropout draws its masks from
 
 
 class Data(NamedTuple):
@@ -157,6 +166,7 @@ class Scratch(NamedTuple):
     masks: Any  # (chunk_rows * n_masks,) uint64: which inputs are not zero
     A: Any  # (chunk_rows * padded units of all layers,) activations
     D: Any  # the same, deltas
+    factors: Any  # the same, of dropout; never touched without it
     losses: Any  # (chunk_rows,) float64
     sample_weights: Any  # (chunk_rows,)
     list_start: Any  # (n_in + 1,) int64: CSR chunks as lists per feature
@@ -759,37 +769,83 @@ def activate(activation, row, n):
             row[i] /= total
 
 
+# A call in the loop over counters would keep that from becoming vector code.
+philox = njit(**_JIT, forceinline=True)(philox_words)
+
+
 @jit
-def multiply_by_derivative(activation, values, delta):
-    """Multiply deltas by the activation's derivative, in terms of its value."""
+def draw_factors(net, layer, position, factors):
+    """Draw what dropout multiplies a sample's row of a hidden layer by, padding included; see
+    `fastmlp.random_bits.Dropout`. Without branches, so that LLVM draws many words at once."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    k0, k1 = net.draws[KEY_LOW] & low, net.draws[KEY_HIGH] & low
+    c3, threshold = net.draws[EPOCH] & low, net.draws[THRESHOLDS + layer]
+    at = net.draws[START] + np.uint64(position)
+    c1, c2 = (np.uint64(layer) + (at >> half) * np.uint64(256)) & low, at & low
+    zero, kept = factors.dtype.type(0), factors.dtype.type(1 / net.kept[layer])
+    n = len(factors)
+    for block in range(n // 64):
+        first = 64 * block
+        for i in range(16):
+            w0, w1, w2, w3 = philox(np.uint64(16 * block + i) & low, c1, c2, c3, k0, k1)
+            factors[first + i] = zero if w0 < threshold else kept
+            factors[first + 16 + i] = zero if w1 < threshold else kept
+            factors[first + 32 + i] = zero if w2 < threshold else kept
+            factors[first + 48 + i] = zero if w3 < threshold else kept
+    rest = n // 64 * 64
+    for word in range((n - rest + 15) // 16):
+        first = rest + 16 * word
+        for i in range(min(16, n - first)):
+            w0, w1, w2, w3 = philox(np.uint64(rest // 4 + i) & low, c1, c2, c3, k0, k1)
+            drawn = (w0 if word == 0 else w1) if word < 2 else (w2 if word == 2 else w3)
+            factors[first + i] = zero if drawn < threshold else kept
+
+
+@jit
+def multiply(row, factors):
+    """Multiply a row by another."""
+    for i in range(len(row)):
+        row[i] *= factors[i]
+
+
+@jit
+def multiply_by_derivative(activation, values, kept, delta):
+    """Multiply deltas by the activation's derivative, in terms of its value before dropout, which
+    has divided it by `kept`."""
     zero, one = values.dtype.type(0), values.dtype.type(1)
     if activation == LOGISTIC:
         for i in range(len(delta)):
-            delta[i] *= values[i] * (one - values[i])
+            value = values[i] * kept
+            delta[i] *= value * (one - value)
     elif activation == TANH:
         for i in range(len(delta)):
-            delta[i] *= one - values[i] * values[i]
+            value = values[i] * kept
+            delta[i] *= one - value * value
     elif activation == RELU:
         for i in range(len(delta)):
             delta[i] = zero if values[i] == zero else delta[i]
 
 
 @jit
-def sample_loss(output, activations, target, weight, delta):
+def sample_loss(output, is_squared, activations, target, weight, delta):
     """Return the loss of one sample and write its deltas, both times its weight.
 
-    The losses are canonical for their output activations: the delta is output - target. As in
+    Where the loss is canonical for the output activation, the delta is output - target. As in
     scikit-learn, probabilities are clipped for the loss only, and the squared error is halved and
-    averaged over the outputs, although the deltas are those of the sum.
+    averaged over the outputs, although the deltas of identity outputs are those of the sum.
     """
     loss = 0.0
     n = len(target)
     for j in range(n):
         delta[j] = (activations[j] - target[j]) * weight
-    if output == IDENTITY:
+    if is_squared:
         for j in range(n):
             difference = np.float64(target[j]) - np.float64(activations[j])
             loss += difference * difference
+        if output == LOGISTIC:
+            share, one = activations.dtype.type(1 / n), activations.dtype.type(1)
+            for j in range(n):
+                delta[j] *= activations[j] * (one - activations[j]) * share
         return 0.5 * loss / n * np.float64(weight)
     if output == EXP:
         for j in range(n):
@@ -825,9 +881,9 @@ def borrow(array):
 def borrow_net(net):
     """Return the same network, owning nothing."""
     return Net(
-        net.layers, net.blocks, net.hidden, net.output, net.alpha, borrow(net.weights),
-        borrow(net.transposed), borrow(net.state_1), borrow(net.state_2), borrow(net.gradient),
-        borrow(net.squares),
+        net.layers, net.blocks, net.hidden, net.output, net.is_squared, net.alpha,
+        borrow(net.weights), borrow(net.transposed), borrow(net.state_1), borrow(net.state_2),
+        borrow(net.gradient), borrow(net.squares), borrow(net.kept), borrow(net.draws),
     )  # fmt: skip
 
 
@@ -848,11 +904,11 @@ def borrow_scratch(scratch):
     return Scratch(
         scratch.n_threads, borrow(scratch.rows_at), scratch.stride, borrow(scratch.X),
         borrow(scratch.byte_X), scratch.n_masks, borrow(scratch.masks), borrow(scratch.A),
-        borrow(scratch.D), borrow(scratch.losses), borrow(scratch.sample_weights),
-        borrow(scratch.list_start), borrow(scratch.list_next), borrow(scratch.list_rows),
-        borrow(scratch.list_values), borrow(scratch.sums), borrow(scratch.starts),
-        borrow(scratch.delta_sums), borrow(scratch.feature_masks), borrow(scratch.steps),
-        borrow(scratch.zeros), borrow(scratch.ones), borrow(scratch.team),
+        borrow(scratch.D), borrow(scratch.factors), borrow(scratch.losses),
+        borrow(scratch.sample_weights), borrow(scratch.list_start), borrow(scratch.list_next),
+        borrow(scratch.list_rows), borrow(scratch.list_values), borrow(scratch.sums),
+        borrow(scratch.starts), borrow(scratch.delta_sums), borrow(scratch.feature_masks),
+        borrow(scratch.steps), borrow(scratch.zeros), borrow(scratch.ones), borrow(scratch.team),
     )  # fmt: skip
 
 
@@ -996,6 +1052,10 @@ def forward(net, data, scratch, order, at, begin, end, thread):
         for i in range(begin, end):
             row = part(scratch.A, rows_at + i * width, width)
             activate(activation, row, net.layers[layer, N_OUT])
+            if layer < n_layers - 1 and net.kept[layer] != 1:
+                factors = part(scratch.factors, rows_at + i * width, width)
+                draw_factors(net, layer, at + i, factors)
+                multiply(row, factors)
 
 
 @jit
@@ -1006,6 +1066,7 @@ def backward(net, scratch, begin, end):
     for layer in range(len(net.layers) - 1, 0, -1):
         width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
         back, to_at = net.layers[layer, BACK_WIDTH], scratch.rows_at[layer - 1]
+        kept = scratch.D.dtype.type(net.kept[layer - 1])
         for first in range(0, back, panel):
             product(end - begin, min(panel, back - first) // n_lanes, net.layers[layer, N_OUT],
                     scratch.D, rows_at + begin * width, width, 1,
@@ -1014,7 +1075,9 @@ def backward(net, scratch, begin, end):
         for i in range(begin, end):
             at, n = to_at + i * back, net.layers[layer, N_IN]
             delta = part(scratch.D, at, back)
-            multiply_by_derivative(net.hidden, part(scratch.A, at, back), delta)
+            multiply_by_derivative(net.hidden, part(scratch.A, at, back), kept, delta)
+            if net.kept[layer - 1] != 1:
+                multiply(delta, part(scratch.factors, at, back))
             # Already zero, unless a diverged delta made it infinity times zero.
             for j in range(n, back):
                 delta[j] = 0
@@ -1034,8 +1097,9 @@ def train_rows(net, data, scratch, order, at, begin, end, thread):
     for i in range(begin, end):
         row = rows_at + i * width
         scratch.losses[i] = sample_loss(
-            net.output, part(scratch.A, row, n), part(data.targets, order[at + i] * n, n),
-            scratch.sample_weights[i], part(scratch.D, row, n),
+            net.output, net.is_squared, part(scratch.A, row, n),
+            part(data.targets, order[at + i] * n, n), scratch.sample_weights[i],
+            part(scratch.D, row, n),
         )  # fmt: skip
     backward(net, scratch, begin, end)
 

@@ -1,0 +1,247 @@
+/* Phase B: gradients of weights, and their update. Part of engine_body.h. */
+
+/* What turns gradient sums into a step; the same for all weights of a batch. */
+typedef struct {
+    int adam, nesterov;
+    REAL scale;  /* 1 / total weight of the batch */
+    REAL rate, momentum, beta_1, beta_2, epsilon;
+    REAL rest_1, rest_2; /* 1 - beta, which float32 could not tell from 0 if beta were rounded */
+} step;
+
+static step NAME(make_step)(const optimizer_spec *optimizer, int64_t t, double total_weight)
+{
+    step s = {0};
+    s.scale = (REAL)(1 / total_weight);
+    if (optimizer == NULL)
+        return s;
+    double rate = optimizer->learning_rate;
+    s.adam = optimizer->kind == ADAM;
+    if (s.adam)
+        rate *= sqrt(1 - pow(optimizer->beta_2, (double)t)) /
+                (1 - pow(optimizer->beta_1, (double)t));
+    s.rate = (REAL)rate;
+    s.nesterov = optimizer->nesterov;
+    s.momentum = (REAL)optimizer->momentum;
+    s.beta_1 = (REAL)optimizer->beta_1;
+    s.beta_2 = (REAL)optimizer->beta_2;
+    s.rest_1 = (REAL)(1 - optimizer->beta_1);
+    s.rest_2 = (REAL)(1 - optimizer->beta_2);
+    /* Not rounded to zero: the padding of the weights would become 0 / 0. */
+    s.epsilon = (REAL)(optimizer->epsilon > REAL_MIN ? optimizer->epsilon : REAL_MIN);
+    return s;
+}
+
+/* Update n weights by their gradient sums. `alpha` is 0 for intercepts. */
+static void NAME(update)(const step *s, REAL alpha, int64_t n, const REAL *restrict sums,
+                         REAL *restrict weights, REAL *restrict state_1, REAL *restrict state_2)
+{
+    const REAL scale = s->scale, rate = s->rate;
+    if (s->adam) {
+        const REAL beta_1 = s->beta_1, beta_2 = s->beta_2, epsilon = s->epsilon;
+        const REAL rest_1 = s->rest_1, rest_2 = s->rest_2;
+        for (int64_t i = 0; i < n; i++) {
+            REAL g = (sums[i] + alpha * weights[i]) * scale;
+            REAL m = beta_1 * state_1[i] + rest_1 * g;
+            REAL v = beta_2 * state_2[i] + rest_2 * g * g;
+            state_1[i] = m;
+            state_2[i] = v;
+            weights[i] -= rate * m / (REAL_SQRT(v) + epsilon);
+        }
+    } else {
+        /* Nesterov: w += momentum * v - rate * g; plain momentum: w += v. */
+        const REAL momentum = s->momentum;
+        const REAL ahead = s->nesterov ? momentum : 1, extra = s->nesterov ? rate : 0;
+        for (int64_t i = 0; i < n; i++) {
+            REAL g = (sums[i] + alpha * weights[i]) * scale;
+            REAL v = momentum * state_1[i] - rate * g;
+            state_1[i] = v;
+            weights[i] += ahead * v - extra * g;
+        }
+    }
+}
+
+/* Turn n gradient sums into gradients. */
+static void NAME(finish_gradient)(const step *s, REAL alpha, int64_t n,
+                                  const REAL *restrict weights, REAL *restrict sums)
+{
+    for (int64_t i = 0; i < n; i++)
+        sums[i] = (sums[i] + alpha * weights[i]) * s->scale;
+}
+
+/* Where the gradient sums of `offset` in layer y's vectors go: to the buffer if this chunk uses
+ * them up, else to vector 3, where those of earlier chunks are. */
+typedef struct {
+    const REAL *before;  /* the sums of earlier chunks, or one row of zeros */
+    int64_t before_step; /* between its rows */
+    REAL *sums;
+} NAME(place);
+
+static NAME(place) NAME(find_place)(layer *y, int64_t offset, int64_t width, REAL *buffer,
+                                    int is_first, int uses_up)
+{
+    static const REAL zeros[PANEL_UNITS];
+    REAL *stored = y->vectors[3] ? y->vectors[3] + offset : NULL;
+    return (NAME(place)){is_first ? zeros : stored, is_first ? 0 : width,
+                         uses_up ? buffer : stored};
+}
+
+/* Use up n gradient sums at `offset` of layer y's vectors: update, or only finish them. */
+static void NAME(use_up)(layer *y, int64_t offset, int64_t n, REAL *sums, REAL alpha,
+                         const step *s, int updates)
+{
+    REAL *weights = y->vectors[0] + offset;
+    if (updates)
+        NAME(update)(s, alpha, n, sums, weights, y->vectors[1] + offset,
+                     y->vectors[2] ? y->vectors[2] + offset : NULL);
+    else
+        NAME(finish_gradient)(s, alpha, n, weights, sums);
+}
+
+/* What a thread keeps during phase B: the masks of the features that it is at, in groups, which
+ * tell in which samples of the chunk they are not all zero. */
+typedef struct {
+    int64_t index;  /* of the inputs' masks that these are made of; -1 for none */
+    uint64_t masks[CHUNK_ROWS_MAX / MASK_BITS][MASK_BITS / MASKED_ROWS];
+} NAME(feature_masks);
+
+static void NAME(find_feature_masks)(const engine *e, int64_t index, int64_t m,
+                                     NAME(feature_masks) *features)
+{
+    if (features->index == index)
+        return;
+    features->index = index;
+    for (int64_t row = 0; row < m; row += MASK_BITS) {
+        uint64_t masks[MASK_BITS] __attribute__((aligned(64)));
+        for (int64_t i = 0; i < MASK_BITS; i++)
+            masks[i] = row + i < m ? e->masks[(row + i) * e->n_masks + index] : 0;
+        NAME(transpose_masks)(masks, features->masks[row / MASK_BITS]);
+    }
+}
+
+/* sums = before + X^T D for the rows of block b, skipping zeros. */
+static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind, const block *b,
+                                          int64_t m, const REAL *D, NAME(place) place,
+                                          NAME(feature_masks) *features,
+                                          const REAL *delta_sums)
+{
+    const layer *y = &e->layers[0];
+    int64_t n_tiles = b->n_rows / MASKED_ROWS, rest = n_tiles * MASKED_ROWS;
+    NAME(find_feature_masks)(e, b->row / MASK_BITS, m, features);
+    /* The next block's inputs, of which other threads have gathered some. */
+    if (kind == BYTES && b->first + b->width == y->width)
+        for (int64_t row = 0; row < m; row++)
+            __builtin_prefetch((const uint8_t *)e->X + row * e->byte_stride + b->row + MASK_BITS);
+    for (int64_t row = 0; row < m; row += MASK_BITS) {
+        const uint64_t *masks = features->masks[row / MASK_BITS];
+        const REAL *before = row == 0 ? place.before : place.sums;
+        int64_t before_step = row == 0 ? place.before_step : b->width;
+        NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, b->row);
+        a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
+        NAME(masked_product)(n_tiles, MASKED_ROWS, b->width, masks, 1, a, MASKED_ROWS,
+                             D + row * y->width, y->width, before, before_step,
+                             place.sums, b->width);
+        if (rest == b->n_rows)
+            continue;
+        a = NAME(masked_inputs)(e, kind, row, b->row + rest);
+        a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
+        NAME(masked_product)(b->n_rows - rest, 1, b->width, masks + n_tiles, 0, a, 1,
+                             D + row * y->width, y->width, before + rest * before_step,
+                             before_step, place.sums + rest * b->width, b->width);
+    }
+    if (e->shift != NULL)
+        for (int64_t i = 0; i < b->n_rows; i++)
+            for (int64_t j = 0; j < b->width; j++)
+                place.sums[i * b->width + j] += e->shift[b->row + i] * delta_sums[b->first + j];
+}
+
+/* Sum up what the inputs' shift adds to the units of block `index`: t W, of
+ * (s x + t) W = s x W + t W. */
+static void NAME(sum_shift)(engine *e, int64_t index)
+{
+    const block *b = &e->blocks[index];
+    const REAL *rows = e->layers[0].vectors[0] + b->first * e->layers[0].n_in + b->row * b->width;
+    REAL *sums = e->shift_sums + index * PANEL_UNITS;
+    memset(sums, 0, (size_t)b->width * sizeof(REAL));
+    for (int64_t i = 0; i < b->n_rows; i++)
+        for (int64_t j = 0; j < b->width; j++)
+            sums[j] += e->shift[b->row + i] * rows[i * b->width + j];
+}
+
+/* What the sums of the first layer begin with. */
+static const REAL *NAME(find_starts)(engine *e, int thread)
+{
+    const layer *y = &e->layers[0];
+    const REAL *intercepts = y->vectors[0] + y->n_in * y->width;
+    if (e->shift == NULL)
+        return intercepts;
+    REAL *starts = e->starts + thread * y->width;
+    memcpy(starts, intercepts, (size_t)y->width * sizeof(REAL));
+    for (int64_t i = 0; i < e->n_blocks && e->blocks[i].l == 0; i++)
+        for (int64_t j = 0; j < e->blocks[i].width; j++)
+            starts[e->blocks[i].first + j] += e->shift_sums[i * PANEL_UNITS + j];
+    return starts;
+}
+
+/* Sum up the first layer's deltas of the m samples of a chunk. */
+static void NAME(sum_deltas)(const engine *e, int64_t m, REAL *sums)
+{
+    static const REAL one = 1, zeros[PANEL_UNITS];
+    const layer *y = &e->layers[0];
+    for (int64_t first = 0; first < y->width; first += PANEL_UNITS)
+        NAME(product)(1, NAME(panel_width)(y->width, first), m, &one, 0, 0, y->D + first,
+                      y->width, zeros, 0, sums + first, 0);
+}
+
+/* Handle block `index` over the m samples of a chunk: form the gradient sums of its weights,
+ * A^T D, and with the last chunk use them up. A panel's first block takes its intercepts along. */
+static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t index, int64_t m,
+                                int is_first, int is_last, const step *s, int updates,
+                                NAME(feature_masks) *features, const REAL *delta_sums)
+{
+    REAL buffer[BLOCK_ROWS_MAX * PANEL_UNITS] __attribute__((aligned(64)));
+    const block *b = &e->blocks[index];
+    layer *y = &e->layers[b->l];
+    int64_t offset = b->first * y->n_in + b->row * b->width, size = b->n_rows * b->width;
+    const REAL *D = y->D + b->first;
+    /* The other threads have read these weights; they are made ours while their gradient is
+     * formed, so that the update need not wait. */
+    for (int64_t i = 0; i < size && updates && is_last; i += (int64_t)(64 / sizeof(REAL)))
+        __builtin_prefetch(y->vectors[0] + offset + i, 1, 3);
+    NAME(place) place =
+        NAME(find_place)(y, offset, b->width, buffer, is_first, is_last && updates);
+
+    if (b->l == 0 && inputs->skips_zeros) {
+        NAME(gradient_skipping_zeros)(e, inputs->kind, b, m, D, place, features, delta_sums);
+    } else if (b->l == 0 && inputs->kind == CSR) {
+        for (int64_t i = 0; i < b->n_rows; i++) {
+            int32_t start = e->list_start[b->row + i];
+            NAME(sparse_product)(b->width, e->list_start[b->row + i + 1] - start,
+                                 e->list_rows + start, e->list_values + start, NULL, D, y->width,
+                                 place.before + i * place.before_step,
+                                 place.sums + i * b->width);
+        }
+    } else {
+        const REAL *A = b->l == 0 ? e->X : e->layers[b->l - 1].A;
+        int64_t a_step = b->l == 0 ? e->input_stride : e->layers[b->l - 1].width;
+        NAME(product)(b->n_rows, b->width, m, A + b->row, 1, a_step, D, y->width, place.before,
+                      place.before_step, place.sums, b->width);
+    }
+    if (is_last) {
+        NAME(use_up)(y, offset, size, place.sums, e->alpha, s, updates);
+        if (updates) {
+            e->squares[index] = NAME(sum_of_squares)(y->vectors[0] + offset, size);
+            if (b->l > 0)
+                NAME(transpose_rows)(y, b);
+            else if (e->shift != NULL)
+                NAME(sum_shift)(e, index);
+        }
+    }
+    if (b->row == 0) {
+        static const REAL one = 1;
+        int64_t at = y->n_in * y->width + b->first;
+        place = NAME(find_place)(y, at, b->width, buffer, is_first, is_last && updates);
+        NAME(product)(1, b->width, m, &one, 0, 0, D, y->width, place.before, 0, place.sums, 0);
+        if (is_last)
+            NAME(use_up)(y, at, b->width, place.sums, 0, s, updates);
+    }
+}

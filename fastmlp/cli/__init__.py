@@ -1,0 +1,82 @@
+"""The command line: ``fastmlp train``, ``evaluate``, ``show``, ``confusions``, ``data`` and so on.
+
+NumPy, scikit-learn and rich are imported where they are needed, so that ``fastmlp --help`` is
+quick. Results go to standard output; notes and errors, a sentence each, to standard error.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fastmlp import __version__, backends
+from fastmlp.cli import about, data, look, measure, models, train
+
+_USAGE_ERROR = 2
+
+app = typer.Typer(
+    help="Multilayer perceptrons, trained by a compiled engine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend becomes one sentence."""
+    try:
+        app(prog_name="fastmlp")
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        ImportError,
+        backends.BackendUnavailableError,
+    ) as error:
+        typer.echo(f"Error: {_in_words(error)}", err=True)
+        sys.exit(_USAGE_ERROR)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+# In the order of the help.
+app.command()(train.train)
+app.command()(models.evaluate)
+app.command()(models.predict)
+app.command()(look.show)
+app.command()(look.confusions)
+app.command()(measure.parity)
+app.command()(measure.bench)
+app.command()(about.info)
+app.command("recipes")(about.list_recipes)
+app.add_typer(data.app, name="data", help="Fetch, inspect and convert data sets.")
+
+
+def _in_words(error: Exception) -> str:
+    """Return an error as the sentence that its user reads."""
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory. {error}".rstrip()
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}."
+    # scikit-learn's messages go on with advice in further lines; those of DatasetError, an
+    # OSError, list what was tried.
+    text = str(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
+    return text or type(error).__name__

@@ -1,0 +1,213 @@
+"""``fastmlp show`` and ``confusions``: samples and mistakes, in the terminal or as a picture."""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fastmlp.cli.models import check_features, load_model
+from fastmlp.cli.options import DATA, Backend, DataHome, ModelFile, Part, PictureFile, Threads
+from fastmlp.cli.output import new_console, note, noting_warnings
+from fastmlp.cli.pictures import check_picture, no_images, rows_and_columns, save_picture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastmlp.displays import ConfusionDisplay, MistakesDisplay
+
+
+def show(
+    data: Annotated[str, DATA] = "mnist",
+    data_home: DataHome = None,
+    part: Part = "test",
+    index: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The sample, counted from 0; otherwise the first."),
+    ] = None,
+    at_random: Annotated[bool, typer.Option("--random", help="Draw samples at random.")] = False,
+    n: Annotated[
+        int, typer.Option("--n", min=1, metavar="N", help="How many, from --index on.")
+    ] = 1,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Determines what --random draws.")
+    ] = None,
+    out: PictureFile = None,
+) -> None:
+    """Show samples of a data set as images, in the terminal or in a file.
+
+    Above each image stand its index and its label. The terminal needs no matplotlib, a file does.
+
+    For example:
+
+        fastmlp show --index 42
+        fastmlp show --data fashion --part train --random --n 8
+        fastmlp show --data digits --random --n 16 --out digits.png
+    """
+    import numpy as np
+
+    from fastmlp import displays
+
+    if index is not None and at_random:
+        raise ValueError("--index and --random exclude each other: give one of them.")
+    if out is not None:
+        check_picture(out)
+    X, y = _load_part(data, data_home, part)
+    shape = rows_and_columns(data)
+    if shape is None:
+        raise ValueError(no_images(data))
+    last = len(X) - (1 if at_random else n)
+    if n > len(X) or (index or 0) > last:
+        name, limit = ("--index", last) if n <= len(X) else ("--n", len(X))
+        raise ValueError(
+            f"{name} must be at most {limit}, because {data} has {len(X)} {part} samples, got "
+            f"{index if name == '--index' else n}."
+        )
+    indices = np.arange(n) + (index or 0)
+    if at_random:
+        indices = np.random.default_rng(seed).choice(len(X), n, replace=False)
+    captions = [f"{i}: {y[i]}" for i in indices]
+    if out is None:
+        _print_images(X[indices], shape, captions)
+    else:
+        display = displays.DigitDisplay(X[indices], captions, shape=shape)
+        typer.echo(save_picture(out, display.plot))
+
+
+def confusions(
+    model_file: ModelFile,
+    data: Annotated[str, DATA] = "mnist",
+    data_home: DataHome = None,
+    part: Part = "test",
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Show the mistakes between these two classes, such as 3,8."
+        ),
+    ] = None,
+    n: Annotated[
+        int, typer.Option("--n", min=1, metavar="N", help="Pairs, or mistakes, at most.")
+    ] = 10,
+    out: PictureFile = None,
+    backend: Backend = None,
+    threads: Threads = None,
+) -> None:
+    """Show which classes a saved model confuses, and how it errs.
+
+    Without --pair, a table of the classes that are taken for another, the most frequent first;
+    --out draws the confusion matrix. With --pair, the mistakes between two classes, the most
+    confident first: where they are in the data, and the images; --out draws these.
+
+    For example:
+
+        fastmlp confusions model.npz
+        fastmlp confusions model.npz --out confusion.png
+        fastmlp confusions model.npz --pair 3,8 --n 20
+    """
+    from fastmlp import displays
+
+    if out is not None:
+        check_picture(out)
+    model = load_model(model_file, backend, threads)
+    if not hasattr(model, "classes_"):
+        raise ValueError(f"MODEL must be a classifier, got a {type(model).__name__}.")
+    X, y = _load_part(data, data_home, part)
+    check_features(model_file, model, data, X)
+    with noting_warnings():
+        predictions = model.predict(X)
+    matrix, classes = displays.count_confusions(y, predictions)
+    if pair is None:
+        n_wrong = int(matrix.sum() - matrix.trace())
+        typer.echo(f"{data}: {n_wrong} of {len(y)} {part} samples are taken for another class")
+        confusion = displays.ConfusionDisplay(matrix, classes)
+        _print_pairs(confusion, n)
+        if out is not None:
+            typer.echo(save_picture(out, partial(confusion.plot, n_pairs=n)))
+        return
+
+    names = {str(name): name for name in classes.tolist()}
+    two = pair.split(",")
+    if len(two) != 2 or two[0] == two[1] or not names.keys() >= set(two):
+        raise ValueError(
+            f"--pair must be two of the classes {', '.join(names)} with a comma between them, got "
+            f"{pair!r}."
+        )
+    shape = rows_and_columns(data)
+    if shape is None and out is not None:
+        raise ValueError(no_images(data))
+    mistakes = displays.MistakesDisplay(
+        X,
+        y,
+        predictions,
+        model.predict_proba(X).max(axis=1),
+        pair=(names[two[0]], names[two[1]]),
+        shape=shape,
+    )
+    _print_mistakes(mistakes, f"{data}, {part} samples", n)
+    if out is not None:
+        typer.echo(save_picture(out, partial(mistakes.plot, n=n)))
+    elif shape is None:
+        note(no_images(data))
+    elif len(mistakes.indices):
+        typer.echo()
+        captions = [f"{i}: {mistakes.y_true[i]}" for i in mistakes.indices[:n]]
+        _print_images(X[mistakes.indices[:n]], shape, captions)
+
+
+def _load_part(data: str, data_home: Path | None, part: str) -> tuple["NDArray", "NDArray"]:
+    """Return the training or the test samples of a data set."""
+    from fastmlp import datasets
+
+    train_part, test_part = datasets.load(data, data_home)
+    return train_part if part == "train" else test_part
+
+
+def _print_images(X: "NDArray", shape: tuple[int, int], captions: Sequence[str]) -> None:
+    """Print samples as block characters."""
+    from fastmlp import blocks
+
+    width = shutil.get_terminal_size().columns
+    blocks.print_images(new_console(), X.reshape(len(X), *shape), captions, width)
+
+
+def _print_pairs(confusion: "ConfusionDisplay", n: int) -> None:
+    """Print the most confused pairs, and how large a part of the true class each is."""
+    from rich.table import Table
+
+    if not confusion.pairs_:
+        return
+    sizes = dict(
+        zip(
+            confusion.display_labels.tolist(),
+            confusion.confusion_matrix.sum(axis=1).tolist(),
+            strict=True,
+        )
+    )
+    table = Table("true", "predicted", "times", "of the class", box=None, pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for true, predicted, count in confusion.pairs_[:n]:
+        table.add_row(str(true), str(predicted), str(count), f"{count / sizes[true]:.1%}")
+    new_console().print(table)
+
+
+def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int) -> None:
+    """Print where the mistakes between two classes are."""
+    from rich.table import Table
+
+    total = len(mistakes.indices)
+    a, b = mistakes.pair or ("", "")
+    more = f", of which these are the first {n}" if total > n else ""
+    mistake = "mistake" if total == 1 else "mistakes"
+    typer.echo(f"{where}: {total} {mistake} between {a} and {b}{more}")
+    if not total:
+        return
+    table = Table("index", "true", "predicted", "confidence", box=None, pad_edge=False)
+    for column in (table.columns[0], table.columns[3]):
+        column.justify = "right"
+    for i in mistakes.indices[:n]:
+        confidence = "" if mistakes.confidence is None else f"{mistakes.confidence[i]:.1%}"
+        table.add_row(str(i), str(mistakes.y_true[i]), str(mistakes.y_pred[i]), confidence)
+    new_console().print(table)

@@ -1,0 +1,56 @@
+"""Pictures of samples and models: what can be drawn, where to, and writing it."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def check_picture(out: Path) -> None:
+    """Refuse a file for a picture, or to draw at all, before anything is computed."""
+    from fastmlp.displays import check_matplotlib
+
+    check_matplotlib()
+    if out.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--out must end in .png, .svg or .pdf, got {out}.")
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    check_writable(out.resolve().parent, out)
+
+
+def check_writable(folder: Path, named: Path) -> None:
+    """Refuse a directory that cannot be written, by the name that the user gave."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, "cannot be written", str(named)) from None
+
+
+def save_picture(path: Path, draw: Callable[..., Any]) -> Path:
+    """Write the picture of a display, which `draw` draws on an Axes, in the display's size."""
+    from matplotlib.figure import Figure
+
+    from fastmlp.files import atomic_write
+
+    figure = Figure(layout="constrained")  # not pyplot's: there may be no screen
+    display = draw(ax=figure.subplots())
+    figure.set_size_inches(*display.figsize_)
+    with atomic_write(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    return path
+
+
+def rows_and_columns(data: str) -> tuple[int, int] | None:
+    """Return rows and columns of a data set's images, or None if its samples are no images."""
+    from fastmlp import datasets
+
+    shape = datasets.image_shape(data)
+    return (shape[0], shape[1]) if len(shape) == 2 else None
+
+
+def no_images(data: str) -> str:
+    """Return the sentence for a data set whose samples are no images."""
+    return (
+        f"{data} must hold images to have them drawn, got a file without rows and columns: IDX "
+        "files of shape (n_samples, rows, columns) are images."
+    )
