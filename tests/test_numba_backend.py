@@ -106,14 +106,17 @@ def test_ctrl_c_ends_an_epoch_with_a_batch(n_threads):
     engine.train_epoch(np.arange(100), 50, adam)  # compiled now
     updates = adam.t
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            engine.train_epoch(np.arange(200_000), 20, adam)
+        for seconds in (0.05, 0.2, 0.8):  # a machine that is busy elsewhere takes its time
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            with pytest.raises(KeyboardInterrupt):
+                engine.train_epoch(np.arange(200_000), 20, adam)
+            if adam.t > updates:
+                break
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert updates <= adam.t < updates + 10_000  # none, on a machine that is busy elsewhere
+    assert updates < adam.t < updates + 10_000
     engine.sync()
     assert np.isfinite(engine.parameters.flat).all()
     assert np.any(adam.m)
