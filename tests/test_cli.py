@@ -206,6 +206,17 @@ def test_a_recipe_with_validation_shows_both_scores():
     )
 
 
+def test_an_interrupt_before_training_is_told(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MLPClassifier, "_prepare", interrupted)
+    result = CliRunner().invoke(cli.app, ["train", "--data", "digits"])
+    assert result.exit_code == INTERRUPTED
+    assert "no epoch was finished, so nothing is saved." in result.stderr
+    assert not Path("model.npz").exists()
+
+
 def test_what_a_recipe_schedules_gives_way():
     options = "train", "--recipe", "dropout-300", "--data", "digits", "--epochs", "2"
     assert facts(fastmlp(*options))["solver"] == "adam, learning rate 0.001 to 0.001"

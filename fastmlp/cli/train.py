@@ -277,16 +277,19 @@ def train(
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
     with noting_warnings() as notes, _epoch_display(model.max_iter) as on_epoch:
         started = time.perf_counter()
-        model._fit(
-            X,
-            y,
-            validation=(X_val, y_val, None),
-            on_epoch=on_epoch,
-            reports_training_score=validation is not None,
-        )
+        try:
+            model._fit(
+                X,
+                y,
+                validation=(X_val, y_val, None),
+                on_epoch=on_epoch,
+                reports_training_score=validation is not None,
+            )
+        except KeyboardInterrupt:  # not while training, which keeps what it has
+            notes.append(_INTERRUPTION)
         seconds = time.perf_counter() - started
     interrupted = _INTERRUPTION in notes
-    if interrupted and not model.n_iter_:
+    if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(_INTERRUPTED)
     if not no_save:  # before anything else, so that another Ctrl-C cannot come between
