@@ -16,9 +16,9 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from fastmlp import backends, constraints, hints
+from fastmlp import backends, constraints, hints, prediction
 from fastmlp.augment import Augmentation
 from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
@@ -27,9 +27,6 @@ from fastmlp.network import ACTIVATIONS, Network, Parameters
 from fastmlp.notices import WarmStartWarning, warn
 from fastmlp.random_bits import Dropout
 from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
-
-#: Rows up to which predicting takes the short way.
-_FEW_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -812,75 +809,36 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         return validate
 
-    def _outputs(self, X: Any) -> NDArray:
-        """Return the values of the output units, of shape (n_samples, n_outputs)."""
-        outputs = self._plain_outputs(X)
-        if outputs is not None:
-            return outputs
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype="numeric", order="C")
-        if self.dtype is not None:
-            dtype = np.dtype(self.dtype)
-        else:
-            dtype = np.result_type(self.coefs_[0], X.dtype)
-            if dtype not in (np.float32, np.float64):
-                dtype = np.dtype(np.float64)
-        outputs = np.empty((X.shape[0], len(self.intercepts_[-1])), dtype)
-        self._engine_for(X, dtype).predict(self._inputs(X, dtype), outputs)
-        return outputs
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> NDArray:
+        """Return the values of the output units; scikit-learn's name, which subclasses know.
 
-    def _plain_outputs(self, X: Any) -> NDArray | None:
-        """Return what `_outputs` does for an array that needs no conversion, or else None.
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        check_input : bool
+            Not used: checking costs next to nothing.
 
-        For a few rows validation would take ten times as long as the network, and
-        for many it would read them once more than needed. All that it checks is
-        checked here too; only explaining what is wrong is left to it.
+        Returns
+        -------
+        array of shape (n_samples, n_outputs)
         """
-        fitted = vars(self)
-        if (
-            not _is_plain(X)
-            or X.ndim != 2
-            or len(X) == 0
-            or X.shape[1] != fitted.get("n_features_in_")
-            or "feature_names_in_" in fitted
-            or "coefs_" not in fitted
-        ):
-            return None
-        dtype = self.coefs_[0].dtype
-        if dtype not in (np.float32, np.float64):
-            return None
-        if X.dtype not in (dtype, np.uint8) or (self.dtype is not None and self.dtype != dtype):
-            return None
-        n_in = X.shape[1]
-        for coef, intercept in zip(self.coefs_, self.intercepts_, strict=True):
-            if not (_is_plain(coef) and _is_plain(intercept)):
-                return None  # somebody has replaced it
-            if not coef.dtype == intercept.dtype == dtype or coef.shape != (n_in, *intercept.shape):
-                return None
-            n_in = len(intercept)
-        outputs = np.empty((len(X), n_in), dtype)
-        if len(X) > _FEW_ROWS:
-            is_done = self._engine_for(X, dtype).predict(self._inputs(X, dtype), outputs)
-        else:
-            scale, shift = (None, None) if self.input_scale_ is None else self.input_scale_
-            if scale is not None and scale.dtype != dtype:
-                return None
-            is_done = backends.get(self.backend).predict_rows(
-                self._network(), self.coefs_, self.intercepts_, X, scale, shift, outputs
-            )
-        return outputs if is_done else None
+        return prediction.outputs(self, X)
 
-    def _engine_for(self, X: Any, dtype: np.dtype) -> Any:
-        """Return an engine with the fitted weights, to predict X."""
-        network = self._network()
-        self._check_features(network, X)
-        parameters = Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
-        return backends.get(self.backend).Engine(network, parameters, n_threads=self.n_threads)
+    def _forward_pass(self, activations: list[Any]) -> list[Any]:
+        """Fill in the values of all layers; scikit-learn's name, for tools that look inside.
 
+        Parameters
+        ----------
+        activations : list
+            Its first element is X, an array or CSR matrix; the others are replaced.
 
-def _is_plain(array: Any) -> bool:
-    """Return whether it is an array whose memory can be used as it lies."""
-    return type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned
+        Returns
+        -------
+        list of array of shape (n_samples, n_units)
+            The same list.
+        """
+        activations[:] = prediction.activations(self, activations[0])
+        return activations
 
 
 def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:

@@ -318,7 +318,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The most probable class; for a multilabel problem, 1 where the
             label's probability exceeds one half.
         """
-        outputs = self._outputs(X)
+        outputs = self._forward_pass_fast(X)
         if self._is_multiclass():
             return self.classes_[outputs.argmax(axis=1)]
         return self._label_binarizer.inverse_transform(
@@ -339,7 +339,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             order of `classes_`. The outputs that ``loss="squared_error"`` has
             trained are divided by their sum.
         """
-        outputs = self._outputs(X)
+        outputs = self._forward_pass_fast(X)
         if self.n_outputs_ == 1:
             return np.hstack([1 - outputs, outputs])
         if self._is_multiclass() and self.out_activation_ == "logistic":
@@ -626,7 +626,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         array of shape (n_samples,) or (n_samples, n_outputs)
         """
-        outputs = self._outputs(X)
+        outputs = self._forward_pass_fast(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _encode(

@@ -49,6 +49,7 @@ class Inputs:
                     f"sparse values must be CSR of {self.dtype}, got {self.values.format} of "
                     f"{self.values.dtype}; convert them first."
                 )
+            _check_structure(self.values)
             if self.shift is not None and np.any(self.shift):
                 raise ValueError("sparse values cannot be shifted: their zeros would be no zeros.")
         elif self.values.ndim != 2 or not self.values.flags.c_contiguous:
@@ -79,6 +80,25 @@ class Inputs:
             return False
         some = self.values[:: -(-self.n_samples // _DENSITY_ROWS) or 1]
         return bool(np.count_nonzero(some) <= MAX_DENSITY * some.size)
+
+
+def _check_structure(values: Any) -> None:
+    """Refuse a CSR matrix whose index arrays point outside it; scipy lets them be edited."""
+    indices, indptr, n_stored = values.indices, values.indptr, len(values.data)
+    if len(indices) and not 0 <= indices.min() <= indices.max() < values.shape[1]:
+        raise ValueError(
+            f"the column indices of a sparse X must be from 0 to {values.shape[1] - 1}, got "
+            f"{indices.min()} to {indices.max()}; build the matrix anew."
+        )
+    if (
+        indptr[0] != 0
+        or np.any(indptr[1:] < indptr[:-1])
+        or indptr[-1] > min(n_stored, len(indices))
+    ):
+        raise ValueError(
+            f"the row pointers of a sparse X must rise from 0 to at most {n_stored}, the number of "
+            "stored elements; build the matrix anew."
+        )
 
 
 def affine_map(

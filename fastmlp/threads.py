@@ -1,6 +1,7 @@
 """How many threads this process may use."""
 
 import os
+from functools import cache
 
 
 def usable_threads() -> int:
@@ -15,9 +16,19 @@ def usable_threads() -> int:
     >>> usable_threads() >= 1
     True
     """
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    affinity = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cpus = _cpus(affinity, os.environ.get("LOKY_MAX_CPU_COUNT", ""))
+    return max(1, min(cpus, int(limit))) if limit.isdecimal() else cpus
+
+
+@cache
+def _cpus(affinity: frozenset[int] | None, loky_limit: str) -> int:
+    """Return the CPUs for this process, which takes the time of a prediction to find out.
+
+    The arguments are what may change while it runs, of all that joblib looks at.
+    """
     # joblib knows the quotas of all platforms; scikit-learn has imported it already.
     import joblib
 
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    cpus = int(joblib.cpu_count())
-    return max(1, min(cpus, int(limit))) if limit.isdecimal() else cpus
+    return int(joblib.cpu_count())

@@ -266,13 +266,13 @@ def test_random_bits_are_those_of_the_host():
 
 
 @pytest.mark.parametrize("output", ["softmax", "logistic", "identity", "exp"])
-@pytest.mark.parametrize("source", ["float", "scaled", "bytes"])
+@pytest.mark.parametrize("source", ["float", "scaled", "bytes", "sparse-scaled"])
 def test_few_rows_are_predicted_on_the_host(source, output):
     case = (4, (3, 5, 2), "tanh", output, 1, False)
     network, parameters, inputs, Y, _, _ = problem(case, "float32", source=source)
     outputs = np.empty(Y.shape, "float32")
-    rest = inputs.values, inputs.scale, inputs.shift, outputs
-    assert cuda_backend.predict_rows(network, parameters.coefs, parameters.intercepts, *rest)
+    given = network, parameters.coefs, parameters.intercepts, inputs, None, outputs
+    assert cuda_backend.predict(*given)
     expected = oracle.predict(*layers(parameters), "tanh", output, as_seen(inputs))
     np.testing.assert_allclose(outputs, expected, **tolerance("float32"))
 

@@ -35,8 +35,9 @@ ALLOWED = {
     # conversion is above base, which offers it as methods
     "base": {
         "augment", "backends", "callbacks", "constraints", "conversion", "hints", "inputs",
-        "network", "notices", "random_bits", "training",
+        "network", "notices", "prediction", "random_bits", "training",
     },
+    "prediction": {"backends", "constraints", "inputs", "network"},
     "hints": {"notices"},
     "estimators": {"base", "callbacks", "constraints", "hints", "notices"},
     "displays": set(),

@@ -12,6 +12,7 @@ import numpy as np
 import oracle
 import pytest
 import scipy.sparse
+import scipy.special
 from threadpoolctl import threadpool_info
 
 from fastmlp import backends
@@ -475,26 +476,83 @@ def test_predict_tells_inputs_that_are_not_finite(engine_class, dtype, bad):
     np.testing.assert_array_equal(outputs[others], expected[others])
 
 
-@pytest.mark.parametrize("n_layers", [1, 2, 16, 17])
-@pytest.mark.parametrize("source", ["float", "zeros", "bytes", "zero-bytes-shifted"])
+# Rows that take each way of a prediction, and rows around the tiles; layers that take each.
+ROWS = [1, 2, 4, 5, 7, 47, 49, 250]
+PREDICTED = [(21, 3, 4), (784, 50, 10), (130, 300, 600, 7), (5, 2), (70, 1100)]
+
+
+def check_rows(predict, dtype, weights_dtype, source):
+    """Whatever way a prediction takes, it is what the formulas give."""
+    for units in PREDICTED:
+        case = (max(ROWS), units, "tanh", "softmax", 1, False)
+        network, parameters, everything, _, _, _ = problem(case, dtype, source=source)
+        parameters = Parameters(network, parameters.flat.astype(weights_dtype))
+        expected = as_seen(everything)  # in NumPy: the oracle's loops would take minutes
+        *hidden, (coef, intercept) = zip(*layers(parameters), strict=True)
+        for W, b in hidden:
+            expected = np.tanh(expected @ W + b)
+        expected = scipy.special.softmax(expected @ coef + intercept, axis=1)
+        for n in ROWS:
+            inputs = replace(everything, values=everything.values[:n])
+            outputs = np.full((n, units[-1]), np.nan, dtype)
+            assert predict(network, parameters, inputs, outputs)
+            np.testing.assert_allclose(outputs, expected[:n], **tolerance(dtype))
+
+
+def predicting(name):
+    """Return a function that predicts without an engine."""
+
+    def predict(network, parameters, inputs, outputs):
+        layers = parameters.coefs, parameters.intercepts
+        return backends.get(name).predict(network, *layers, inputs, 2, outputs)
+
+    return predict
+
+
+@pytest.mark.parametrize("source", [*SOURCES, *ZEROS[:5]])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+class TestRows:
+    def test_engine(self, engine_class, dtype, source):
+        def predict(network, parameters, inputs, outputs):
+            return engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
+
+        check_rows(predict, dtype, dtype, source)
+
+    @pytest.mark.parametrize("name", backends.available())
+    def test_without_an_engine(self, name, dtype, source):
+        check_rows(predicting(name), dtype, dtype, source)
+
+
+@pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zero-bytes-shifted"])
 @pytest.mark.parametrize("name", backends.available())
-def test_few_rows_are_predicted_like_many(name, dtype, source, n_layers):
-    backend = backends.get(name)
-    case = (7, (21, *range(3, 2 + n_layers), 4), "tanh", "softmax", 1, False)
-    network, parameters, inputs, Y, _, _ = problem(case, dtype, source=source)
-    expected, outputs = np.empty((2, *Y.shape), dtype)
-    backend.Engine(network, parameters).predict(inputs, expected)
-    rest = inputs.values, inputs.scale, inputs.shift
-    is_done = backend.predict_rows(network, parameters.coefs, parameters.intercepts, *rest, outputs)
-    assert is_done == (name != "cython" or n_layers <= 16)
-    if is_done:
-        np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
-    if inputs.values.dtype != np.uint8:
-        inputs.values[-1, -1] = np.nan
-        assert not backend.predict_rows(
-            network, parameters.coefs, parameters.intercepts, *rest, outputs
-        )
+def test_float64_with_float32_weights(name, source):
+    """Weights keep their dtype, and nothing but them is rounded to it."""
+    check_rows(predicting(name), "float64", "float32", source)
+
+
+@pytest.mark.parametrize("source", ["float", "zeros", "scaled"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", backends.available())
+def test_rows_that_are_not_finite(name, bad, source):
+    for units in PREDICTED:
+        case = (max(ROWS), units, "relu", "identity", 1, False)
+        network, parameters, everything, _, _, _ = problem(case, "float32", source=source)
+        everything.values[-1, -1] = bad
+        for n in ROWS:
+            inputs = replace(everything, values=everything.values[-n:])
+            outputs = np.empty((n, units[-1]), "float32")
+            assert not predicting(name)(network, parameters, inputs, outputs), (units, n)
+
+
+@pytest.mark.parametrize("n_layers", [1, 16, 17, 60])
+@pytest.mark.parametrize("name", backends.available())
+def test_many_layers(name, n_layers):
+    units = (21, *[3 + layer % 5 for layer in range(n_layers - 1)], 4)
+    case = (9, units, "tanh", "softmax", 1, False)
+    network, parameters, inputs, Y, _, _ = problem(case, "float64")
+    outputs = np.empty(Y.shape)
+    assert predicting(name)(network, parameters, inputs, outputs)
+    check_outputs(network, parameters, inputs, outputs, "float64")
 
 
 @pytest.mark.parametrize("beta_2", [0.999, 0.999999, 1 - 1e-8])

@@ -145,7 +145,7 @@ class TestSquaredError:
         )
         with pytest.warns(UserWarning, match="batch_size"):
             model.fit(DIGITS, LABELS)
-        outputs = model._outputs(DIGITS)
+        outputs = model._forward_pass_fast(DIGITS)
         expected = 0.5 * ((outputs - np.eye(10)[LABELS]) ** 2).mean()
         assert model.loss_ == pytest.approx(expected, rel=1e-5)
 

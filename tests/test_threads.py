@@ -8,7 +8,7 @@ from fastmlp.threads import usable_threads
 
 
 def test_limits(monkeypatch):
-    monkeypatch.setattr("joblib.cpu_count", lambda: 6)
+    monkeypatch.setattr("fastmlp.threads._cpus", lambda *_: 6)
     for value, expected in [("", 6), ("2", 2), ("64", 6), ("0", 1), ("4,2", 6)]:
         monkeypatch.setenv("OMP_NUM_THREADS", value)
         assert usable_threads() == expected

@@ -5,7 +5,7 @@ Every backend is a module with the same three names, documented in full in
 working implementation:
 
 - ``Engine``: a network bound to its parameters and its training data;
-- ``predict_rows``: the outputs for a few samples, without an engine;
+- ``predict``: the outputs for samples, without an engine that would copy the weights;
 - ``decode``: big-endian or byte data to a native array, optionally scaled.
 
 This package knows which backends exist, whether each one can be used here,

@@ -1355,24 +1355,33 @@ def _state(optimizer: Any) -> list[NDArray]:
 # ---- without an engine -------------------------------------------------------------------------
 
 
-def predict_rows(
+#: Rows that are predicted on the host: a device would have to be sent the weights, which takes
+#: longer.
+_FEW_ROWS = 16
+
+
+def predict(
     network: Network,
     coefs: Sequence[NDArray],
     intercepts: Sequence[NDArray],
-    X: NDArray,
-    scale: NDArray | None,
-    shift: NDArray | None,
+    inputs: Inputs,
+    n_threads: int | None,
     out: NDArray,
 ) -> bool:
-    """Compute the outputs for a few samples, on the host; see the NumPy backend.
-
-    A device would have to be sent the weights, which takes longer.
-    """
-    if X.dtype != np.uint8 and not np.isfinite(X).all():
+    """Compute the outputs of a network without an engine; see the NumPy backend."""
+    if inputs.n_samples > _FEW_ROWS:
+        parameters = Parameters.from_layers(network, coefs, intercepts, out.dtype)
+        return Engine(network, parameters, n_threads=n_threads).predict(inputs, out)
+    X = inputs.values
+    if not np.isfinite(X.data if inputs.is_sparse else X).all():
         return False
     A = X.astype(out.dtype, copy=False)
-    if scale is not None and shift is not None:
-        A = A * scale + shift
+    if inputs.scale is not None and inputs.shift is not None:
+        A = (
+            A.multiply(inputs.scale).tocsr()
+            if inputs.is_sparse
+            else A * inputs.scale + inputs.shift
+        )
     last = len(coefs) - 1
     for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         Z = A @ coef + intercept

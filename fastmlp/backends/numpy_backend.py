@@ -23,7 +23,7 @@ from fastmlp.network import Network, Parameters
 from fastmlp.random_bits import Dropout
 from fastmlp.threads import usable_threads
 
-#: Bytes of float input that `Engine.predict` holds at a time.
+#: Bytes of float input, or of activations, that `predict` holds at a time.
 _PREDICT_BYTES = 1 << 24
 
 
@@ -78,7 +78,7 @@ class Engine:
         self.inputs = inputs
         self.targets = targets
         self.sample_weight = sample_weight
-        self.n_threads = None if n_threads is None else min(int(n_threads), usable_threads())
+        self.n_threads = n_threads
         self._gradient = Parameters(network, np.zeros_like(parameters.flat))
 
     def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
@@ -178,17 +178,7 @@ class Engine:
             rows where they are not are NaN or whatever comes of it.
         """
         coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
-        rows = max(1, _PREDICT_BYTES // (inputs.n_features * out.itemsize))
-        all_finite = True
-        with _blas_threads(self.n_threads):
-            for start in range(0, inputs.n_samples, rows):
-                chunk = slice(start, start + rows)
-                is_finite = inputs.is_sparse or _all_finite(inputs.values[chunk])
-                with nullcontext() if is_finite else np.errstate(all="ignore"):
-                    X = _rows(inputs, chunk)
-                    out[chunk] = _forward(self.network, coefs, intercepts, X)[-1]
-                all_finite &= is_finite
-        return all_finite
+        return predict(self.network, coefs, intercepts, inputs, self.n_threads, out)
 
     def sync(self) -> None:
         """Make the host's parameters and optimiser state current.
@@ -255,40 +245,55 @@ class Engine:
         return loss
 
 
-def predict_rows(
+def predict(
     network: Network,
     coefs: Sequence[NDArray],
     intercepts: Sequence[NDArray],
-    X: NDArray,
-    scale: NDArray | None,
-    shift: NDArray | None,
+    inputs: Inputs,
+    n_threads: int | None,
     out: NDArray,
 ) -> bool:
-    """Compute the outputs for a few samples, without an engine that would copy the weights.
+    """Compute the outputs of a network without an engine, which would copy the weights.
 
     Parameters
     ----------
     network : Network
     coefs, intercepts : sequence of array, one per layer
-        C-contiguous, of the dtype of `out`.
-    X : array of shape (n_samples, n_features), uint8 or the dtype of `out`
-        C-contiguous. Not checked to be finite; that is part of this function.
-    scale, shift : array of shape (n_features,), or both None
-        The affine map, as in `Inputs`.
+        C-contiguous; all of the dtype of `out`, or all float32.
+    inputs : Inputs
+        Any number of rows; seen in chunks, so the memory needed is bounded. Of
+        the dtype of `out`.
+    n_threads : int or None
+        As for an `Engine`.
     out : array of shape (n_samples, n_outputs)  # OUT, overwritten
-        C-contiguous.
+        C-contiguous; its dtype is that of the arithmetic.
 
     Returns
     -------
     bool
-        False if an element of X is not finite or the backend has no room for so
-        many layers: `out` is worth nothing then.
+        Whether all elements of an array of numbers are finite. If not, the
+        rows where they are not are NaN or whatever comes of it.
     """
-    if not _all_finite(X):
-        return False
-    inputs = Inputs(X, out.dtype, scale, shift)
-    out[...] = _forward(network, coefs, intercepts, _rows(inputs, slice(None)))[-1]
-    return True
+    # Sparse rows are not expanded, but what follows them is not sparse.
+    widest = max(network.layer_units[1:] if inputs.is_sparse else network.layer_units)
+    rows = max(1, _PREDICT_BYTES // (widest * out.itemsize))
+    all_finite = True
+    with _blas_threads(n_threads):
+        for start in range(0, inputs.n_samples, rows):
+            chunk = slice(start, start + rows)
+            is_finite = inputs.is_sparse or _all_finite(inputs.values[chunk])
+            with nullcontext() if is_finite else np.errstate(all="ignore"):
+                X = _rows(inputs, chunk)
+                out[chunk] = _forward(network, coefs, intercepts, X)[-1]
+            all_finite &= is_finite
+    return all_finite
+
+
+def forward(
+    network: Network, coefs: Sequence[NDArray], intercepts: Sequence[NDArray], inputs: Inputs
+) -> list[NDArray]:
+    """Return the activations of every layer, from the input to the output; only here."""
+    return _forward(network, coefs, intercepts, _rows(inputs, slice(None)))
 
 
 def _all_finite(X: NDArray) -> bool:
@@ -312,7 +317,7 @@ def _forward(
         Z = activations[-1] @ coef
         Z += intercept
         name = network.output_activation if layer == last else network.activation
-        _ACTIVATIONS[name](Z)
+        ACTIVATIONS[name](Z)
         if layer < len(factors) and (factor := factors[layer]) is not None:
             Z *= factor
         activations.append(Z)
@@ -392,7 +397,8 @@ def _softmax(Z: NDArray) -> None:
     Z /= Z.sum(axis=1)[:, np.newaxis]
 
 
-_ACTIVATIONS = {
+#: Functions that overwrite pre-activations of shape (n_samples, n_units).
+ACTIVATIONS = {
     "identity": _identity,
     "logistic": _logistic,
     "tanh": _tanh,
@@ -516,4 +522,6 @@ if hasattr(os, "register_at_fork"):  # those who want a limit, or hold the lock,
 
 def _blas_threads(n_threads: int | None) -> AbstractContextManager:
     """Return a context in which BLAS uses at most `n_threads`."""
-    return nullcontext() if n_threads is None else _blas_limit.at_most(n_threads)
+    if n_threads is None:
+        return nullcontext()
+    return _blas_limit.at_most(min(int(n_threads), usable_threads()))

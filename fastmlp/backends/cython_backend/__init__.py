@@ -17,8 +17,8 @@ from fastmlp.backends.cython_backend._engine import (
     ISA,
     Engine,
     decode,
-    predict_rows,
+    predict,
     supported_isas,
 )
 
-__all__ = ["ISA", "Engine", "decode", "predict_rows", "supported_isas"]
+__all__ = ["ISA", "Engine", "decode", "predict", "supported_isas"]

@@ -9,6 +9,7 @@ from fastmlp.threads import usable_threads
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "engine.h" nogil:
@@ -32,6 +33,15 @@ cdef extern from "engine.h" nogil:
         loss_kind loss
         double alpha
         int skips_zeros
+
+    ctypedef struct fitted_network:
+        int n_layers
+        const int64_t *units
+        activation hidden
+        activation output
+        const void **coefs
+        const void **intercepts
+        int narrow
 
     ctypedef struct input_matrix:
         input_kind kind
@@ -79,9 +89,8 @@ cdef extern from "engine.h" nogil:
                          double *) noexcept nogil
         int (*objective)(void *, const training_data *, const dropout_spec *, int,
                          double *) noexcept nogil
-        int (*predict)(void *, const input_matrix *, int, void *) noexcept nogil
-        int (*predict_rows)(const network_spec *, const void **, const void **,
-                            const input_matrix *, void *) noexcept nogil
+        int (*predict)(const fitted_network *, const input_matrix *, int,
+                       void *) noexcept nogil
         int (*recode)(const void *, int64_t, int, uint8_t *, void *) noexcept nogil
         void (*scale_bytes)(const uint8_t *, int64_t, double, double, void *) noexcept nogil
         void (*swap_bytes)(const void *, int64_t, int, void *) noexcept nogil
@@ -145,6 +154,11 @@ def _chosen_isa():
 
 
 ISA = _chosen_isa()
+
+
+cdef int _threads(n_threads):
+    """Return how many threads a call may use at most."""
+    return min(usable_threads() if n_threads is None else n_threads, MAX_THREADS)
 
 
 cdef const engine_api *_api(dtype, isa) except NULL:
@@ -245,7 +259,7 @@ cdef class Engine:
         self.network = network
         self.parameters = parameters
         self.n_threads = n_threads
-        self.threads = min(usable_threads() if n_threads is None else n_threads, MAX_THREADS)
+        self.threads = _threads(n_threads)
         self.api = _api(parameters.flat.dtype, isa)
 
         cdef int64_t[::1] units = np.array(network.layer_units, dtype=np.int64)
@@ -377,31 +391,10 @@ cdef class Engine:
 
     def predict(self, inputs, out):
         """Compute the outputs of the network; see the NumPy backend."""
-        self._own_parameters()
-        owners = []
-        cdef input_matrix matrix = _matrix(inputs, owners)
-        cdef int64_t n = inputs.n_samples, at = 0
-        cdef int64_t slice = max(1024, <int64_t> (PREDICT_WORK / self.network.n_parameters))
-        cdef const char *values = <const char *> matrix.values
-        cdef const int64_t *indptr = matrix.indptr
-        cdef size_t row_bytes = 0 if inputs.is_sparse else inputs.values.strides[0]
-        cdef size_t output_bytes = self.network.n_outputs * out.itemsize
-        cdef char *outputs = <char *> _address(out)
-        cdef int failed
-        all_finite = True
-        while at < n:
-            matrix.n_samples = min(slice, n - at)
-            matrix.values = values + at * row_bytes
-            matrix.indptr = NULL if indptr == NULL else indptr + at
-            with nogil:
-                failed = self.api.predict(self.handle, &matrix, self.threads,
-                                          outputs + at * output_bytes)
-            if failed == 1:
-                raise MemoryError("not enough memory for the activations.")
-            all_finite = all_finite and failed != 2
-            PyErr_CheckSignals()
-            at += matrix.n_samples
-        return all_finite
+        if self.trained:
+            self.api.store(self.handle, PARAMETERS, <void *> _address(self.parameters.flat))
+        coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
+        return _predict(self.api, self.network, coefs, intercepts, inputs, self.threads, out)
 
     def sync(self):
         """Make the host's parameters and optimiser state current."""
@@ -421,42 +414,64 @@ def _state(optimizer):
     return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
 
 
-# Layers of weights up to which predict_rows takes a network.
-cdef enum:
-    MAX_LAYERS = 16
+def predict(network, coefs, intercepts, inputs, n_threads, out):
+    """Compute the outputs of a network without an engine; see the NumPy backend."""
+    threads = _threads(n_threads)
+    return _predict(_api(out.dtype, ISA), network, coefs, intercepts, inputs, threads, out)
 
 
-def predict_rows(network, coefs, intercepts, X, scale, shift, out):
-    """Compute the outputs for a few samples; see the NumPy backend."""
-    cdef int n_layers = len(coefs), failed, layer
-    cdef int64_t units[MAX_LAYERS + 1]
-    cdef const void *weights[MAX_LAYERS]
-    cdef const void *biases[MAX_LAYERS]
-    if n_layers > MAX_LAYERS:
-        return False
-    units[0] = X.shape[1]
-    for layer in range(n_layers):
-        weights[layer] = _address(coefs[layer])
-        biases[layer] = _address(intercepts[layer])
-        units[layer + 1] = len(intercepts[layer])
-    cdef network_spec spec
-    spec.n_layers = n_layers
-    spec.units = units
-    spec.hidden = _ACTIVATIONS[network.activation]
-    spec.output = _ACTIVATIONS[network.output_activation]
-    cdef input_matrix matrix
-    matrix.kind = DENSE if X.dtype == out.dtype else BYTES
-    matrix.values = _address(X)
-    matrix.n_samples = len(X)
-    matrix.scale = _address(scale)
-    matrix.shift = _address(shift)
-    cdef void *outputs = <void *> _address(out)
-    cdef const engine_api *api = _api(out.dtype, ISA)
-    with nogil:
-        failed = api.predict_rows(&spec, weights, biases, &matrix, outputs)
-    if failed == 1:
-        raise MemoryError("not enough memory for the activations.")
-    return failed == 0
+cdef _predict(const engine_api *api, network, coefs, intercepts, inputs, int n_threads, out):
+    cdef int n_layers = len(coefs), layer
+    # The sizes of the layers, then the addresses of their weights and of their intercepts.
+    cdef int64_t *table = <int64_t *> PyMem_Malloc((3 * n_layers + 1) * sizeof(int64_t))
+    if table == NULL:
+        raise MemoryError
+    cdef const void **weights = <const void **> (table + n_layers + 1)
+    cdef fitted_network fitted
+    try:
+        for layer in range(n_layers + 1):
+            table[layer] = network.layer_units[layer]
+        for layer in range(n_layers):
+            weights[layer] = _address(coefs[layer])
+            weights[n_layers + layer] = _address(intercepts[layer])
+        fitted.n_layers = n_layers
+        fitted.units = table
+        fitted.hidden = _ACTIVATIONS[network.activation]
+        fitted.output = _ACTIVATIONS[network.output_activation]
+        fitted.coefs = weights
+        fitted.intercepts = weights + n_layers
+        fitted.narrow = coefs[0].dtype != out.dtype
+        return _predict_slices(api, &fitted, network.n_parameters, inputs, n_threads, out)
+    finally:
+        PyMem_Free(table)
+
+
+cdef _predict_slices(const engine_api *api, const fitted_network *network, n_parameters, inputs,
+                     int n_threads, out):
+    """Predict so many samples at a time that Ctrl-C is noticed soon."""
+    owners = []
+    cdef input_matrix matrix = _matrix(inputs, owners)
+    cdef int64_t n = inputs.n_samples, at = 0
+    cdef int64_t slice = max(1024, <int64_t> (PREDICT_WORK / n_parameters))
+    cdef const char *values = <const char *> matrix.values
+    cdef const int64_t *indptr = matrix.indptr
+    cdef size_t row_bytes = 0 if inputs.is_sparse else inputs.values.strides[0]
+    cdef size_t output_bytes = out.strides[0]
+    cdef char *outputs = <char *> _address(out)
+    cdef int failed
+    cdef bint all_finite = True
+    while at < n:
+        matrix.n_samples = min(slice, n - at)
+        matrix.values = values + at * row_bytes
+        matrix.indptr = NULL if indptr == NULL else indptr + at
+        with nogil:
+            failed = api.predict(network, &matrix, n_threads, outputs + at * output_bytes)
+        if failed == 1:
+            raise MemoryError("not enough memory for the activations.")
+        all_finite = all_finite and failed != 2
+        PyErr_CheckSignals()
+        at += matrix.n_samples
+    return all_finite
 
 
 def decode(payload, out, scale=1.0, shift=0.0):

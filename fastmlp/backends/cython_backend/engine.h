@@ -24,6 +24,16 @@ typedef struct {
     int skips_zeros;        /* what the inputs to train on will say */
 } network_spec;
 
+/* A network to predict with. */
+typedef struct {
+    int n_layers;
+    const int64_t *units;
+    enum activation hidden, output;
+    const void *const *coefs;      /* per layer (units[l], units[l + 1]) in C order */
+    const void *const *intercepts; /* per layer (units[l + 1],) */
+    int narrow;             /* these are float32, although the engine's dtype is float64 */
+} fitted_network;
+
 /* A matrix, seen through an affine map. */
 typedef struct {
     enum input_kind kind;
@@ -94,16 +104,11 @@ typedef struct {
     int (*objective)(void *engine, const training_data *data, const dropout_spec *dropout,
                      int n_threads, double *loss);
 
-    /* Write the outputs, (n_samples, n_outputs). Return 0, 1 if there is no memory, 2 if an input
-     * of a DENSE matrix is not finite. */
-    int (*predict)(void *engine, const input_matrix *inputs, int n_threads, void *outputs);
-
-    /* Write the outputs for a few samples of a DENSE or BYTES matrix, without an engine: layer
-     * l's weights, coefs[l] of shape (units[l], units[l + 1]) in C order, and intercepts[l] are
-     * read where they lie. Return 0, 1 if there is no memory, 2 if an input is not finite. */
-    int (*predict_rows)(const network_spec *network, const void *const *coefs,
-                        const void *const *intercepts, const input_matrix *inputs,
-                        void *outputs);
+    /* Write the outputs, (n_samples, n_outputs), of a network that needs no engine: its weights are
+     * read where they lie. Return 0, 1 if there is no memory, 2 if an input of a DENSE matrix is
+     * not finite. */
+    int (*predict)(const fitted_network *network, const input_matrix *inputs, int n_threads,
+                   void *outputs);
 
     /* Find bytes and a table of 256 numbers with values[i] = table[bytes[i]] exactly. Return
      * whether there are any: images are often bytes divided by 255. */

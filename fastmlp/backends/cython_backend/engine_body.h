@@ -49,7 +49,6 @@
 #define block NAME(block)
 #define step NAME(step)
 #define training_work NAME(training_work)
-#define prediction_work NAME(prediction_work)
 
 typedef struct {
     int64_t n_in, n_out;
@@ -126,15 +125,6 @@ typedef struct {
     share blocks[MAX_THREADS]; /* phase B: blocks */
 } training_work;
 
-typedef struct {
-    engine *e;
-    const input_matrix *inputs;
-    const REAL *starts;
-    REAL *outputs;
-    int64_t rows_per_thread;
-    int not_finite[MAX_THREADS];
-} prediction_work;
-
 #include "layout.h"
 #include "samples.h"
 #include "weights.h"
@@ -153,7 +143,6 @@ static const engine_api NAME(api) = {
     .train = NAME(train),
     .objective = NAME(objective),
     .predict = NAME(predict),
-    .predict_rows = NAME(predict_rows),
     .recode = NAME(recode),
     .scale_bytes = NAME(scale_bytes),
     .swap_bytes = NAME(swap_bytes),
@@ -177,7 +166,6 @@ static const engine_api NAME(api) = {
 #undef engine
 #undef step
 #undef training_work
-#undef prediction_work
 #undef REAL
 #undef REAL_BITS
 #undef REAL_SIGNED_BITS

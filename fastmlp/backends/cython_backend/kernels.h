@@ -75,6 +75,10 @@ static void NAME(product)(int64_t n_rows, int64_t width, int64_t n_k,
 #define TILES(vectors) \
     for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) \
         TILE(TILE_ROWS, vectors); \
+    if (i + 4 <= n_rows) { \
+        TILE(4, vectors); \
+        i += 4; \
+    } \
     for (; i + 2 <= n_rows; i += 2) \
         TILE(2, vectors); \
     for (; i < n_rows; i++) \

@@ -3,7 +3,7 @@
 /* The samples that a thread takes next, which are fetched from memory piece by piece while it
  * works on others: their rows lie anywhere, so that the processor cannot foresee them. */
 typedef struct {
-    const char *rows, *targets;  /* targets are NULL in prediction */
+    const char *rows, *targets;
     const int64_t *order;
     int64_t row_bytes, target_bytes;
     int64_t at, stop;    /* positions in the order */
@@ -36,7 +36,7 @@ static inline void NAME(fetch)(NAME(upcoming) *u)
     for (int64_t left = u->piece; left > 0 && u->at < u->stop; left -= 64) {
         int64_t sample = u->order ? u->order[u->at] : u->at;
         __builtin_prefetch(u->rows + sample * u->row_bytes + u->done, 0, 3);
-        if (u->done == 0 && u->targets != NULL)
+        if (u->done == 0)
             __builtin_prefetch(u->targets + sample * u->target_bytes, 0, 3);
         u->done += 64;
         if (u->done >= u->row_bytes) {

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from queue import Empty, SimpleQueue
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numba import typeof
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from fastmlp.backends.numba_backend import kernels
 from fastmlp.backends.numba_backend.kernels import BYTES, CSR, DENSE, Data, Net, Scratch
@@ -42,6 +44,9 @@ _CHUNK_ROWS_MAX, _CHUNK_ROWS_MIN = 1024, 48
 #: Multiplications that are worth a thread, and those that Ctrl-C may wait for.
 _THREAD_WORK = 1_000_000
 _UNINTERRUPTED_WORK = 200_000_000
+
+#: Rows up to which packing the weights would take longer than using them where they lie.
+_FEW_ROWS = 16
 
 #: Rows that predict looks for Ctrl-C after, in multiplications.
 _PREDICT_WORK = 2_000_000_000
@@ -397,28 +402,69 @@ def _say_that_it_compiles() -> None:
 _compiled: set[tuple[Any, np.dtype]] = set()
 
 
-def predict_rows(
+def predict(
     network: Network,
     coefs: Sequence[NDArray],
     intercepts: Sequence[NDArray],
-    X: NDArray,
-    scale: NDArray | None,
-    shift: NDArray | None,
+    inputs: Inputs,
+    n_threads: int | None,
     out: NDArray,
 ) -> bool:
-    """Compute the outputs for a few samples; see the NumPy backend."""
+    """Compute the outputs of a network without an engine; see the NumPy backend.
+
+    Few rows are weighed where the weights lie; for more, an engine packs these. Of CSR rows only
+    those weights are taken that they need. Float32 weights of a float64 network are converted.
+    """
+    if inputs.is_sparse:
+        network, coefs, inputs = _stored_features(network, coefs, inputs)
+    if inputs.n_samples <= _FEW_ROWS:
+        return _predict_few(network, coefs, intercepts, inputs, out)
+    parameters = Parameters.from_layers(network, coefs, intercepts, out.dtype)
+    return Engine(network, parameters, n_threads=n_threads).predict(inputs, out)
+
+
+def _stored_features(
+    network: Network, coefs: Sequence[NDArray], inputs: Inputs
+) -> tuple[Network, Sequence[NDArray], Inputs]:
+    """Return the network and CSR rows without the features that no row has, if these are many."""
+    X, n_features = inputs.values, network.n_features
+    if 2 * X.nnz > n_features:
+        return network, coefs, inputs
+    features, indices = np.unique(X.indices, return_inverse=True)
+    if not len(features):  # all rows are empty, but a network has inputs
+        features = np.zeros(1, np.intp)
+    units = (len(features), *network.layer_units[1:])
+    few = csr_matrix((X.data, indices, X.indptr), shape=(X.shape[0], len(features)))
+    scale = None if inputs.scale is None else inputs.scale[features]
+    shift = None if inputs.shift is None else inputs.shift[features]
+    return (
+        replace(network, layer_units=units),
+        [coefs[0][features], *coefs[1:]],
+        Inputs(few, inputs.dtype, scale, shift),
+    )
+
+
+def _predict_few(
+    network: Network,
+    coefs: Sequence[NDArray],
+    intercepts: Sequence[NDArray],
+    inputs: Inputs,
+    out: NDArray,
+) -> bool:
+    """Compute the outputs for a few samples, a layer at a time."""
+    X = inputs.values.toarray() if inputs.is_sparse else inputs.values
     if not np.isfinite(X).all():
         return False
     values = np.array(X, out.dtype)
-    if scale is not None:
-        values *= scale
-        values += shift
+    if inputs.scale is not None:
+        values *= inputs.scale
+        values += inputs.shift
     top = len(coefs) - 1
     for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         name = network.output_activation if layer == top else network.activation
         following = out if layer == top else np.empty((len(X), coef.shape[1]), out.dtype)
-        given = values, _plain(coef), _plain(intercept), following
-        kernels.few_rows(_ACTIVATIONS[name], *given)
+        weights = _plain(coef, out.dtype), _plain(intercept, out.dtype)
+        kernels.few_rows(_ACTIVATIONS[name], values, *weights, following)
         values = following
     return True
 
