@@ -1,6 +1,6 @@
 """The input matrix as it lies, with the affine map that the network sees it through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,14 +35,21 @@ class Inputs:
         The dtype that the network computes in.
     scale, shift : array of shape (n_features,) of `dtype`, or both None
         None stands for the identity.
+
+    Attributes
+    ----------
+    is_sparse : bool
+        Whether the values are a CSR matrix.
     """
 
     values: Any
     dtype: np.dtype
     scale: NDArray | None = None
     shift: NDArray | None = None
+    is_sparse: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "is_sparse", issparse(self.values))
         if self.is_sparse:
             if self.values.format != "csr" or self.values.dtype != self.dtype:
                 raise ValueError(
@@ -58,11 +65,6 @@ class Inputs:
             raise ValueError(
                 f"values must be uint8 or {self.dtype}, got {self.values.dtype}; cast them first."
             )
-
-    @property
-    def is_sparse(self) -> bool:
-        """Whether the values are a CSR matrix."""
-        return issparse(self.values)
 
     @property
     def n_samples(self) -> int:

@@ -7,6 +7,7 @@ there is goes through scikit-learn's validation, which explains what is wrong wi
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def outputs(model: Any, X: Any) -> NDArray:
     ValueError
         If X is invalid, or an attribute or parameter that was changed since the fit.
     """
-    check_is_fitted(model)
+    if "coefs_" not in vars(model):
+        check_is_fitted(model)  # refuses it; too slow to be asked before
     coefs, intercepts = layers(model)
     if not _is_plain(model, X):
         return _compute(model, coefs, intercepts, _validated(model, X))[0]
@@ -125,12 +127,10 @@ class _Ready:
 
 def _is_ready(array: Any, dtype: Any) -> bool:
     """Return whether it is an array of this dtype whose memory can be used as it lies."""
-    return (
-        type(array) is np.ndarray
-        and array.dtype == dtype
-        and array.flags.c_contiguous
-        and array.flags.aligned
-    )
+    if type(array) is not np.ndarray or array.dtype != dtype:
+        return False
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned
 
 
 def _is_plain(model: Any, X: Any) -> bool:
@@ -165,13 +165,14 @@ def _compute(
     if model.n_threads is not None or model.backend != "auto" or model.dtype is not None:
         _check_parameters(model)
     _check_features(coefs, X)
+    dtype = coefs[0].dtype
     if model.dtype is not None:
         dtype = np.dtype(model.dtype)
-    else:
-        dtype = np.result_type(coefs[0], X.dtype)
+    elif X.dtype != dtype:
+        dtype = np.result_type(dtype, X.dtype)
         if dtype not in _FLOATS:
             dtype = np.dtype(np.float64)
-    if dtype == np.float32 != coefs[0].dtype:
+    if dtype != coefs[0].dtype and dtype == np.float32:
         coefs, intercepts = ([a.astype(dtype) for a in arrays] for arrays in (coefs, intercepts))
     network, activate_outputs = _network(model, coefs, intercepts)
     result = np.empty((X.shape[0], network.n_outputs), dtype)
@@ -206,23 +207,29 @@ def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tup
     """
     units = (len(coefs[0]), *map(len, intercepts))
     output = model.out_activation_
-    if output not in LOSSES and output in ACTIVATIONS:
-        numpy_backend: Any = backends.get("numpy")
-        return Network(units, model.activation, "identity"), numpy_backend.ACTIVATIONS[output]
-    if output not in LOSSES:
+    if output in LOSSES:
+        return _shared_network(units, model.activation, output), None
+    if output not in ACTIVATIONS:
         raise ValueError(
             f"out_activation_ must be one of {(*LOSSES, *sorted(set(ACTIVATIONS) - set(LOSSES)))}, "
             f"got {output!r}."
         )
-    return Network(units, model.activation, output), None
+    numpy_backend: Any = backends.get("numpy")
+    network = _shared_network(units, model.activation, "identity")
+    return network, numpy_backend.ACTIVATIONS[output]
+
+
+#: A network, which never changes, takes longer to make than to find.
+_shared_network = lru_cache(Network)
 
 
 def _inputs(model: Any, X: Any, dtype: np.dtype) -> Inputs:
     """Return X in the network's dtype, behind the fitted affine map."""
-    if issparse(X) or X.dtype != np.uint8:
-        X = X.astype(dtype, copy=False)
-    if not issparse(X):
-        X = np.require(X, requirements=["C", "ALIGNED"])
+    if not _is_ready(X, dtype):
+        if issparse(X) or X.dtype != np.uint8:
+            X = X.astype(dtype, copy=False)
+        if not issparse(X):
+            X = np.require(X, requirements=["C", "ALIGNED"])
     input_scale = getattr(model, "input_scale_", None)
     if input_scale is None:
         return Inputs(X, dtype)

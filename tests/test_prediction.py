@@ -12,8 +12,10 @@ from sklearn import neural_network
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import LabelBinarizer
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, backends
 from fastmlp.conversion import from_sklearn
+from fastmlp.inputs import Inputs
+from fastmlp.network import Network
 
 RNG = np.random.RandomState(0)
 X = RNG.standard_normal((300, 13))
@@ -145,6 +147,28 @@ def test_float32_weights_are_not_converted():
     assert model.predict(X[:1]).dtype == np.float64
     assert memory(lambda: model.predict(X[:1])) < 1e6
     assert memory(lambda: model.predict(X[:40])) < 2e6
+
+
+@pytest.mark.skipif("cython" not in backends.available(), reason="the engine was not built")
+def test_threads_start_only_where_they_pay():
+    from fastmlp.backends.cython_backend._engine import useful_threads
+
+    small = Network((784, 50, 10), "relu", "softmax")
+    wide = Network((784, 1024, 10), "relu", "softmax")
+    float64 = np.dtype(np.float64)
+
+    def threads(network, X):
+        return useful_threads(network, Inputs(X, float64))
+
+    dense = np.ones((2000, 784))
+    assert [threads(small, dense[:n]) for n in (1, 4, 5, 32)] == [1, 1, 1, 1]
+    assert threads(small, dense) > 8
+    assert threads(wide, dense[:32]) > 2
+    # Zeros are skipped: in rows of mostly zeros, and of CSR all of them.
+    mostly_zeros = dense * (np.arange(784) % 5 == 0)
+    assert threads(small, mostly_zeros) < threads(small, dense)
+    assert threads(small, sp.csr_matrix(mostly_zeros)) < threads(small, dense)
+    assert threads(Network((2**20, 50, 10), "relu", "softmax"), sp.csr_matrix((1, 2**20))) == 1
 
 
 def test_edits_in_place_count_at_once(backend):

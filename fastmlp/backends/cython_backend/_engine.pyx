@@ -91,11 +91,13 @@ cdef extern from "engine.h" nogil:
                          double *) noexcept nogil
         int (*predict)(const fitted_network *, const input_matrix *, int,
                        void *) noexcept nogil
+        int (*useful_threads)(const fitted_network *, const input_matrix *) noexcept nogil
         int (*recode)(const void *, int64_t, int, uint8_t *, void *) noexcept nogil
         void (*scale_bytes)(const uint8_t *, int64_t, double, double, void *) noexcept nogil
         void (*swap_bytes)(const void *, int64_t, int, void *) noexcept nogil
 
     const char *engine_isas[]
+    int FEW_ROWS
     int engine_isa_supported(const char *)
     const engine_api *engine_find(const char *, const char *)
 
@@ -196,11 +198,13 @@ cdef dropout_spec *_dropout(dropout, dropout_spec *spec, list owners) except? NU
 cdef input_matrix _matrix(inputs, list owners):
     """Describe an Inputs object to the engine; `owners` keeps what is not the caller's alive."""
     cdef input_matrix matrix
+    cdef bint is_sparse = inputs.is_sparse
     values = inputs.values
+    matrix.n_samples = values.shape[0]
     matrix.indptr = NULL
     matrix.indices = NULL
     matrix.table = NULL
-    if inputs.is_sparse:
+    if is_sparse:
         matrix.kind = CSR
         indptr = np.ascontiguousarray(values.indptr, dtype=np.int64)
         indices = np.ascontiguousarray(values.indices, dtype=np.int32)
@@ -211,10 +215,10 @@ cdef input_matrix _matrix(inputs, list owners):
     else:
         matrix.kind = BYTES if values.dtype == np.uint8 else DENSE
     matrix.values = _address(values)
-    matrix.n_samples = inputs.n_samples
     matrix.scale = _address(inputs.scale)
     matrix.shift = _address(inputs.shift)
-    matrix.skips_zeros = inputs.is_mostly_zeros()
+    # Looking takes longer than a few rows do, whose zeros are skipped anyway.
+    matrix.skips_zeros = matrix.n_samples > FEW_ROWS and inputs.is_mostly_zeros()
     return matrix
 
 
@@ -394,7 +398,7 @@ cdef class Engine:
         if self.trained:
             self.api.store(self.handle, PARAMETERS, <void *> _address(self.parameters.flat))
         coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
-        return _predict(self.api, self.network, coefs, intercepts, inputs, self.threads, out)
+        return _predict(self.api, self.network, coefs, intercepts, inputs, self.n_threads, out)
 
     def sync(self):
         """Make the host's parameters and optimiser state current."""
@@ -416,11 +420,21 @@ def _state(optimizer):
 
 def predict(network, coefs, intercepts, inputs, n_threads, out):
     """Compute the outputs of a network without an engine; see the NumPy backend."""
-    threads = _threads(n_threads)
-    return _predict(_api(out.dtype, ISA), network, coefs, intercepts, inputs, threads, out)
+    return _predict(_api(out.dtype, ISA), network, coefs, intercepts, inputs, n_threads, out)
 
 
-cdef _predict(const engine_api *api, network, coefs, intercepts, inputs, int n_threads, out):
+def useful_threads(network, inputs, dtype=np.dtype(np.float64)):
+    """Return how many threads a prediction is worth at most; for tests."""
+    cdef int64_t[::1] units = np.array(network.layer_units, dtype=np.int64)
+    cdef fitted_network fitted
+    fitted.n_layers = len(network.layer_units) - 1
+    fitted.units = &units[0]
+    owners = []
+    cdef input_matrix matrix = _matrix(inputs, owners)
+    return _api(dtype, ISA).useful_threads(&fitted, &matrix)
+
+
+cdef _predict(const engine_api *api, network, coefs, intercepts, inputs, n_threads, out):
     cdef int n_layers = len(coefs), layer
     # The sizes of the layers, then the addresses of their weights and of their intercepts.
     cdef int64_t *table = <int64_t *> PyMem_Malloc((3 * n_layers + 1) * sizeof(int64_t))
@@ -447,25 +461,28 @@ cdef _predict(const engine_api *api, network, coefs, intercepts, inputs, int n_t
 
 
 cdef _predict_slices(const engine_api *api, const fitted_network *network, n_parameters, inputs,
-                     int n_threads, out):
+                     n_threads, out):
     """Predict so many samples at a time that Ctrl-C is noticed soon."""
     owners = []
     cdef input_matrix matrix = _matrix(inputs, owners)
-    cdef int64_t n = inputs.n_samples, at = 0
-    cdef int64_t slice = max(1024, <int64_t> (PREDICT_WORK / n_parameters))
+    cdef int64_t n = matrix.n_samples, at = 0
+    cdef int64_t slice = max(1024, <int64_t> (PREDICT_WORK / <double> n_parameters))
     cdef const char *values = <const char *> matrix.values
     cdef const int64_t *indptr = matrix.indptr
-    cdef size_t row_bytes = 0 if inputs.is_sparse else inputs.values.strides[0]
+    cdef size_t row_bytes = 0 if matrix.kind == CSR else inputs.values.strides[0]
     cdef size_t output_bytes = out.strides[0]
     cdef char *outputs = <char *> _address(out)
-    cdef int failed
+    cdef int failed, threads = api.useful_threads(network, &matrix)
     cdef bint all_finite = True
+    if threads > 1:  # how many there are takes a while to find out
+        threads = min(threads, _threads(n_threads))
     while at < n:
         matrix.n_samples = min(slice, n - at)
         matrix.values = values + at * row_bytes
-        matrix.indptr = NULL if indptr == NULL else indptr + at
+        if indptr != NULL:
+            matrix.indptr = indptr + at
         with nogil:
-            failed = api.predict(network, &matrix, n_threads, outputs + at * output_bytes)
+            failed = api.predict(network, &matrix, threads, outputs + at * output_bytes)
         if failed == 1:
             raise MemoryError("not enough memory for the activations.")
         all_finite = all_finite and failed != 2

@@ -34,6 +34,10 @@ typedef struct {
     int narrow;             /* these are float32, although the engine's dtype is float64 */
 } fitted_network;
 
+/* Rows up to which a prediction skips all zeros of its inputs, whatever skips_zeros says: packing
+ * the weights would take longer than using them where they lie. */
+#define FEW_ROWS 4
+
 /* A matrix, seen through an affine map. */
 typedef struct {
     enum input_kind kind;
@@ -109,6 +113,9 @@ typedef struct {
      * not finite. */
     int (*predict)(const fitted_network *network, const input_matrix *inputs, int n_threads,
                    void *outputs);
+
+    /* How many threads a prediction is worth, at most. */
+    int (*useful_threads)(const fitted_network *network, const input_matrix *inputs);
 
     /* Find bytes and a table of 256 numbers with values[i] = table[bytes[i]] exactly. Return
      * whether there are any: images are often bytes divided by 255. */

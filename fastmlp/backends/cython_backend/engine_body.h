@@ -143,6 +143,7 @@ static const engine_api NAME(api) = {
     .train = NAME(train),
     .objective = NAME(objective),
     .predict = NAME(predict),
+    .useful_threads = NAME(threads_for_prediction),
     .recode = NAME(recode),
     .scale_bytes = NAME(scale_bytes),
     .swap_bytes = NAME(swap_bytes),

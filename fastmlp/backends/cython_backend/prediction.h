@@ -12,15 +12,12 @@
  *                   all rows of a chunk pass over it. Threads meet after each layer.
  */
 
-/* Rows up to which packing the weights would take longer than using them where they lie. */
-#define FEW_ROWS 4
-
 /* Rows that pass over packed weights together: whole tiles of 6, 4 and 2 rows. */
 #define GROUP_ROWS 48
 
-/* Groups in a chunk of rows that passes through large weights, at the least: packing a block costs
- * about as much as five rows that pass over it. */
-#define CHUNK_GROUPS 5
+/* Groups in a chunk of rows that passes through large weights, at most: packing a block costs about
+ * as much as 15 rows that pass over it, and the activations of a chunk must stay in the cache. */
+#define CHUNK_GROUPS 7
 
 /* Weights are small if they stay in the second-level cache, and in what is left of the third. */
 #define SMALL_BYTES (1 << 20)
@@ -30,9 +27,9 @@
 #define PACKED_INPUTS 256
 #define PACKED_UNITS (512 / (int)sizeof(REAL))
 
-/* Vector products, each about a cycle, that a thread must save before it pays to start it: some
- * 100 us, which is what starting and joining a thread costs. */
-#define THREAD_COST 250000
+/* Vector products, each about a cycle, that every thread must have, or starting and joining it, some
+ * 100 us, takes longer than it saves. */
+#define THREAD_COST 600000
 
 #define prediction NAME(prediction)
 #define sample_rows NAME(sample_rows)
@@ -172,22 +169,27 @@ static void NAME(copy_intercepts)(const fitted_network *network, int l, int64_t 
 
 /* ---- inputs ------------------------------------------------------------------------------ */
 
-/* Whether n numbers are finite. */
-static int NAME(all_finite)(const REAL *restrict row, int64_t n)
+/* Whether n numbers are finite: only then is 0 times each of them 0. */
+static int NAME(all_finite)(const REAL *restrict numbers, int64_t n)
 {
-    const REAL_BITS exponent = (REAL_BITS)(2 * REAL_BIAS + 1) << REAL_MANTISSA;
-    REAL_BITS found = 0;
-    for (int64_t i = 0; i < n; i++) {
-        REAL_BITS bits;
-        memcpy(&bits, row + i, sizeof(bits));
-        found |= (bits & exponent) == exponent;
-    }
-    return !found;
+    vec sums[4] = {{0}};
+    REAL rest = 0;
+    int64_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            sums[j] += 0 * *(const vec *)(numbers + i + j * LANES);
+    for (; i < n; i++)
+        rest += 0 * numbers[i];
+    sums[0] += sums[1] + sums[2] + sums[3];
+    for (int j = 0; j < LANES; j++)
+        rest += sums[0][j];
+    return rest == 0;
 }
 
 /* Bring a sample of dense inputs or bytes to `to`, unless it is used where it lies, and find the
- * masks of what is not zero. Return whether it is finite. */
-static int NAME(load_sample)(const prediction *p, int64_t sample, REAL *restrict to,
+ * masks of what is not zero. */
+static void NAME(load_sample)(const prediction *p, int64_t sample, REAL *restrict to,
                              uint64_t *restrict masks)
 {
     const input_matrix *inputs = p->inputs;
@@ -196,7 +198,7 @@ static int NAME(load_sample)(const prediction *p, int64_t sample, REAL *restrict
     const REAL *restrict shift = inputs->shift;
     const uint8_t *restrict bytes = (const uint8_t *)inputs->values + sample * n;
     const REAL *restrict numbers = (const REAL *)inputs->values + sample * n;
-    int is_dense = inputs->kind == DENSE, is_finite = !is_dense || NAME(all_finite)(numbers, n);
+    int is_dense = inputs->kind == DENSE;
     if (!p->is_in_place) {
         if (is_dense && p->n_masks > 0)
             for (int64_t i = 0; i < n; i++)
@@ -226,7 +228,19 @@ static int NAME(load_sample)(const prediction *p, int64_t sample, REAL *restrict
             tail[j] = is_dense ? numbers[first + j] : (REAL)bytes[first + j];
         masks[i] = NAME(mask_of_numbers)(tail);
     }
-    return is_finite;
+}
+
+/* Load n samples from `first` on, the first of them to `to`. Return whether they are finite. */
+static int NAME(load_samples)(const prediction *p, int64_t first, int64_t n, REAL *to,
+                              uint64_t *masks)
+{
+    int64_t n_in = p->network->units[0];
+    if (p->inputs->kind == CSR)
+        return 1;
+    for (int64_t i = 0; i < n && (p->n_masks > 0 || !p->is_in_place); i++)
+        NAME(load_sample)(p, first + i, to + i * p->input_stride, masks + i * p->n_masks);
+    return p->inputs->kind != DENSE ||
+           NAME(all_finite)((const REAL *)p->inputs->values + first * n_in, n * n_in);
 }
 
 /* The input's rows from `sample` on: loaded into `to` and `masks`, or where they lie. */
@@ -340,9 +354,8 @@ static void NAME(predict_groups)(void *context, int thread, barrier *meeting)
         if (begin >= p->n_samples)
             return;
         int64_t n = p->n_samples - begin < p->rows ? p->n_samples - begin : p->rows;
-        for (int64_t i = 0; i < n && p->inputs->kind != CSR; i++)
-            if (!NAME(load_sample)(p, begin + i, X + i * p->input_stride, masks + i * p->n_masks))
-                p->not_finite[thread] = 1;
+        if (!NAME(load_samples)(p, begin, n, X, masks))
+            p->not_finite[thread] = 1;
         sample_rows A = NAME(input_rows)(p, begin, X, masks);
         const REAL *packed = p->packed;
         for (int l = 0; l < network->n_layers; l++) {
@@ -432,10 +445,9 @@ static void NAME(predict_chunks)(void *context, int thread, barrier *meeting)
         int64_t n = p->n_samples - at < p->rows ? p->n_samples - at : p->rows;
         int64_t begin = NAME(part)(n, thread, n_threads);
         int64_t end = NAME(part)(n, thread + 1, n_threads);
-        for (int64_t i = begin; i < end && p->inputs->kind != CSR; i++)
-            if (!NAME(load_sample)(p, at + i, p->scratch + i * p->input_stride,
-                                   p->masks + i * p->n_masks))
-                p->not_finite[thread] = 1;
+        if (!NAME(load_samples)(p, at + begin, end - begin, p->scratch + begin * p->input_stride,
+                                p->masks + begin * p->n_masks))
+            p->not_finite[thread] = 1;
         sample_rows A = NAME(input_rows)(p, at, p->scratch, p->masks);
         for (int l = 0; l < network->n_layers; l++, phase++) {
             REAL *C = buffers + l % 2 * p->rows * p->stride;
@@ -465,9 +477,8 @@ static void NAME(predict_few)(void *context, int thread, barrier *meeting)
     REAL *X = p->scratch + thread * p->scratch_length, *entries = X + n * p->input_stride;
     REAL *buffers = p->scratch + n_threads * p->scratch_length;
     int32_t *list = p->lists + thread * p->stride;
-    for (int64_t i = 0; i < n && p->inputs->kind != CSR; i++)
-        if (!NAME(load_sample)(p, i, X + i * p->input_stride, NULL))
-            p->not_finite[thread] = 1;
+    if (!NAME(load_samples)(p, 0, n, X, NULL))
+        p->not_finite[thread] = 1;
     sample_rows A = NAME(input_rows)(p, 0, X, NULL);
     for (int l = 0; l < network->n_layers; l++) {
         int64_t n_in = network->units[l], units = network->units[l + 1];
@@ -547,23 +558,23 @@ static void NAME(map_inputs)(prediction *p, const int32_t *all_inputs)
                        n_out, p->intercepts[0]);
 }
 
-/* What the call will take, in vector products, one after the other. */
-static int64_t NAME(prediction_cost)(const prediction *p)
+/* What a call takes, in vector products, makes so many threads worth while. */
+static int NAME(threads_for_prediction)(const fitted_network *network, const input_matrix *inputs)
 {
-    const fitted_network *network = p->network;
-    int64_t cost = 0, n = p->n_samples;
+    int64_t cost = 0, n = inputs->n_samples;
     for (int l = 0; l < network->n_layers; l++) {
         int64_t n_in = network->units[l], vectors = NAME(padded)(network->units[l + 1]) / LANES;
         int64_t products = n * n_in * vectors;
-        if (l == 0 && p->inputs->kind == CSR)
-            products = 2 * (p->inputs->indptr[n] - p->inputs->indptr[0]) * vectors;
-        else if (l == 0 && p->n_masks > 0)
+        if (l == 0 && inputs->kind == CSR)
+            products = 2 * (inputs->indptr[n] - inputs->indptr[0]) * vectors;
+        else if (l == 0 && inputs->skips_zeros)
             products /= 2;
         else if (n <= FEW_ROWS)  /* the weights come from memory */
             products = n_in * vectors * (n > VECTOR_BYTES / 8 ? n : VECTOR_BYTES / 8);
         cost += products;
     }
-    return cost;
+    int64_t worth = 1 + cost / THREAD_COST;
+    return worth < MAX_THREADS ? (int)worth : MAX_THREADS;
 }
 
 static int NAME(predict)(const fitted_network *network, const input_matrix *inputs, int n_threads,
@@ -586,8 +597,6 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
         p.n_masks = (units[0] + MASK_BITS - 1) / MASK_BITS;
     /* Bytes whose zeros are skipped are looked up in the table. */
     p.is_in_place = is_sparse || (inputs->kind == BYTES ? p.n_masks > 0 : inputs->scale == NULL);
-    int64_t worth = 1 + NAME(prediction_cost)(&p) / THREAD_COST;
-    n_threads = n_threads < worth ? n_threads : (int)worth;
 
     int64_t n_places = 1;  /* of scratch rows */
     if (is_few) {
@@ -604,7 +613,8 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
         n_places = n_threads;
     } else {
         int64_t groups = CHUNK_GROUPS > n_threads ? CHUNK_GROUPS : n_threads;
-        p.rows = n < groups * GROUP_ROWS ? n : groups * GROUP_ROWS;
+        int64_t n_chunks = (n + groups * GROUP_ROWS - 1) / (groups * GROUP_ROWS);
+        p.rows = (n + n_chunks - 1) / n_chunks;
     }
     int64_t n_buffers = 2 * p.rows * p.stride, n_scratch = n_buffers;
     if (!is_few) {
@@ -661,7 +671,6 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
 #undef WEIGHT
 #undef prediction
 #undef sample_rows
-#undef FEW_ROWS
 #undef GROUP_ROWS
 #undef CHUNK_GROUPS
 #undef SMALL_BYTES
