@@ -5,7 +5,7 @@ import inspect
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -23,10 +23,34 @@ from fastmlp.augment import Augmentation
 from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
-from fastmlp.network import ACTIVATIONS, Network, Parameters
+from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
 from fastmlp.notices import WarmStartWarning, warn
+from fastmlp.overrides import check_overrides
 from fastmlp.random_bits import Dropout
-from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
+from fastmlp.training import (
+    SGD,
+    Adam,
+    EpochReport,
+    Progress,
+    TrainingState,
+    finish,
+    train,
+    train_lbfgs,
+)
+from fastmlp.turns import turn_of
+
+#: Parameters that reach compiled code, where a bad value could end the process: checked even
+#: where scikit-learn's setting skip_parameter_validation asks not to.
+_ALWAYS_CHECKED = ("activation", "solver", "batch_size", "backend", "n_threads", "dtype")
+
+#: Fitted attributes that a training state has under another name.
+_OF_STATE = {
+    "t_": "n_samples_seen",
+    "loss_curve_": "loss_curve",
+    "best_loss_": "best_loss",
+    "validation_scores_": "validation_scores",
+    "best_validation_score_": "best_validation_score",
+}
 
 
 @dataclass(frozen=True)
@@ -127,6 +151,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     loss: str
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
+    _state: TrainingState
 
     def __init__(
         self,
@@ -258,7 +283,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         BackendUnavailableError
             If `backend` names one that cannot be used here.
         """
-        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+        validation = (X_val, y_val, sample_weight_val)
+        if all(part is None for part in validation):  # a subclass may have a _fit without it
+            return self._fit(X, y, sample_weight=sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight=sample_weight, validation=validation)
 
     def _fit(
         self,
@@ -266,38 +294,57 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         y: Any,
         sample_weight: Any = None,
         *,
-        validation: tuple[Any, Any, Any] = (None, None, None),
         incremental: bool = False,
+        validation: tuple[Any, Any, Any] = (None, None, None),
         on_epoch: Callable[[EpochReport], bool | None] | None = None,
         reports_training_score: bool = False,
     ) -> Self:
-        """Train, and call `on_epoch` after every epoch."""
-        if not sklearn.get_config()["skip_parameter_validation"]:
-            constraints.validate(
-                self.get_params(deep=False), self._constraints, type(self).__name__
-            )
-        resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
+        """Train, and call `on_epoch` after every epoch.
 
-        before = self.__dict__.copy()
-        try:
-            ready = self._prepare(
-                X, y, sample_weight, validation, resumes=resumes, incremental=incremental
-            )
-        except BaseException:  # a fit that is refused leaves the model as it was
-            self.__dict__ = before
-            raise
-        parameters = ready.engine.parameters
-        self.n_layers_ = len(ready.engine.network.layer_units)
-        self.coefs_ = parameters.coefs
-        self.intercepts_ = parameters.intercepts
-        tasks = FitTasks(self, self._max_epochs(incremental), ready.X, ready.y, sample_weight)
-        self._optimize(ready, tasks, incremental, on_epoch, reports_training_score)
-        if not np.isfinite(parameters.flat).all():
+        A fit that is refused or interrupted before it trains leaves the model as it was; from then
+        on, what the epochs before an interrupt or an error have left is the model's.
+        """
+        with turn_of(self):
+            self._check_parameters()
+            check_overrides(self)
+            resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
+            before = self.__dict__.copy()
+            ready = progress = None
+            try:
+                ready = self._prepare(
+                    X, y, sample_weight, validation, resumes=resumes, incremental=incremental
+                )
+                progress = self._begin(ready, resumes=resumes)
+                self._publish(ready, progress)
+                tasks = FitTasks(
+                    self, self._max_epochs(incremental), ready.X, ready.y, sample_weight
+                )
+                self._optimize(
+                    ready, progress, tasks, incremental, on_epoch, reports_training_score
+                )
+            except BaseException:
+                if ready is None or progress is None:
+                    self.__dict__ = before
+                else:
+                    self._publish(ready, progress)
+                raise
+            self._check_finite(ready)
+        return self
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters of a wrong type or value."""
+        parameters = self.get_params(deep=False)
+        if sklearn.get_config()["skip_parameter_validation"]:
+            parameters = {name: parameters[name] for name in _ALWAYS_CHECKED if name in parameters}
+        constraints.validate(parameters, self._constraints, type(self).__name__)
+
+    def _check_finite(self, ready: Preparation) -> None:
+        """Refuse weights that have diverged."""
+        if not np.isfinite(ready.engine.parameters.flat).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 "values and need to be preprocessed."
             )
-        return self
 
     def _prepare(
         self,
@@ -311,6 +358,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     ) -> Preparation:
         """Validate everything and bind an engine."""
         backend = backends.get(self.backend)
+        if resumes:
+            self._check_by_hand()
         hidden_units = _hidden_units(self.hidden_layer_sizes)
         self._schedule()  # refuses a bad one before anything is trained
         if not resumes:
@@ -368,6 +417,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:
                 self._optimizer = self._new_optimizer(parameters.flat)
+            if not isinstance(self._optimizer, SGD | Adam):
+                raise TypeError(
+                    "_optimizer must be what a fit of fastmlp has left, got "
+                    f"{type(self._optimizer).__name__}; set it to None to begin with a new one."
+                )
             self._optimizer.adapt(parameters.flat)
         return Preparation(X, y, samples, held_out, engine, random_state, noise)
 
@@ -423,27 +477,94 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         return augmented
 
+    def _begin(self, ready: Preparation, *, resumes: bool) -> Progress:
+        """Return the account of a fit that begins."""
+        state = self._state_to_resume() if resumes else TrainingState()
+        stochastic = self.solver != "lbfgs"
+        early_stopping = stochastic and bool(self.early_stopping)
+        names = [
+            "loss",
+            *(["learning_rate"] if stochastic else []),
+            *(["val_loss", "val_score"] if ready.held_out is not None else []),
+            "seconds",
+        ]
+        # A warm start begins anew: scikit-learn trains on the best weights of the last fit
+        # themselves, so that they are not to be had any more.
+        keeps_first = not stochastic or (early_stopping and not state.loss_curve)
+        return Progress(
+            state,
+            names,
+            has_curve=stochastic,
+            early_stopping=early_stopping,
+            tol=self.tol,
+            flat=ready.engine.parameters.flat.copy() if keeps_first else None,
+        )
+
+    def _state_to_resume(self) -> TrainingState:
+        """Return the training state of the model as it is now.
+
+        Somebody may have made it by hand, or changed it.
+        """
+        state = vars(self).get("_state", TrainingState())
+        if not isinstance(state, TrainingState):
+            raise TypeError(
+                f"_state must be what a fit has left, got {type(state).__name__}; delete it to "
+                "begin with a new one."
+            )
+        changes: dict[str, Any] = {}
+        for attribute, name in _OF_STATE.items():
+            value = vars(self).get(attribute)
+            if value is None:
+                continue
+            numbers = np.asarray(value)
+            wants_list = isinstance(getattr(state, name), list)
+            if numbers.ndim != wants_list or (numbers.size and numbers.dtype.kind not in "iuf"):
+                raise ValueError(
+                    f"{attribute} must be {'a list of numbers' if wants_list else 'a number'}, as "
+                    f"a fit leaves it, got {value!r}; put the fitted one back, or fit anew."
+                )
+            changes[name] = list(value) if wants_list else value
+        return replace(state, **changes)
+
+    def _publish(self, ready: Preparation, progress: Progress) -> None:
+        """Hand out what the finished epochs have left, all at once."""
+        finish(ready.engine, progress)
+        state = progress.state()
+        fitted: dict[str, Any] = {
+            "n_layers_": len(ready.engine.network.layer_units),
+            "coefs_": ready.engine.parameters.coefs,
+            "intercepts_": ready.engine.parameters.intercepts,
+            "n_iter_": progress.n_epochs,
+            "_state": state,
+            **self._history_attributes(state),
+        }
+        if self.solver == "lbfgs":
+            fitted["loss_"] = progress.loss
+        # One step, which Ctrl-C cannot come into.
+        self.__dict__.update(fitted)
+
     def _optimize(
         self,
         ready: Preparation,
+        progress: Progress,
         tasks: FitTasks,
         incremental: bool,
         on_epoch: Callable[[EpochReport], bool | None] | None,
         reports_training_score: bool,
     ) -> None:
-        """Run the solver, and hand out what it leaves under scikit-learn's names."""
+        """Run the solver, and hand out what it leaves."""
         engine, n_samples = ready.engine, len(ready.samples)
-        state, compiled = self._state, False
+        compiled = False
 
         def fitted_attributes() -> dict[str, Any]:
             engine.sync()
-            moment = copy.deepcopy(state)
+            state = progress.state()
             return {
                 "coefs_": [coef.copy() for coef in self.coefs_],
                 "intercepts_": [intercept.copy() for intercept in self.intercepts_],
-                "_state": moment,
+                "_state": state,
                 "_optimizer": copy.deepcopy(self._optimizer),
-                **self._history_attributes(moment),
+                **self._history_attributes(state),
             }
 
         def epoch_ended(report: EpochReport) -> bool:
@@ -456,52 +577,34 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return bool(on_epoch is not None and on_epoch(report)) or stop
 
         common: dict[str, Any] = {
+            "max_iter": self.max_iter,
+            "tol": self.tol,
             "validate": self._validator(engine, ready.held_out),
             "verbose": bool(self.verbose),
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
         }
-        self.n_iter_ = 0
-        try:
-            if self.solver == "lbfgs":
-                self.n_iter_, self.loss_ = train_lbfgs(
-                    engine,
-                    state,
-                    max_iter=self.max_iter,
-                    max_fun=self.max_fun,
-                    tol=self.tol,
-                    **common,
-                )
-            else:
-                assert self._optimizer is not None
-                evaluate = self._validator(
-                    engine, ready.samples if reports_training_score else None
-                )
-                early_stopping = bool(self.early_stopping)
-                if early_stopping:
-                    # A warm start begins anew: scikit-learn trains on the best weights of the last
-                    # fit themselves, so that they are not to be had any more.
-                    state.best_flat = None if state.loss_curve else engine.parameters.flat.copy()
-                self.n_iter_ = train(
-                    engine,
-                    self._optimizer,
-                    state,
-                    n_samples=n_samples,
-                    batch_size=self._batch_size(n_samples),
-                    max_iter=self.max_iter,
-                    shuffle=self.shuffle,
-                    random_state=ready.random_state,
-                    tol=self.tol,
-                    n_iter_no_change=self.n_iter_no_change,
-                    early_stopping=early_stopping,
-                    lr_schedule=self._schedule(),
-                    incremental=incremental,
-                    score_training=None if evaluate is None else lambda: evaluate()[1],
-                    **ready.noise,
-                    **common,
-                )
-        finally:  # a callback or schedule that fails leaves a model, that of the epochs before it
-            self._publish_history()
+        if self.solver == "lbfgs":
+            train_lbfgs(engine, progress, max_fun=self.max_fun, **common)
+        else:
+            assert self._optimizer is not None
+            evaluate = self._validator(engine, ready.samples if reports_training_score else None)
+            train(
+                engine,
+                self._optimizer,
+                progress,
+                n_samples=n_samples,
+                batch_size=self._batch_size(n_samples),
+                shuffle=self.shuffle,
+                random_state=ready.random_state,
+                n_iter_no_change=self.n_iter_no_change,
+                lr_schedule=self._schedule(),
+                incremental=incremental,
+                score_training=None if evaluate is None else lambda: evaluate()[1],
+                **ready.noise,
+                **common,
+            )
+        self._publish(ready, progress)
         tasks.fit_ended(fitted_attributes)
 
     def _publish_history(self) -> None:
@@ -553,10 +656,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     @property
     def _no_improvement_count(self) -> int:
-        """Epochs in a row without improvement, under scikit-learn's name."""
+        """Epochs in a row without improvement, under scikit-learn's name; may be set."""
         return self._state.no_improvement_count
 
-    def _check_stochastic(self) -> bool:
+    @_no_improvement_count.setter
+    def _no_improvement_count(self, count: float) -> None:
+        if not isinstance(count, Real):
+            raise TypeError(f"_no_improvement_count must be a number, got {count!r}.")
+        state = vars(self).get("_state", TrainingState())
+        self._state = replace(state, no_improvement_count=count)
+
+    def _check_solver(self) -> bool:
         """Return True, or say why there is no partial_fit."""
         if self.solver not in ("sgd", "adam"):
             raise AttributeError(
@@ -608,19 +718,60 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         random_state: np.random.RandomState,
     ) -> tuple[Network, Parameters]:
         """Begin a new model: its network and initial weights."""
+        for name in (*_OF_STATE, "loss_", "history_", "_state", "_optimizer"):
+            self.__dict__.pop(name, None)  # of another fit
         self.n_outputs_ = samples.Y.shape[1]
         self.out_activation_ = self._output_activation()
         self._fitted_loss = self.loss
-        self._state = TrainingState()
-        self._optimizer = None
+        self.n_iter_ = self.t_ = 0
         network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
-        return network, Parameters.initial(network, random_state, dtype)
+        self.n_layers_ = len(network.layer_units)
+        parameters = Parameters(network, np.empty(network.n_parameters, dtype))
+        coefs: list[NDArray] = []
+        intercepts: list[NDArray] = []
+        if getattr(self._init_coef, "__func__", None) is not BaseMLP._init_coef:
+            # What it may look at: the layers so far. Otherwise the old model predicts meanwhile.
+            self.coefs_, self.intercepts_ = coefs, intercepts
+        self._random_state = random_state
+        for coef, intercept in zip(parameters.coefs, parameters.intercepts, strict=True):
+            fan_in, fan_out = coef.shape
+            layer = self._init_coef(fan_in, fan_out, dtype)
+            coef[...], intercept[...] = _checked_layer(layer, fan_in, fan_out)
+            coefs.append(coef)
+            intercepts.append(intercept)
+        del self._random_state
+        return network, parameters
+
+    def _init_coef(self, fan_in: int, fan_out: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
+        """Return the initial weights of a layer; scikit-learn's hook for subclasses.
+
+        Called for every layer in turn, from the inputs on, with ``_random_state``, ``n_layers_``,
+        ``n_outputs_``, ``out_activation_`` and the layers so far (``coefs_``, ``intercepts_``) set.
+
+        Parameters
+        ----------
+        fan_in, fan_out : int
+        dtype : float32 or float64
+
+        Returns
+        -------
+        coef : array of shape (fan_in, fan_out)
+        intercept : array of shape (fan_out,)
+        """
+        coef, intercept = initial_layer(fan_in, fan_out, self.activation, self._random_state)
+        return coef.astype(dtype, copy=False), intercept.astype(dtype, copy=False)
 
     def _resumed(
         self, samples: Samples, hidden_units: tuple[int, ...], dtype: np.dtype
     ) -> tuple[Network, Parameters]:
-        """Go on with the fitted model: its network and a copy of its weights."""
+        """Go on with a model, fitted or made by hand: its network and a copy of its weights."""
+        fitted = self.__dict__
+        fitted.setdefault("input_scale_", None)
+        if "_fitted_loss" not in fitted and self.loss in LOSSES.get(self.out_activation_, ()):
+            self._fitted_loss = self.loss
         network = self._network()
+        fitted.setdefault("n_features_in_", network.n_features)
+        fitted.setdefault("n_outputs_", network.n_outputs)
         if network.layer_units[1:-1] != hidden_units:
             warn(
                 f"the hidden layers {network.layer_units[1:-1]} of the first fit are kept; "
@@ -633,19 +784,44 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 "effect.",
                 WarmStartWarning,
             )
+        self._check_features(network, samples.X)
+        self._check_input_scale()
         if self._changed_input_scale(samples.X):
             warn(
                 "the map input_scale_ of the first fit is kept; "
                 f"input_scale={self.input_scale!r} has no effect.",
                 WarmStartWarning,
             )
-        self._check_features(network, samples.X)
         if samples.Y.shape[1] != network.n_outputs:
             raise ValueError(
                 f"y must have {network.n_outputs} outputs as in the first fit, got "
                 f"{samples.Y.shape[1]}; fit a new model for other targets."
             )
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
+
+    def _check_by_hand(self) -> None:
+        """Refuse to go on with a model that somebody has made and left incomplete."""
+        fitted = vars(self)
+        if missing := [n for n in ("intercepts_", "out_activation_") if n not in fitted]:
+            raise ValueError(
+                f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained on; "
+                "set what is missing, or fit a new model."
+            )
+        self.coefs_, self.intercepts_ = _checked_layers(self.coefs_, self.intercepts_)
+
+    def _check_input_scale(self) -> None:
+        """Refuse a fitted map that somebody has replaced by what is none."""
+        fitted: Any = self.input_scale_
+        if fitted is None:
+            return
+        shape = (self.coefs_[0].shape[0],)
+        if not isinstance(fitted, tuple | list) or [
+            getattr(part, "shape", None) for part in fitted
+        ] != [shape, shape]:
+            raise ValueError(
+                "input_scale_ must be None or a pair (scale, shift) of arrays of shape "
+                f"{shape}, got {_in_words(fitted)}; put the fitted one back, or fit anew."
+            )
 
     @staticmethod
     def _check_features(network: Network, X: Any) -> None:
@@ -904,6 +1080,52 @@ def _check_augmented(before: NDArray, after: Any) -> None:
             "augment must return an array of the shape and dtype of the one that it is given, "
             f"{before.dtype} of shape {before.shape}, got {got}."
         )
+
+
+def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDArray]:
+    """Return what `_init_coef` has returned as arrays, or refuse it."""
+    try:
+        coef, intercept = (np.asarray(part) for part in layer)
+    except (TypeError, ValueError):  # no pair, or not of arrays
+        coef = intercept = np.empty(0)
+    if (
+        (coef.shape, intercept.shape) != ((fan_in, fan_out), (fan_out,))
+        or coef.dtype.kind not in "iuf"
+        or intercept.dtype.kind not in "iuf"
+    ):
+        raise ValueError(
+            f"_init_coef must return coef and intercept, arrays of numbers of shape "
+            f"{(fan_in, fan_out)} and {(fan_out,)}, got {_in_words(layer)}."
+        )
+    return coef, intercept
+
+
+def _checked_layers(coefs: Any, intercepts: Any) -> tuple[list[NDArray], list[NDArray]]:
+    """Return a model's layers, which somebody may have made, as arrays, or refuse them."""
+    try:
+        layers = [np.asarray(coef) for coef in coefs], [np.asarray(b) for b in intercepts]
+    except (TypeError, ValueError):  # not even lists
+        layers = [], []
+    if (
+        not 0 < len(layers[0]) == len(layers[1])
+        or any(coef.ndim != 2 or coef.dtype.kind not in "iuf" for coef in layers[0])
+        or any(b.ndim != 1 or b.dtype.kind not in "iuf" for b in layers[1])
+    ):
+        raise ValueError(
+            "coefs_ must be a matrix of numbers per layer, and intercepts_ a vector of numbers per "
+            f"layer, got {_in_words(coefs)} and {_in_words(intercepts)}; put the fitted ones back, "
+            "or fit anew."
+        )
+    return layers
+
+
+def _in_words(value: Any) -> str:
+    """Return what a value that should have been some arrays is."""
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_in_words, value))})"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    return type(value).__name__
 
 
 def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from fastmlp.base import BaseMLP, check_any_weight
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import Interval, OneOf
 from fastmlp.notices import InputScaleWarning
+from fastmlp.turns import turn_of
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 
@@ -263,7 +264,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     fit = with_callbacks(BaseMLP.fit)
 
-    @available_if(lambda self: self._check_stochastic())
+    @available_if(lambda self: self._check_solver())
     @with_callbacks
     def partial_fit(
         self,
@@ -286,7 +287,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        before = self.__dict__.copy()
+        with turn_of(self):
+            before = self.__dict__.copy()
+            try:
+                self._set_classes(classes, y)
+                return self._fit(X, y, sample_weight=sample_weight, incremental=True)
+            finally:
+                if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
+                    self.__dict__ = before
+
+    def _set_classes(self, classes: Any, y: Any) -> None:
+        """Take the classes of the first call to partial_fit, and refuse others in later ones."""
         fitted: Any = getattr(self, "classes_", None)
         if classes is None and fitted is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -299,11 +310,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{fitted!r}"
             )
-        try:
-            return self._fit(X, y, sample_weight, incremental=True)
-        finally:
-            if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
-                self.__dict__ = before
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict class labels.
@@ -381,6 +387,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             is_new = True
         else:
             is_new = False
+            self._check_label_binarizer()
             classes = unique_labels(y)
             if self.warm_start:
                 if set(classes) != set(self.classes_):
@@ -398,6 +405,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if is_new and y.ndim == 2:
             hints.about_labels(Y)
         return X, y, Y
+
+    def _check_label_binarizer(self) -> None:
+        """Refuse fitted labels that somebody has replaced by others, or left out."""
+        known = getattr(getattr(self, "_label_binarizer", None), "classes_", None)
+        if known is None or not np.array_equal(known, self.classes_):
+            raise ValueError(
+                "classes_ and _label_binarizer must stand for the same classes, got "
+                f"{self.classes_!s} and {known!s}; set _label_binarizer to "
+                "sklearn.preprocessing.LabelBinarizer().fit(classes_), or fit a new model."
+            )
 
     def _encode_validation(self, y: Any) -> NDArray:
         """Return the validation labels as 0/1 columns."""
@@ -613,7 +630,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         self
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight=sample_weight, incremental=True)
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict numbers.

@@ -20,6 +20,8 @@ ALLOWED = {
     "constraints": set(),
     "callbacks": set(),
     "notices": set(),
+    "overrides": set(),
+    "turns": set(),
     "files": set(),
     "backends": set(),
     "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
@@ -35,11 +37,11 @@ ALLOWED = {
     # conversion is above base, which offers it as methods
     "base": {
         "augment", "backends", "callbacks", "constraints", "conversion", "hints", "inputs",
-        "network", "notices", "prediction", "random_bits", "training",
+        "network", "notices", "overrides", "prediction", "random_bits", "training", "turns",
     },
     "prediction": {"backends", "constraints", "inputs", "network"},
     "hints": {"notices"},
-    "estimators": {"base", "callbacks", "constraints", "hints", "notices"},
+    "estimators": {"base", "callbacks", "constraints", "hints", "notices", "turns"},
     "displays": set(),
     "blocks": set(),
     "idx": {"backends", "files"},
