@@ -815,9 +815,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if fitted is None:
             return
         shape = (self.coefs_[0].shape[0],)
-        if not isinstance(fitted, tuple | list) or [
-            getattr(part, "shape", None) for part in fitted
-        ] != [shape, shape]:
+        if (
+            not isinstance(fitted, tuple | list)
+            or [getattr(part, "shape", None) for part in fitted] != [shape, shape]
+            or any(part.dtype.kind not in "iuf" for part in fitted)
+        ):
             raise ValueError(
                 "input_scale_ must be None or a pair (scale, shift) of arrays of shape "
                 f"{shape}, got {_in_words(fitted)}; put the fitted one back, or fit anew."

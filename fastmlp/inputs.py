@@ -58,6 +58,28 @@ class Inputs:
             raise ValueError(
                 f"values must be uint8 or {self.dtype}, got {self.values.dtype}; cast them first."
             )
+        if self.scale is not None or self.shift is not None:
+            for name, part in (("scale", self.scale), ("shift", self.shift)):
+                self._check_part(name, part)
+
+    def _check_part(self, name: str, part: Any) -> None:
+        """Refuse half of a map that compiled code could not read."""
+        if not (
+            isinstance(part, np.ndarray)
+            and part.shape == (self.n_features,)
+            and part.dtype == self.dtype
+            and part.flags.c_contiguous
+            and part.flags.aligned
+        ):
+            got = (
+                f"an array of {part.dtype} of shape {part.shape}"
+                if isinstance(part, np.ndarray)
+                else type(part).__name__
+            )
+            raise ValueError(
+                f"{name} must be a contiguous array of {self.dtype} of shape "
+                f"({self.n_features},), got {got}."
+            )
 
     @property
     def is_sparse(self) -> bool:
@@ -91,7 +113,8 @@ def _check_structure(values: Any) -> None:
             f"{indices.min()} to {indices.max()}; build the matrix anew."
         )
     if (
-        indptr[0] != 0
+        len(indptr) != values.shape[0] + 1
+        or indptr[0] != 0
         or np.any(indptr[1:] < indptr[:-1])
         or indptr[-1] > min(n_stored, len(indices))
     ):

@@ -4,11 +4,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
-#: Guards the table of those who have or await their turn: the lock of an object, by its identity,
-#: and how many threads hold or want it. Not an attribute, which copies and pickles would carry.
+#: The lock of an object, by its identity, while anybody has or awaits its turn. Not an attribute of
+#: the object, which copies and pickles would carry.
+_locks: WeakValueDictionary[int, threading.RLock] = WeakValueDictionary()
 _guard = threading.Lock()
-_turns: dict[int, tuple[threading.RLock, list[None]]] = {}
 
 
 @contextmanager
@@ -17,25 +18,19 @@ def turn_of(owner: object) -> Iterator[None]:
 
     A thread that has it may take it again.
     """
-    key = id(owner)
     with _guard:
-        lock, users = _turns.setdefault(key, (threading.RLock(), []))
-        users.append(None)
-    try:
-        with lock:
-            yield
-    finally:
-        with _guard:
-            users.pop()
-            if not users:
-                _turns.pop(key, None)
+        lock = _locks.get(id(owner))
+        if lock is None:
+            lock = _locks[id(owner)] = threading.RLock()
+    with lock:
+        yield
 
 
 def _forget() -> None:
     """Begin anew in a forked child: the threads that held locks are not there."""
     global _guard
     _guard = threading.Lock()
-    _turns.clear()
+    _locks.clear()
 
 
 if hasattr(os, "register_at_fork"):

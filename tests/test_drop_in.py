@@ -989,6 +989,101 @@ REFUSED = {
 }  # fmt: skip
 
 
+def went_on(change, target="one", skip=False):
+    """Return an entry's action: fit, change something, and train on, in both ways."""
+
+    def action(model, X, y):
+        model.fit(X, y)
+        change(model)
+        with sklearn.config_context(skip_parameter_validation=skip):
+            copy.deepcopy(model).set_params(warm_start=True).fit(X, y)
+
+    def other(model, X, y):
+        model.fit(X, y)
+        change(model)
+        with sklearn.config_context(skip_parameter_validation=skip):
+            model.partial_fit(X, y)
+
+    return [(target, action), (target, other)]
+
+
+def put(**attributes):
+    return lambda model: vars(model).update(attributes)
+
+
+#: What somebody has changed after a fit -> the sentence that further training answers with.
+CHANGED = {
+    f"{name}={value!r}{' unchecked' if skip else ''}": (
+        went_on(lambda m, n=name, v=value: m.set_params(**{n: v}), skip=skip), f"'{name}' parameter"
+    )
+    for name, values in {
+        "n_threads": (0, -1, 2.5, "two", np.nan), "backend": ("abacus", None, 3),
+        "dtype": ("float16", np.float32, 7), "batch_size": (0, -3, 2.5),
+    }.items()
+    for value in values
+    for skip in (False, True)
+} | {
+    "a map of two features": (
+        went_on(put(input_scale_=(np.ones(2), np.ones(2)))),
+        r"input_scale_ must be None or a pair .* of shape \(8,\), got \(an array .* \(2,\)",
+    ),
+    "half a map": (went_on(put(input_scale_=(np.ones(8), None))), "input_scale_ .* NoneType"),
+    "a factor as the map": (went_on(put(input_scale_=0.5)), "input_scale_ .* got float"),
+    "three parts": (went_on(put(input_scale_=(np.ones(8),) * 3)), "input_scale_ must be"),
+    "words in the map": (went_on(put(input_scale_=(np.full(8, "x"),) * 2)), "input_scale_ must"),
+    "complex numbers in the map": (
+        went_on(put(input_scale_=(np.ones(8) * 1j,) * 2)), "input_scale_ must"
+    ),
+    "a state": (went_on(put(_state={"t": 3})), "_state must be what a fit has left, got dict"),
+    "a loss curve": (went_on(put(loss_curve_="steep")), "loss_curve_ must be a list of numbers"),
+    "the samples": (went_on(put(t_=[3])), r"t_ must be a number, as a fit leaves it, got \[3\]"),
+    "the best loss": (went_on(put(best_loss_="low")), "best_loss_ must be a number"),
+    "an optimiser": (
+        went_on(put(_optimizer=object()))[1:], "_optimizer must be what a fit of fastmlp has left"
+    ),
+    "the optimiser's state": (
+        went_on(lambda m: vars(m._optimizer).update(velocity=[1, 2], m=[1, 2]))[1:],
+        "the optimiser's state must be an array of floats, .* got list",
+    ),
+    "the optimiser's state, of another network": (
+        went_on(lambda m: vars(m._optimizer).update(velocity=np.ones(3), m=np.ones(3)))[1:],
+        "the optimiser's state is of a network with 3 parameters",
+    ),
+    "the classes": (
+        went_on(put(classes_=np.array(["no", "perhaps", "yes"])), "binary"),
+        "classes_ and _label_binarizer must stand for the same classes",
+    ),
+    "no encoder": (
+        went_on(put(_label_binarizer=None), "binary"), "classes_ and _label_binarizer must"
+    ),
+    "the function of the outputs": (
+        went_on(put(out_activation_="relu")), "output_activation must be one of"
+    ),
+    "the loss": (went_on(put(_fitted_loss="hinge")), "the loss of identity outputs must be one of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_was_changed_after_a_fit_is_refused(backend, name):
+    actions, message = CHANGED[name]
+
+    def check():
+        for target, action in actions:
+            X, y, _ = data(target)
+            with pytest.raises((ValueError, TypeError), match=message):
+                action(mlp(target, backend), X, y)
+
+    in_child(check)  # because arrays of unexpected shapes can end a process
+
+
+def test_a_million_threads_are_as_good_as_a_few(backend):
+    X, y, _ = data("one")
+    model = mlp("one", backend).fit(X, y)
+    few, many = (copy.deepcopy(model).set_params(n_threads=n) for n in (2, 10**6))
+    in_child(lambda: copy.deepcopy(many).partial_fit(X, y))
+    assert_same(many.partial_fit(X, y), few.partial_fit(X, y), exact=True)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(backend, name):
     target, action, message = REFUSED[name]
