@@ -22,7 +22,7 @@ from fastmlp import backends, constraints, hints, prediction
 from fastmlp.augment import Augmentation
 from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
-from fastmlp.inputs import Inputs, affine_map
+from fastmlp.inputs import Inputs, affine_map, is_map
 from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
 from fastmlp.notices import WarmStartWarning, warn
 from fastmlp.overrides import check_overrides
@@ -51,6 +51,9 @@ _OF_STATE = {
     "validation_scores_": "validation_scores",
     "best_validation_score_": "best_validation_score",
 }
+
+#: Inputs or targets as large as this may be why training diverged.
+_LARGE = 100.0
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return the score of some outputs."""
 
+    def _settle_targets(self, Y: NDArray, *, resumes: bool) -> None:
+        """Decide what the network sees the targets through, before `_targets` is asked."""
+
     def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
         """Return columns of numbers as the outputs should be."""
         return Y.astype(dtype)
@@ -340,11 +346,39 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _check_finite(self, ready: Preparation) -> None:
         """Refuse weights that have diverged."""
-        if not np.isfinite(ready.engine.parameters.flat).all():
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed."
+        parameters = ready.engine.parameters
+        if np.isfinite(parameters.flat).all():
+            return
+        inputs = self._largest_input(ready.samples.X)
+        targets = np.abs(self._targets(ready.samples.Y, parameters.flat.dtype)).max(initial=0)
+        reasons = []
+        if inputs > _LARGE:
+            reasons.append(
+                "The input data may contain large values and need to be preprocessed: the network "
+                f"sees numbers as large as {inputs:.3g}, which input_scale='standard' mends."
             )
+        if targets > _LARGE:
+            reasons.append(
+                f"The targets are as large as {targets:.3g}, which target_scale='standard' mends."
+            )
+        if not reasons and self.solver == "lbfgs":
+            reasons.append("Inputs and targets are not large; a larger alpha may help.")
+        elif not reasons:
+            reasons.append(
+                "Inputs and targets are not large, so the learning rate may be too high: "
+                f"learning_rate_init={self.learning_rate_init!r}; try a tenth of it."
+            )
+        raise ValueError(f"Solver produced non-finite parameter weights. {' '.join(reasons)}")
+
+    def _largest_input(self, X: Any) -> float:
+        """Return the largest magnitude that the network sees in some samples."""
+        scale, shift = (1.0, 0.0) if self.input_scale_ is None else self.input_scale_
+        if issparse(X):
+            return float(
+                np.abs(X.data * np.broadcast_to(scale, X.shape[1:])[X.indices]).max(initial=0)
+            )
+        ends = (X.min(axis=0, initial=0), X.max(axis=0, initial=0))
+        return max(float(np.abs(scale * end + shift).max(initial=0)) for end in ends)
 
     def _prepare(
         self,
@@ -399,6 +433,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 )
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
+        self._settle_targets(samples.Y, resumes=resumes)
         Y = self._targets(samples.Y, dtype)
         weight = None if samples.weight is None else samples.weight.astype(dtype)
         noise = self._noise(
@@ -811,18 +846,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _check_input_scale(self) -> None:
         """Refuse a fitted map that somebody has replaced by what is none."""
-        fitted: Any = self.input_scale_
-        if fitted is None:
-            return
-        shape = (self.coefs_[0].shape[0],)
-        if (
-            not isinstance(fitted, tuple | list)
-            or [getattr(part, "shape", None) for part in fitted] != [shape, shape]
-            or any(part.dtype.kind not in "iuf" for part in fitted)
-        ):
+        fitted, n_features = self.input_scale_, self.coefs_[0].shape[0]
+        if not is_map(fitted, n_features):
             raise ValueError(
                 "input_scale_ must be None or a pair (scale, shift) of arrays of shape "
-                f"{shape}, got {_in_words(fitted)}; put the fitted one back, or fit anew."
+                f"({n_features},), got {in_words(fitted)}; put the fitted one back, or fit anew."
             )
 
     @staticmethod
@@ -1097,7 +1125,7 @@ def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDAr
     ):
         raise ValueError(
             f"_init_coef must return coef and intercept, arrays of numbers of shape "
-            f"{(fan_in, fan_out)} and {(fan_out,)}, got {_in_words(layer)}."
+            f"{(fan_in, fan_out)} and {(fan_out,)}, got {in_words(layer)}."
         )
     return coef, intercept
 
@@ -1115,16 +1143,16 @@ def _checked_layers(coefs: Any, intercepts: Any) -> tuple[list[NDArray], list[ND
     ):
         raise ValueError(
             "coefs_ must be a matrix of numbers per layer, and intercepts_ a vector of numbers per "
-            f"layer, got {_in_words(coefs)} and {_in_words(intercepts)}; put the fitted ones back, "
+            f"layer, got {in_words(coefs)} and {in_words(intercepts)}; put the fitted ones back, "
             "or fit anew."
         )
     return layers
 
 
-def _in_words(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Return what a value that should have been some arrays is."""
     if isinstance(value, tuple | list):
-        return f"({', '.join(map(_in_words, value))})"
+        return f"({', '.join(map(in_words, value))})"
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     return type(value).__name__

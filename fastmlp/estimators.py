@@ -16,10 +16,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastmlp import constraints, hints
-from fastmlp.base import BaseMLP, check_any_weight
+from fastmlp.base import BaseMLP, check_any_weight, in_words
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import Interval, OneOf
-from fastmlp.notices import InputScaleWarning
+from fastmlp.inputs import is_map, target_map
+from fastmlp.notices import InputScaleWarning, WarmStartWarning, warn
 from fastmlp.turns import turn_of
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
@@ -518,6 +519,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_iter_no_change, max_fun, backend, n_threads, dtype, input_scale, lr_schedule, dropout, \
     augment
         As in `MLPClassifier`. With early stopping the score is R^2.
+    target_scale : None, "standard", float or (scale, shift), default=None
+        An affine map of the targets, ``y' = scale * y + shift``, that is part of
+        the model: the network learns y', and `predict` undoes the map.
+        "standard" gives every output mean 0 and variance 1 over the training
+        data, as networks learn best. Losses, in `history_` too, are of y';
+        scores are of y. With ``loss="poisson"`` only a positive factor.
 
     Attributes
     ----------
@@ -525,6 +532,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
     n_features_in_, feature_names_in_, history_, input_scale_
         As in `MLPClassifier`.
+    target_scale_ : tuple of array of shape (n_outputs_,), or None
+        The map (scale, shift) of the targets in use, in float64.
 
     Examples
     --------
@@ -576,6 +585,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
+        target_scale: object = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -610,6 +620,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             augment=augment,
         )
         self.loss = loss
+        self.target_scale = target_scale
 
     fit = with_callbacks(BaseMLP.fit)
 
@@ -643,7 +654,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         array of shape (n_samples,) or (n_samples, n_outputs)
         """
-        outputs = self._forward_pass_fast(X)
+        outputs = self._unscaled(self._forward_pass_fast(X))
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _encode(
@@ -677,12 +688,60 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             )
         return y[:, np.newaxis] if y.ndim == 1 else y
 
+    def _settle_targets(self, Y: NDArray, *, resumes: bool) -> None:
+        """Take the map that `target_scale` asks for, or keep the fitted one."""
+        wanted = target_map(self.target_scale, Y, keeps_sign=self.out_activation_ == "exp")
+        if not resumes:
+            if wanted is None and self.out_activation_ == "identity":
+                hints.about_targets(Y, self.solver)
+            self.target_scale_ = wanted
+            return
+        fitted = self._fitted_target_scale()
+        self.target_scale_ = fitted
+        if wanted is None or fitted is None:
+            is_kept = wanted is fitted
+        else:  # "standard" of other data is another map
+            is_kept = isinstance(self.target_scale, str) or np.array_equal(wanted, fitted)
+        if not is_kept:
+            warn(
+                "the map target_scale_ of the first fit is kept; "
+                f"target_scale={self.target_scale!r} has no effect.",
+                WarmStartWarning,
+            )
+
+    def _fitted_target_scale(self) -> tuple[NDArray, NDArray] | None:
+        """Return the fitted map; none of a model made by hand. Refuse what is no map."""
+        fitted: Any = vars(self).get("target_scale_")
+        n_outputs = len(self.intercepts_[-1])
+        if not is_map(fitted, n_outputs):
+            raise ValueError(
+                "target_scale_ must be None or a pair (scale, shift) of arrays of shape "
+                f"({n_outputs},), got {in_words(fitted)}; put the fitted one back, or fit anew."
+            )
+        return fitted
+
+    def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
+        """Return the targets as the network is to learn them."""
+        if self.target_scale_ is None:
+            return Y.astype(dtype)
+        scale, shift = self.target_scale_
+        return (scale * Y + shift).astype(dtype)
+
+    def _unscaled(self, outputs: NDArray) -> NDArray:
+        """Return the network's outputs as the targets are."""
+        fitted = self._fitted_target_scale()
+        if fitted is None:
+            return outputs
+        scale, shift = fitted
+        return ((outputs - shift) / scale).astype(outputs.dtype)
+
     def _output_activation(self) -> str:
         """Return the function that belongs to the loss."""
         return "exp" if self.loss == "poisson" else "identity"
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return R^2, or not a number if the network has diverged."""
+        outputs = self._unscaled(outputs)
         if not np.isfinite(outputs).all():
             return np.nan
         return float(r2_score(Y, outputs, sample_weight=weight))

@@ -41,7 +41,7 @@ ALLOWED = {
     },
     "prediction": {"backends", "constraints", "inputs", "network"},
     "hints": {"notices"},
-    "estimators": {"base", "callbacks", "constraints", "hints", "notices", "turns"},
+    "estimators": {"base", "callbacks", "constraints", "hints", "inputs", "notices", "turns"},
     "displays": set(),
     "blocks": set(),
     "idx": {"backends", "files"},
@@ -56,7 +56,7 @@ ALLOWED = {
     },
     "recipes": {"augment"},  # when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
-    "conversion": {"accel", "base", "network", "training"},
+    "conversion": {"accel", "base", "estimators", "network", "training"},
     "parity": {"accel", "backends", "base", "estimators", "network", "notices"},
     "bench": {"bench.cases", "bench.chart", "bench.contest"},
     "bench.cases": set(),
