@@ -6,6 +6,8 @@ import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -28,12 +30,14 @@ from fastmlp.notices import WarmStartWarning, warn
 from fastmlp.overrides import check_overrides
 from fastmlp.random_bits import Dropout
 from fastmlp.training import (
+    SCHEDULES,
     SGD,
     Adam,
     EpochReport,
     Progress,
     TrainingState,
     finish,
+    scheduled_rate,
     train,
     train_lbfgs,
 )
@@ -54,6 +58,10 @@ _OF_STATE = {
 
 #: Inputs or targets as large as this may be why training diverged.
 _LARGE = 100.0
+
+
+class ExplainedMemoryError(MemoryError):
+    """Memory ran out, and the message says for what."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         "backend": [OneOf(("auto", *backends.NAMES))],
         "n_threads": [Interval(Integral, 1, None, "[)"), constraints.NONE],
         "dtype": [OneOf(("float32", "float64")), constraints.NONE],
-        "lr_schedule": [constraints.InstanceOf(dict), constraints.CALLABLE, constraints.NONE],
+        "lr_schedule": [
+            OneOf(SCHEDULES),
+            constraints.InstanceOf(dict),
+            constraints.CALLABLE,
+            constraints.NONE,
+        ],
         "dropout": [Interval(Real, 0, 1, "[)"), constraints.ArrayLike()],
         "augment": [constraints.CALLABLE, constraints.NONE],
     }
@@ -186,7 +199,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         n_threads: int | None,
         dtype: str | None,
         input_scale: object,
-        lr_schedule: Mapping[int, float] | Callable[[int], float] | None,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None,
         dropout: float | ArrayLike,
         augment: Callable[..., NDArray] | None,
     ) -> None:
@@ -328,11 +341,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 self._optimize(
                     ready, progress, tasks, incremental, on_epoch, reports_training_score
                 )
-            except BaseException:
+            except BaseException as error:
+                needs = self._memory_in_words(X) if isinstance(error, MemoryError) else ""
                 if ready is None or progress is None:
                     self.__dict__ = before
                 else:
                     self._publish(ready, progress)
+                if needs and not isinstance(error, ExplainedMemoryError):
+                    raise ExplainedMemoryError(f"{str(error).rstrip('.')}. {needs}") from error
                 raise
             self._check_finite(ready)
         return self
@@ -343,6 +359,38 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if sklearn.get_config()["skip_parameter_validation"]:
             parameters = {name: parameters[name] for name in _ALWAYS_CHECKED if name in parameters}
         constraints.validate(parameters, self._constraints, type(self).__name__)
+
+    def _memory_in_words(self, X: Any) -> str:
+        """Return what the fit that ran out of memory needs in all; empty if that is not known."""
+        n_samples, n_features = X.shape if getattr(X, "ndim", 0) == 2 else (0, 0)
+        n_outputs = vars(self).get("n_outputs_")
+        if not n_samples or n_outputs is None:
+            return ""
+        units = (n_features, *_hidden_units(self.hidden_layer_sizes), n_outputs)
+        is_single = self.dtype == "float32" or (
+            self.dtype is None and getattr(X, "dtype", None) in (np.float32, np.uint8)
+        )
+        itemsize = 4 if is_single else 8
+        n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(units))
+        # The parameters and the solver's vectors, once for the model and once for the engine;
+        # L-BFGS keeps ten pairs of points and gradients, in float64.
+        vectors = {"sgd": 4 * itemsize, "adam": 6 * itemsize, "lbfgs": 2 * itemsize + 25 * 8}
+        weights = vectors[self.solver] * n_parameters
+        samples = n_samples * n_outputs * (itemsize + 9)  # as numbers, and encoded
+        if not issparse(X) and getattr(X, "dtype", None) not in (f"float{8 * itemsize}", np.uint8):
+            samples += itemsize * n_samples * n_features
+        rows = n_samples if self.solver == "lbfgs" else self._batch_rows(n_samples)
+        layers = 2 * itemsize * min(rows, 4096) * sum(units)
+        total, *parts = (
+            f"{n_bytes / 2**20:,.0f} MB"
+            for n_bytes in (weights + samples + layers, weights, samples, layers)
+        )
+        return (
+            f"The whole fit, of {n_samples} samples by {n_features} features through layers of "
+            f"{units[1:]} units, needs about {total} beside X: {parts[0]} for weights and solver, "
+            f"{parts[1]} for converted data, {parts[2]} for a batch. Train smaller layers, use "
+            "dtype='float32', or pass parts of the data to partial_fit."
+        )
 
     def _check_finite(self, ready: Preparation) -> None:
         """Refuse weights that have diverged."""
@@ -426,6 +474,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             samples, held_out = self._hold_out(samples, random_state)
         if held_out is not None and held_out.weight is not None:
             check_any_weight(held_out.weight)
+            check_weight_range(held_out.weight, np.dtype(np.float64))
             if held_out.weight.sum() == 0:
                 raise ValueError(
                     "the weights of the validation samples must not sum to zero, because loss and "
@@ -434,6 +483,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
         self._settle_targets(samples.Y, resumes=resumes)
+        if samples.weight is not None:
+            check_weight_range(samples.weight, dtype)
+            if not resumes:
+                hints.about_weights(samples.weight)
         Y = self._targets(samples.Y, dtype)
         weight = None if samples.weight is None else samples.weight.astype(dtype)
         noise = self._noise(
@@ -932,11 +985,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         scale, shift = (part.astype(dtype, copy=False) for part in self.input_scale_)
         return Inputs(X, dtype, scale, shift)
 
-    def _batch_size(self, n_samples: int) -> int:
-        """Return the samples per update."""
+    def _batch_rows(self, n_samples: int) -> int:
+        """Return the samples per update that are asked for."""
         if self.batch_size == "auto":
             return min(200, n_samples)
-        batch_size = operator.index(self.batch_size)  # type: ignore[arg-type]
+        return operator.index(self.batch_size)  # type: ignore[arg-type]
+
+    def _batch_size(self, n_samples: int) -> int:
+        """Return the samples per update."""
+        batch_size = self._batch_rows(n_samples)
         if batch_size > n_samples:
             warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
@@ -980,6 +1037,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"lr_schedule and learning_rate={self.learning_rate!r} both set the learning rate; "
                 "keep one of them."
             )
+        if isinstance(schedule, str):
+            return partial(self._named_rate, schedule)
         if not isinstance(schedule, Mapping):
             return schedule
         if not all(
@@ -996,6 +1055,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return float(schedule[max(begun)] if begun else self.learning_rate_init)
 
         return rate_of
+
+    def _named_rate(self, name: str, epoch: int) -> float:
+        """Return the rate of an epoch, by a schedule that has a name."""
+        return scheduled_rate(name, float(self.learning_rate_init), epoch, self.max_iter)
 
     def _validator(
         self, engine: Any, samples: Samples | None
@@ -1052,16 +1115,26 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
     n_samples = X.shape[0]
     dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
     if isinstance(sample_weight, Real):
+        if not np.isfinite(float(sample_weight)):
+            raise ValueError(f"sample_weight must be finite, got {sample_weight!r}.")
         weights = np.full(n_samples, sample_weight, dtype=dtype)
     else:
-        weights = check_array(
-            sample_weight,
-            accept_sparse=False,
-            ensure_2d=False,
-            dtype=(np.float64, np.float32),
-            order="C",
-            input_name="sample_weight",
-        )
+        try:
+            weights = check_array(
+                sample_weight,
+                accept_sparse=False,
+                ensure_2d=False,
+                dtype=(np.float64, np.float32),
+                order="C",
+                input_name="sample_weight",
+            )
+        except ValueError as error:
+            raise ValueError(f"{error}{_first_not_finite(sample_weight)}") from None
+        if text := next((w for w in np.ravel(sample_weight) if isinstance(w, str | bytes)), None):
+            raise ValueError(
+                f"sample_weight must be numbers, got text such as {str(text)!r}; convert it, for "
+                "example with np.asarray(sample_weight, float)."
+            )
         if weights.ndim != 1:
             raise ValueError(
                 f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Expected "
@@ -1071,6 +1144,30 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
             raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!")
     check_any_weight(weights)
     return weights
+
+
+def _first_not_finite(sample_weight: Any) -> str:
+    """Return where the first weight is that is not finite, as a sentence; empty if all are."""
+    try:
+        rows = np.flatnonzero(~np.isfinite(np.asarray(sample_weight, np.float64)))
+    except (TypeError, ValueError):
+        return ""
+    return f" The first one is in row {rows[0]}." if len(rows) else ""
+
+
+def check_weight_range(weights: NDArray, dtype: np.dtype) -> None:
+    """Refuse weights so large or small that means over them cannot be computed."""
+    with np.errstate(over="ignore"):
+        total = np.abs(weights, dtype=np.float64).sum()
+    limits = np.finfo(dtype)
+    # Losses and penalties, a few orders of magnitude either way, are multiplied with and divided
+    # by it.
+    smallest, largest = float(limits.tiny) * 1e8, float(limits.max) / 1e8
+    if total and not smallest <= total <= largest:
+        raise ValueError(
+            f"the weights of the samples sum to {total:.3g} in magnitude, but {dtype} can compute "
+            f"with sums from {smallest:.0e} to {largest:.0e} only; divide them by their mean."
+        )
 
 
 def check_any_weight(weights: NDArray) -> None:

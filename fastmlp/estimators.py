@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastmlp import constraints, hints
-from fastmlp.base import BaseMLP, check_any_weight, in_words
+from fastmlp.base import BaseMLP, ExplainedMemoryError, check_any_weight, in_words
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import Interval, OneOf
 from fastmlp.inputs import is_map, target_map
@@ -97,10 +97,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         An affine map of the features, ``x' = scale * x + shift``, that is part
         of the model. "standard" gives every feature mean 0 and variance 1 over
         the training data; ``1 / 255`` suits byte images, which stay uint8.
-    lr_schedule : dict of int to float, callable or None, default=None
-        Learning rates by epoch, counted from 1: ``{1: 1e-3, 15: 1e-4}`` sets
-        the rate from these epochs on; a callable maps the epoch to its rate.
-        For "sgd" and "adam", with ``learning_rate="constant"``.
+    lr_schedule : "linear", "cosine", dict of int to float, callable or None, default=None
+        Learning rates by epoch, counted from 1. "linear" has ``learning_rate_init *
+        (max_iter + 1 - epoch) / max_iter``, and "cosine" ``learning_rate_init / 2 *
+        (1 + cos(pi * (epoch - 1) / max_iter))``; epochs after `max_iter`, of a
+        warm start or of `partial_fit`, have the rate of that one. ``{1: 1e-3, 15: 1e-4}``
+        sets the rate from these epochs on. A callable maps the epoch to its
+        rate; for the model to be pickled, it must be a function of a module,
+        not a lambda. For "sgd" and "adam", with ``learning_rate="constant"``.
     dropout : float in [0, 1) or array-like of such, default=0.0
         Probability that a hidden unit is left out, for a sample of an epoch;
         one for all hidden layers or one for each. Those that stay are
@@ -220,7 +224,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_threads: int | None = None,
         dtype: str | None = None,
         input_scale: object = None,
-        lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None = None,
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
         loss: str = "log_loss",
@@ -402,7 +406,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"`y` has classes not in `self.classes_`. `self.classes_` has "
                     f"{self.classes_!s}. 'y' has {classes!s}."
                 )
-        Y = self._label_binarizer.transform(y).astype(bool)
+        try:
+            Y = self._label_binarizer.transform(y).astype(bool)
+        except MemoryError:
+            n_classes = len(self.classes_)
+            raise ExplainedMemoryError(
+                f"y has {n_classes} classes, and a network has an output for each: the targets of "
+                f"{len(y)} samples need {9 * n_classes * len(y) / 2**30:.1f} GiB. If they are "
+                "numbers to be predicted, use MLPRegressor; otherwise merge rare classes, or pass "
+                "fewer samples at a time to partial_fit."
+            ) from None
         if is_new and y.ndim == 2:
             hints.about_labels(Y)
         return X, y, Y
@@ -432,6 +445,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weights = super()._weights(y, sample_weight, X, incremental=incremental)
         if self.class_weight is None:
             return weights
+        _check_class_weight(self.class_weight)
         if incremental and self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all samples at once, which partial_fit does not "
@@ -442,7 +456,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             of_classes = by_class[np.searchsorted(self.classes_, y)]
         else:
             of_classes = compute_sample_weight(self.class_weight, y)
-        weights = of_classes if weights is None else weights * of_classes
+        with np.errstate(over="ignore"):  # what has become infinite is refused with a sentence
+            weights = of_classes if weights is None else weights * of_classes
         if not incremental:
             check_any_weight(weights)
         return weights
@@ -490,6 +505,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             correct = ((outputs > 0.5) == Y).all(axis=1)
         return float(np.average(correct, weights=weight))
+
+
+def _check_class_weight(class_weight: Any) -> None:
+    """Refuse weights of classes that are not finite numbers."""
+    for weights in class_weight if isinstance(class_weight, list) else [class_weight]:
+        for label, weight in weights.items() if isinstance(weights, dict) else ():
+            if not isinstance(weight, Real) or not np.isfinite(float(weight)):
+                raise ValueError(
+                    "class_weight must be a finite number for every class, got "
+                    f"{weight!r} for class {label!r}."
+                )
 
 
 def _smoothed_pair(pair: Any) -> tuple[float, float]:
@@ -582,7 +608,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_threads: int | None = None,
         dtype: str | None = None,
         input_scale: object = None,
-        lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None = None,
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
         target_scale: object = None,

@@ -14,6 +14,7 @@ from fastmlp.notices import (
     ConstantFeatureWarning,
     IneffectiveParameterWarning,
     InputScaleWarning,
+    NegativeWeightWarning,
     OneHotLabelsWarning,
     TargetScaleWarning,
     warn,
@@ -134,4 +135,16 @@ def about_targets(Y: NDArray, solver: str) -> None:
             f"{spread:.3g}; a network begins near 0 and takes small steps, so it may never get "
             "there. Pass target_scale='standard', or scale y first.",
             TargetScaleWarning,
+        )
+
+
+def about_weights(weights: NDArray) -> None:
+    """Warn of samples that the network is to be wrong about."""
+    n_negative = np.count_nonzero(weights < 0)
+    if n_negative:
+        warn(
+            f"{n_negative} of {len(weights)} sample weights are negative: training makes the loss "
+            "of these samples larger, without end, and the sum of a batch may come near 0. Pass "
+            "weights >= 0, unless that is what you want.",
+            NegativeWeightWarning,
         )

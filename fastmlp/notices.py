@@ -16,6 +16,10 @@ class TargetScaleWarning(FastMLPWarning):
     """The targets of a regression are far from unit scale, which takes too long to learn."""
 
 
+class NegativeWeightWarning(FastMLPWarning):
+    """Some samples have negative weights."""
+
+
 class WarmStartWarning(FastMLPWarning):
     """A parameter was changed that a warm start does not heed."""
 
