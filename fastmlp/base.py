@@ -24,7 +24,7 @@ from fastmlp import backends, constraints, hints, prediction
 from fastmlp.augment import Augmentation
 from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
-from fastmlp.inputs import Inputs, affine_map, is_map
+from fastmlp.inputs import Inputs, affine_map
 from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
 from fastmlp.notices import WarmStartWarning, warn
 from fastmlp.overrides import check_overrides
@@ -873,7 +873,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 WarmStartWarning,
             )
         self._check_features(network, samples.X)
-        self._check_input_scale()
+        if self.input_scale_ is not None:
+            prediction.fitted_map(self.input_scale_, network.n_features, dtype)  # is one
         if self._changed_input_scale(samples.X):
             warn(
                 "the map input_scale_ of the first fit is kept; "
@@ -895,16 +896,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained on; "
                 "set what is missing, or fit a new model."
             )
-        self.coefs_, self.intercepts_ = _checked_layers(self.coefs_, self.intercepts_)
-
-    def _check_input_scale(self) -> None:
-        """Refuse a fitted map that somebody has replaced by what is none."""
-        fitted, n_features = self.input_scale_, self.coefs_[0].shape[0]
-        if not is_map(fitted, n_features):
+        try:
+            self.coefs_, self.intercepts_ = prediction.layers(self)
+        except TypeError:  # not even lists
             raise ValueError(
-                "input_scale_ must be None or a pair (scale, shift) of arrays of shape "
-                f"({n_features},), got {in_words(fitted)}; put the fitted one back, or fit anew."
-            )
+                "coefs_ and intercepts_ must be lists of arrays, got "
+                f"{in_words(self.coefs_)} and {in_words(self.intercepts_)}; put the fitted ones "
+                "back, or fit anew."
+            ) from None
 
     @staticmethod
     def _check_features(network: Network, X: Any) -> None:
@@ -982,8 +981,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             X = np.require(X, requirements=["C", "ALIGNED"])
         if self.input_scale_ is None:
             return Inputs(X, dtype)
-        scale, shift = (part.astype(dtype, copy=False) for part in self.input_scale_)
-        return Inputs(X, dtype, scale, shift)
+        return Inputs(X, dtype, *prediction.fitted_map(self.input_scale_, X.shape[1], dtype))
 
     def _batch_rows(self, n_samples: int) -> int:
         """Return the samples per update that are asked for."""
@@ -1225,25 +1223,6 @@ def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDAr
             f"{(fan_in, fan_out)} and {(fan_out,)}, got {in_words(layer)}."
         )
     return coef, intercept
-
-
-def _checked_layers(coefs: Any, intercepts: Any) -> tuple[list[NDArray], list[NDArray]]:
-    """Return a model's layers, which somebody may have made, as arrays, or refuse them."""
-    try:
-        layers = [np.asarray(coef) for coef in coefs], [np.asarray(b) for b in intercepts]
-    except (TypeError, ValueError):  # not even lists
-        layers = [], []
-    if (
-        not 0 < len(layers[0]) == len(layers[1])
-        or any(coef.ndim != 2 or coef.dtype.kind not in "iuf" for coef in layers[0])
-        or any(b.ndim != 1 or b.dtype.kind not in "iuf" for b in layers[1])
-    ):
-        raise ValueError(
-            "coefs_ must be a matrix of numbers per layer, and intercepts_ a vector of numbers per "
-            f"layer, got {in_words(coefs)} and {in_words(intercepts)}; put the fitted ones back, "
-            "or fit anew."
-        )
-    return layers
 
 
 def in_words(value: Any) -> str:

@@ -1,8 +1,9 @@
 """scikit-learn's private methods that a subclass may override, and what becomes of that.
 
 In scikit-learn, training and prediction are Python methods that call one another, and subclasses
-change what one of them does. Here they are compiled. An override of `_init_coef` is honoured; one
-of a method that the engine stands in for would be ignored, so it is refused.
+change what one of them does. Here they are compiled. Overrides of `_init_coef`, `_fit` and
+`_check_solver` are honoured, and of `_forward_pass_fast` in predictions; one of a method that the
+engine stands in for would be ignored, so it is refused.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ _ENGINES_PART = {
     "_fit_lbfgs": "training by L-BFGS",
     "_fit_stochastic": "training in minibatches",
     "_forward_pass": "the values of all layers",
-    "_forward_pass_fast": "the outputs",
+    "_forward_pass_fast": "the outputs for validation data",
     "_initialize": "the first weights (override _init_coef to change them)",
     "_loss_grad_lbfgs": "the loss and its gradient",
     "_predict": "predictions",
@@ -35,6 +36,8 @@ def check_overrides(model: Any) -> None:
         With the name of the method, the reason, and the way out.
     """
     for name, part in _ENGINES_PART.items():
+        if name == "_forward_pass_fast" and not model.early_stopping:
+            continue  # predictions call it; only the score of validation data does not
         if owner := _overrider(model, name):
             # The class by a name that is scikit-learn's under `fastmlp.accel`, too.
             base = next(cls for cls in type(model).__mro__ if _is_ours(cls)).__name__

@@ -1098,10 +1098,10 @@ CHANGED = {
 } | {
     "a map of two features": (
         went_on(put(input_scale_=(np.ones(2), np.ones(2)))),
-        r"input_scale_ must be None or a pair .* of shape \(8,\), got \(an array .* \(2,\)",
+        r"input_scale_ must be None or a pair .* of shape \(8,\)",
     ),
-    "half a map": (went_on(put(input_scale_=(np.ones(8), None))), "input_scale_ .* NoneType"),
-    "a factor as the map": (went_on(put(input_scale_=0.5)), "input_scale_ .* got float"),
+    "half a map": (went_on(put(input_scale_=(np.ones(8), None))), "input_scale_ must be"),
+    "a factor as the map": (went_on(put(input_scale_=0.5)), "input_scale_ must be"),
     "three parts": (went_on(put(input_scale_=(np.ones(8),) * 3)), "input_scale_ must be"),
     "words in the map": (went_on(put(input_scale_=(np.full(8, "x"),) * 2)), "input_scale_ must"),
     "complex numbers in the map": (

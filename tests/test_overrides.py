@@ -116,10 +116,16 @@ class TestRefused:
     def test_an_override_that_would_be_ignored(self, name):
         # each exists in the scikit-learn that is installed
         assert any(hasattr(cls, name) for cls in SKLEARN_ESTIMATORS.values())
+        model = subclass(name)(hidden_layer_sizes=(3,), early_stopping=True)
         with pytest.raises(TypeError, match=rf"Special overrides {name}, but .*\['MLPRegressor'\]"):
-            subclass(name)(hidden_layer_sizes=(3,)).fit(X, NUMBERS)
+            model.fit(X, NUMBERS)
         with pytest.raises(TypeError, match=f"Special overrides {name}"):
-            subclass(name)(hidden_layer_sizes=(3,)).partial_fit(X, NUMBERS)
+            model.partial_fit(X, NUMBERS)
+
+    def test_predictions_call_forward_pass_fast(self):
+        special = subclass("_forward_pass_fast", lambda self, X, check_input=True: X[:, :2] + 1)
+        model = special(hidden_layer_sizes=(3,), max_iter=2).fit(X, NUMBERS)
+        np.testing.assert_array_equal(model.predict(X), X[:, :2] + 1)
 
     def test_one_inherited_from_afar(self):
         special = subclass("_backprop")
@@ -260,7 +266,7 @@ class TestByHand:
     def test_layers_that_are_none_are_refused(self, change):
         model = self.made(MLPRegressor, NUMBERS)
         vars(model).update(change)
-        with pytest.raises(ValueError, match=r"coefs_ must be a matrix of numbers per layer"):
+        with pytest.raises(ValueError, match=r"coefs_.* and intercepts_.* must .* put the fitted"):
             model.partial_fit(X, NUMBERS)
 
     def test_lists_become_arrays(self):
