@@ -11,7 +11,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import make_friedman1
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, persistence
 from fastmlp.conversion import from_sklearn, to_sklearn
 from fastmlp.inputs import target_map
 from fastmlp.notices import InputScaleWarning, TargetScaleWarning, WarmStartWarning
@@ -159,6 +159,34 @@ class TestGoingOn:
         for act in (lambda: model.partial_fit(X, UNIT), lambda: model.predict(X)):
             with pytest.raises(ValueError, match=r"target_scale_ must be None or a pair .*\(1,\)"):
                 act()
+
+
+class TestSaved:
+    @pytest.mark.parametrize("Y", [HOUSES, np.c_[HOUSES, -UNIT]], ids=["one", "several"])
+    def test_goes_on_after_loading(self, Y, tmp_path):
+        model = mlp(target_scale="standard", max_iter=3, warm_start=True).fit(X, Y)
+        persistence.save(model, tmp_path / "model.npz")
+        loaded = persistence.load(tmp_path / "model.npz")
+        np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+        np.testing.assert_array_equal(loaded.target_scale_, model.target_scale_)
+        assert loaded.target_scale == "standard"
+        np.testing.assert_array_equal(loaded.fit(X, Y).predict(X), model.fit(X, Y).predict(X))
+
+    def test_a_pair_and_none(self, tmp_path):
+        for target_scale in (([1e-5], [2.0]), None):
+            model = mlp(target_scale=target_scale, max_iter=3).fit(X, UNIT)
+            persistence.save(model, tmp_path / "model.npz")
+            loaded = persistence.load(tmp_path / "model.npz")
+            np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+            loaded.fit(X, UNIT)
+
+    @pytest.mark.parametrize("bad", [np.ones(3), np.zeros(1), np.ones((1, 1)), np.array(["x"])])
+    def test_one_that_does_not_fit_is_refused(self, bad, tmp_path):
+        model = mlp(target_scale=2.0, max_iter=3).fit(X, UNIT)
+        model.target_scale_ = (bad, np.zeros(1))
+        persistence.save(model, tmp_path / "model.npz")
+        with pytest.raises(persistence.ModelFileError, match="its target map does not fit 1 outp"):
+            persistence.load(tmp_path / "model.npz")
 
 
 class TestConversion:
