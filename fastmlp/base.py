@@ -5,7 +5,9 @@ import inspect
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -23,10 +25,43 @@ from fastmlp.augment import Augmentation
 from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
-from fastmlp.network import ACTIVATIONS, Network, Parameters
+from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
 from fastmlp.notices import WarmStartWarning, warn
+from fastmlp.overrides import check_overrides
 from fastmlp.random_bits import Dropout
-from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
+from fastmlp.training import (
+    SCHEDULES,
+    SGD,
+    Adam,
+    EpochReport,
+    Progress,
+    TrainingState,
+    finish,
+    scheduled_rate,
+    train,
+    train_lbfgs,
+)
+from fastmlp.turns import turn_of
+
+#: Parameters that reach compiled code, where a bad value could end the process: checked even
+#: where scikit-learn's setting skip_parameter_validation asks not to.
+_ALWAYS_CHECKED = ("activation", "solver", "batch_size", "backend", "n_threads", "dtype")
+
+#: Fitted attributes that a training state has under another name.
+_OF_STATE = {
+    "t_": "n_samples_seen",
+    "loss_curve_": "loss_curve",
+    "best_loss_": "best_loss",
+    "validation_scores_": "validation_scores",
+    "best_validation_score_": "best_validation_score",
+}
+
+#: Inputs or targets as large as this may be why training diverged.
+_LARGE = 100.0
+
+
+class ExplainedMemoryError(MemoryError):
+    """Memory ran out, and the message says for what."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +153,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         "backend": [OneOf(("auto", *backends.NAMES))],
         "n_threads": [Interval(Integral, 1, None, "[)"), constraints.NONE],
         "dtype": [OneOf(("float32", "float64")), constraints.NONE],
-        "lr_schedule": [constraints.InstanceOf(dict), constraints.CALLABLE, constraints.NONE],
+        "lr_schedule": [
+            OneOf(SCHEDULES),
+            constraints.InstanceOf(dict),
+            constraints.CALLABLE,
+            constraints.NONE,
+        ],
         "dropout": [Interval(Real, 0, 1, "[)"), constraints.ArrayLike()],
         "augment": [constraints.CALLABLE, constraints.NONE],
     }
@@ -127,6 +167,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     loss: str
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
+    _state: TrainingState
 
     def __init__(
         self,
@@ -158,7 +199,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         n_threads: int | None,
         dtype: str | None,
         input_scale: object,
-        lr_schedule: Mapping[int, float] | Callable[[int], float] | None,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None,
         dropout: float | ArrayLike,
         augment: Callable[..., NDArray] | None,
     ) -> None:
@@ -211,6 +252,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return the score of some outputs."""
 
+    def _settle_targets(self, Y: NDArray, *, resumes: bool) -> None:
+        """Decide what the network sees the targets through, before `_targets` is asked."""
+
     def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
         """Return columns of numbers as the outputs should be."""
         return Y.astype(dtype)
@@ -258,7 +302,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         BackendUnavailableError
             If `backend` names one that cannot be used here.
         """
-        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+        validation = (X_val, y_val, sample_weight_val)
+        if all(part is None for part in validation):  # a subclass may have a _fit without it
+            return self._fit(X, y, sample_weight=sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight=sample_weight, validation=validation)
 
     def _fit(
         self,
@@ -266,38 +313,120 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         y: Any,
         sample_weight: Any = None,
         *,
-        validation: tuple[Any, Any, Any] = (None, None, None),
         incremental: bool = False,
+        validation: tuple[Any, Any, Any] = (None, None, None),
         on_epoch: Callable[[EpochReport], bool | None] | None = None,
         reports_training_score: bool = False,
     ) -> Self:
-        """Train, and call `on_epoch` after every epoch."""
-        if not sklearn.get_config()["skip_parameter_validation"]:
-            constraints.validate(
-                self.get_params(deep=False), self._constraints, type(self).__name__
-            )
-        resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
+        """Train, and call `on_epoch` after every epoch.
 
-        before = self.__dict__.copy()
-        try:
-            ready = self._prepare(
-                X, y, sample_weight, validation, resumes=resumes, incremental=incremental
-            )
-        except BaseException:  # a fit that is refused leaves the model as it was
-            self.__dict__ = before
-            raise
-        parameters = ready.engine.parameters
-        self.n_layers_ = len(ready.engine.network.layer_units)
-        self.coefs_ = parameters.coefs
-        self.intercepts_ = parameters.intercepts
-        tasks = FitTasks(self, self._max_epochs(incremental), ready.X, ready.y, sample_weight)
-        self._optimize(ready, tasks, incremental, on_epoch, reports_training_score)
-        if not np.isfinite(parameters.flat).all():
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed."
-            )
+        A fit that is refused or interrupted before it trains leaves the model as it was; from then
+        on, what the epochs before an interrupt or an error have left is the model's.
+        """
+        with turn_of(self):
+            self._check_parameters()
+            check_overrides(self)
+            resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
+            before = self.__dict__.copy()
+            ready = progress = None
+            try:
+                ready = self._prepare(
+                    X, y, sample_weight, validation, resumes=resumes, incremental=incremental
+                )
+                progress = self._begin(ready, resumes=resumes)
+                self._publish(ready, progress)
+                tasks = FitTasks(
+                    self, self._max_epochs(incremental), ready.X, ready.y, sample_weight
+                )
+                self._optimize(
+                    ready, progress, tasks, incremental, on_epoch, reports_training_score
+                )
+            except BaseException as error:
+                needs = self._memory_in_words(X) if isinstance(error, MemoryError) else ""
+                if ready is None or progress is None:
+                    self.__dict__ = before
+                else:
+                    self._publish(ready, progress)
+                if needs and not isinstance(error, ExplainedMemoryError):
+                    raise ExplainedMemoryError(f"{str(error).rstrip('.')}. {needs}") from error
+                raise
+            self._check_finite(ready)
         return self
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters of a wrong type or value."""
+        parameters = self.get_params(deep=False)
+        if sklearn.get_config()["skip_parameter_validation"]:
+            parameters = {name: parameters[name] for name in _ALWAYS_CHECKED if name in parameters}
+        constraints.validate(parameters, self._constraints, type(self).__name__)
+
+    def _memory_in_words(self, X: Any) -> str:
+        """Return what the fit that ran out of memory needs in all; empty if that is not known."""
+        n_samples, n_features = X.shape if getattr(X, "ndim", 0) == 2 else (0, 0)
+        n_outputs = vars(self).get("n_outputs_")
+        if not n_samples or n_outputs is None:
+            return ""
+        units = (n_features, *_hidden_units(self.hidden_layer_sizes), n_outputs)
+        is_single = self.dtype == "float32" or (
+            self.dtype is None and getattr(X, "dtype", None) in (np.float32, np.uint8)
+        )
+        itemsize = 4 if is_single else 8
+        n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(units))
+        # The parameters and the solver's vectors, once for the model and once for the engine;
+        # L-BFGS keeps ten pairs of points and gradients, in float64.
+        vectors = {"sgd": 4 * itemsize, "adam": 6 * itemsize, "lbfgs": 2 * itemsize + 25 * 8}
+        weights = vectors[self.solver] * n_parameters
+        samples = n_samples * n_outputs * (itemsize + 9)  # as numbers, and encoded
+        if not issparse(X) and getattr(X, "dtype", None) not in (f"float{8 * itemsize}", np.uint8):
+            samples += itemsize * n_samples * n_features
+        rows = n_samples if self.solver == "lbfgs" else self._batch_rows(n_samples)
+        layers = 2 * itemsize * min(rows, 4096) * sum(units)
+        total, *parts = (
+            f"{n_bytes / 2**20:,.0f} MB"
+            for n_bytes in (weights + samples + layers, weights, samples, layers)
+        )
+        return (
+            f"The whole fit, of {n_samples} samples by {n_features} features through layers of "
+            f"{units[1:]} units, needs about {total} beside X: {parts[0]} for weights and solver, "
+            f"{parts[1]} for converted data, {parts[2]} for a batch. Train smaller layers, use "
+            "dtype='float32', or pass parts of the data to partial_fit."
+        )
+
+    def _check_finite(self, ready: Preparation) -> None:
+        """Refuse weights that have diverged."""
+        parameters = ready.engine.parameters
+        if np.isfinite(parameters.flat).all():
+            return
+        inputs = self._largest_input(ready.samples.X)
+        targets = np.abs(self._targets(ready.samples.Y, parameters.flat.dtype)).max(initial=0)
+        reasons = []
+        if inputs > _LARGE:
+            reasons.append(
+                "The input data may contain large values and need to be preprocessed: the network "
+                f"sees numbers as large as {inputs:.3g}, which input_scale='standard' mends."
+            )
+        if targets > _LARGE:
+            reasons.append(
+                f"The targets are as large as {targets:.3g}, which target_scale='standard' mends."
+            )
+        if not reasons and self.solver == "lbfgs":
+            reasons.append("Inputs and targets are not large; a larger alpha may help.")
+        elif not reasons:
+            reasons.append(
+                "Inputs and targets are not large, so the learning rate may be too high: "
+                f"learning_rate_init={self.learning_rate_init!r}; try a tenth of it."
+            )
+        raise ValueError(f"Solver produced non-finite parameter weights. {' '.join(reasons)}")
+
+    def _largest_input(self, X: Any) -> float:
+        """Return the largest magnitude that the network sees in some samples."""
+        scale, shift = (1.0, 0.0) if self.input_scale_ is None else self.input_scale_
+        if issparse(X):
+            return float(
+                np.abs(X.data * np.broadcast_to(scale, X.shape[1:])[X.indices]).max(initial=0)
+            )
+        ends = (X.min(axis=0, initial=0), X.max(axis=0, initial=0))
+        return max(float(np.abs(scale * end + shift).max(initial=0)) for end in ends)
 
     def _prepare(
         self,
@@ -311,6 +440,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     ) -> Preparation:
         """Validate everything and bind an engine."""
         backend = backends.get(self.backend)
+        if resumes:
+            self._check_by_hand()
         hidden_units = _hidden_units(self.hidden_layer_sizes)
         self._schedule()  # refuses a bad one before anything is trained
         if not resumes:
@@ -343,6 +474,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             samples, held_out = self._hold_out(samples, random_state)
         if held_out is not None and held_out.weight is not None:
             check_any_weight(held_out.weight)
+            check_weight_range(held_out.weight, np.dtype(np.float64))
             if held_out.weight.sum() == 0:
                 raise ValueError(
                     "the weights of the validation samples must not sum to zero, because loss and "
@@ -350,6 +482,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 )
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
+        self._settle_targets(samples.Y, resumes=resumes)
+        if samples.weight is not None:
+            check_weight_range(samples.weight, dtype)
+            if not resumes:
+                hints.about_weights(samples.weight)
         Y = self._targets(samples.Y, dtype)
         weight = None if samples.weight is None else samples.weight.astype(dtype)
         noise = self._noise(
@@ -368,6 +505,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:
                 self._optimizer = self._new_optimizer(parameters.flat)
+            if not isinstance(self._optimizer, SGD | Adam):
+                raise TypeError(
+                    "_optimizer must be what a fit of fastmlp has left, got "
+                    f"{type(self._optimizer).__name__}; set it to None to begin with a new one."
+                )
             self._optimizer.adapt(parameters.flat)
         return Preparation(X, y, samples, held_out, engine, random_state, noise)
 
@@ -423,27 +565,94 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
         return augmented
 
+    def _begin(self, ready: Preparation, *, resumes: bool) -> Progress:
+        """Return the account of a fit that begins."""
+        state = self._state_to_resume() if resumes else TrainingState()
+        stochastic = self.solver != "lbfgs"
+        early_stopping = stochastic and bool(self.early_stopping)
+        names = [
+            "loss",
+            *(["learning_rate"] if stochastic else []),
+            *(["val_loss", "val_score"] if ready.held_out is not None else []),
+            "seconds",
+        ]
+        # A warm start begins anew: scikit-learn trains on the best weights of the last fit
+        # themselves, so that they are not to be had any more.
+        keeps_first = not stochastic or (early_stopping and not state.loss_curve)
+        return Progress(
+            state,
+            names,
+            has_curve=stochastic,
+            early_stopping=early_stopping,
+            tol=self.tol,
+            flat=ready.engine.parameters.flat.copy() if keeps_first else None,
+        )
+
+    def _state_to_resume(self) -> TrainingState:
+        """Return the training state of the model as it is now.
+
+        Somebody may have made it by hand, or changed it.
+        """
+        state = vars(self).get("_state", TrainingState())
+        if not isinstance(state, TrainingState):
+            raise TypeError(
+                f"_state must be what a fit has left, got {type(state).__name__}; delete it to "
+                "begin with a new one."
+            )
+        changes: dict[str, Any] = {}
+        for attribute, name in _OF_STATE.items():
+            value = vars(self).get(attribute)
+            if value is None:
+                continue
+            numbers = np.asarray(value)
+            wants_list = isinstance(getattr(state, name), list)
+            if numbers.ndim != wants_list or (numbers.size and numbers.dtype.kind not in "iuf"):
+                raise ValueError(
+                    f"{attribute} must be {'a list of numbers' if wants_list else 'a number'}, as "
+                    f"a fit leaves it, got {value!r}; put the fitted one back, or fit anew."
+                )
+            changes[name] = list(value) if wants_list else value
+        return replace(state, **changes)
+
+    def _publish(self, ready: Preparation, progress: Progress) -> None:
+        """Hand out what the finished epochs have left, all at once."""
+        finish(ready.engine, progress)
+        state = progress.state()
+        fitted: dict[str, Any] = {
+            "n_layers_": len(ready.engine.network.layer_units),
+            "coefs_": ready.engine.parameters.coefs,
+            "intercepts_": ready.engine.parameters.intercepts,
+            "n_iter_": progress.n_epochs,
+            "_state": state,
+            **self._history_attributes(state),
+        }
+        if self.solver == "lbfgs":
+            fitted["loss_"] = progress.loss
+        # One step, which Ctrl-C cannot come into.
+        self.__dict__.update(fitted)
+
     def _optimize(
         self,
         ready: Preparation,
+        progress: Progress,
         tasks: FitTasks,
         incremental: bool,
         on_epoch: Callable[[EpochReport], bool | None] | None,
         reports_training_score: bool,
     ) -> None:
-        """Run the solver, and hand out what it leaves under scikit-learn's names."""
+        """Run the solver, and hand out what it leaves."""
         engine, n_samples = ready.engine, len(ready.samples)
-        state, compiled = self._state, False
+        compiled = False
 
         def fitted_attributes() -> dict[str, Any]:
             engine.sync()
-            moment = copy.deepcopy(state)
+            state = progress.state()
             return {
                 "coefs_": [coef.copy() for coef in self.coefs_],
                 "intercepts_": [intercept.copy() for intercept in self.intercepts_],
-                "_state": moment,
+                "_state": state,
                 "_optimizer": copy.deepcopy(self._optimizer),
-                **self._history_attributes(moment),
+                **self._history_attributes(state),
             }
 
         def epoch_ended(report: EpochReport) -> bool:
@@ -456,52 +665,34 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return bool(on_epoch is not None and on_epoch(report)) or stop
 
         common: dict[str, Any] = {
+            "max_iter": self.max_iter,
+            "tol": self.tol,
             "validate": self._validator(engine, ready.held_out),
             "verbose": bool(self.verbose),
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
         }
-        self.n_iter_ = 0
-        try:
-            if self.solver == "lbfgs":
-                self.n_iter_, self.loss_ = train_lbfgs(
-                    engine,
-                    state,
-                    max_iter=self.max_iter,
-                    max_fun=self.max_fun,
-                    tol=self.tol,
-                    **common,
-                )
-            else:
-                assert self._optimizer is not None
-                evaluate = self._validator(
-                    engine, ready.samples if reports_training_score else None
-                )
-                early_stopping = bool(self.early_stopping)
-                if early_stopping:
-                    # A warm start begins anew: scikit-learn trains on the best weights of the last
-                    # fit themselves, so that they are not to be had any more.
-                    state.best_flat = None if state.loss_curve else engine.parameters.flat.copy()
-                self.n_iter_ = train(
-                    engine,
-                    self._optimizer,
-                    state,
-                    n_samples=n_samples,
-                    batch_size=self._batch_size(n_samples),
-                    max_iter=self.max_iter,
-                    shuffle=self.shuffle,
-                    random_state=ready.random_state,
-                    tol=self.tol,
-                    n_iter_no_change=self.n_iter_no_change,
-                    early_stopping=early_stopping,
-                    lr_schedule=self._schedule(),
-                    incremental=incremental,
-                    score_training=None if evaluate is None else lambda: evaluate()[1],
-                    **ready.noise,
-                    **common,
-                )
-        finally:  # a callback or schedule that fails leaves a model, that of the epochs before it
-            self._publish_history()
+        if self.solver == "lbfgs":
+            train_lbfgs(engine, progress, max_fun=self.max_fun, **common)
+        else:
+            assert self._optimizer is not None
+            evaluate = self._validator(engine, ready.samples if reports_training_score else None)
+            train(
+                engine,
+                self._optimizer,
+                progress,
+                n_samples=n_samples,
+                batch_size=self._batch_size(n_samples),
+                shuffle=self.shuffle,
+                random_state=ready.random_state,
+                n_iter_no_change=self.n_iter_no_change,
+                lr_schedule=self._schedule(),
+                incremental=incremental,
+                score_training=None if evaluate is None else lambda: evaluate()[1],
+                **ready.noise,
+                **common,
+            )
+        self._publish(ready, progress)
         tasks.fit_ended(fitted_attributes)
 
     def _publish_history(self) -> None:
@@ -553,10 +744,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     @property
     def _no_improvement_count(self) -> int:
-        """Epochs in a row without improvement, under scikit-learn's name."""
+        """Epochs in a row without improvement, under scikit-learn's name; may be set."""
         return self._state.no_improvement_count
 
-    def _check_stochastic(self) -> bool:
+    @_no_improvement_count.setter
+    def _no_improvement_count(self, count: float) -> None:
+        if not isinstance(count, Real):
+            raise TypeError(f"_no_improvement_count must be a number, got {count!r}.")
+        state = vars(self).get("_state", TrainingState())
+        self._state = replace(state, no_improvement_count=count)
+
+    def _check_solver(self) -> bool:
         """Return True, or say why there is no partial_fit."""
         if self.solver not in ("sgd", "adam"):
             raise AttributeError(
@@ -608,19 +806,60 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         random_state: np.random.RandomState,
     ) -> tuple[Network, Parameters]:
         """Begin a new model: its network and initial weights."""
+        for name in (*_OF_STATE, "loss_", "history_", "_state", "_optimizer"):
+            self.__dict__.pop(name, None)  # of another fit
         self.n_outputs_ = samples.Y.shape[1]
         self.out_activation_ = self._output_activation()
         self._fitted_loss = self.loss
-        self._state = TrainingState()
-        self._optimizer = None
+        self.n_iter_ = self.t_ = 0
         network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
-        return network, Parameters.initial(network, random_state, dtype)
+        self.n_layers_ = len(network.layer_units)
+        parameters = Parameters(network, np.empty(network.n_parameters, dtype))
+        coefs: list[NDArray] = []
+        intercepts: list[NDArray] = []
+        if getattr(self._init_coef, "__func__", None) is not BaseMLP._init_coef:
+            # What it may look at: the layers so far. Otherwise the old model predicts meanwhile.
+            self.coefs_, self.intercepts_ = coefs, intercepts
+        self._random_state = random_state
+        for coef, intercept in zip(parameters.coefs, parameters.intercepts, strict=True):
+            fan_in, fan_out = coef.shape
+            layer = self._init_coef(fan_in, fan_out, dtype)
+            coef[...], intercept[...] = _checked_layer(layer, fan_in, fan_out)
+            coefs.append(coef)
+            intercepts.append(intercept)
+        del self._random_state
+        return network, parameters
+
+    def _init_coef(self, fan_in: int, fan_out: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
+        """Return the initial weights of a layer; scikit-learn's hook for subclasses.
+
+        Called for every layer in turn, from the inputs on, with ``_random_state``, ``n_layers_``,
+        ``n_outputs_``, ``out_activation_`` and the layers so far (``coefs_``, ``intercepts_``) set.
+
+        Parameters
+        ----------
+        fan_in, fan_out : int
+        dtype : float32 or float64
+
+        Returns
+        -------
+        coef : array of shape (fan_in, fan_out)
+        intercept : array of shape (fan_out,)
+        """
+        coef, intercept = initial_layer(fan_in, fan_out, self.activation, self._random_state)
+        return coef.astype(dtype, copy=False), intercept.astype(dtype, copy=False)
 
     def _resumed(
         self, samples: Samples, hidden_units: tuple[int, ...], dtype: np.dtype
     ) -> tuple[Network, Parameters]:
-        """Go on with the fitted model: its network and a copy of its weights."""
+        """Go on with a model, fitted or made by hand: its network and a copy of its weights."""
+        fitted = self.__dict__
+        fitted.setdefault("input_scale_", None)
+        if "_fitted_loss" not in fitted and self.loss in LOSSES.get(self.out_activation_, ()):
+            self._fitted_loss = self.loss
         network = self._network()
+        fitted.setdefault("n_features_in_", network.n_features)
+        fitted.setdefault("n_outputs_", network.n_outputs)
         if network.layer_units[1:-1] != hidden_units:
             warn(
                 f"the hidden layers {network.layer_units[1:-1]} of the first fit are kept; "
@@ -633,19 +872,38 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 "effect.",
                 WarmStartWarning,
             )
+        self._check_features(network, samples.X)
+        if self.input_scale_ is not None:
+            prediction.fitted_map(self.input_scale_, network.n_features, dtype)  # is one
         if self._changed_input_scale(samples.X):
             warn(
                 "the map input_scale_ of the first fit is kept; "
                 f"input_scale={self.input_scale!r} has no effect.",
                 WarmStartWarning,
             )
-        self._check_features(network, samples.X)
         if samples.Y.shape[1] != network.n_outputs:
             raise ValueError(
                 f"y must have {network.n_outputs} outputs as in the first fit, got "
                 f"{samples.Y.shape[1]}; fit a new model for other targets."
             )
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
+
+    def _check_by_hand(self) -> None:
+        """Refuse to go on with a model that somebody has made and left incomplete."""
+        fitted = vars(self)
+        if missing := [n for n in ("intercepts_", "out_activation_") if n not in fitted]:
+            raise ValueError(
+                f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained on; "
+                "set what is missing, or fit a new model."
+            )
+        try:
+            self.coefs_, self.intercepts_ = prediction.layers(self)
+        except TypeError:  # not even lists
+            raise ValueError(
+                "coefs_ and intercepts_ must be lists of arrays, got "
+                f"{in_words(self.coefs_)} and {in_words(self.intercepts_)}; put the fitted ones "
+                "back, or fit anew."
+            ) from None
 
     @staticmethod
     def _check_features(network: Network, X: Any) -> None:
@@ -723,14 +981,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             X = np.require(X, requirements=["C", "ALIGNED"])
         if self.input_scale_ is None:
             return Inputs(X, dtype)
-        scale, shift = (part.astype(dtype, copy=False) for part in self.input_scale_)
-        return Inputs(X, dtype, scale, shift)
+        return Inputs(X, dtype, *prediction.fitted_map(self.input_scale_, X.shape[1], dtype))
+
+    def _batch_rows(self, n_samples: int) -> int:
+        """Return the samples per update that are asked for."""
+        if self.batch_size == "auto":
+            return min(200, n_samples)
+        return operator.index(self.batch_size)  # type: ignore[arg-type]
 
     def _batch_size(self, n_samples: int) -> int:
         """Return the samples per update."""
-        if self.batch_size == "auto":
-            return min(200, n_samples)
-        batch_size = operator.index(self.batch_size)  # type: ignore[arg-type]
+        batch_size = self._batch_rows(n_samples)
         if batch_size > n_samples:
             warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
@@ -774,6 +1035,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"lr_schedule and learning_rate={self.learning_rate!r} both set the learning rate; "
                 "keep one of them."
             )
+        if isinstance(schedule, str):
+            return partial(self._named_rate, schedule)
         if not isinstance(schedule, Mapping):
             return schedule
         if not all(
@@ -790,6 +1053,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return float(schedule[max(begun)] if begun else self.learning_rate_init)
 
         return rate_of
+
+    def _named_rate(self, name: str, epoch: int) -> float:
+        """Return the rate of an epoch, by a schedule that has a name."""
+        return scheduled_rate(name, float(self.learning_rate_init), epoch, self.max_iter)
 
     def _validator(
         self, engine: Any, samples: Samples | None
@@ -846,16 +1113,26 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
     n_samples = X.shape[0]
     dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
     if isinstance(sample_weight, Real):
+        if not np.isfinite(float(sample_weight)):
+            raise ValueError(f"sample_weight must be finite, got {sample_weight!r}.")
         weights = np.full(n_samples, sample_weight, dtype=dtype)
     else:
-        weights = check_array(
-            sample_weight,
-            accept_sparse=False,
-            ensure_2d=False,
-            dtype=(np.float64, np.float32),
-            order="C",
-            input_name="sample_weight",
-        )
+        try:
+            weights = check_array(
+                sample_weight,
+                accept_sparse=False,
+                ensure_2d=False,
+                dtype=(np.float64, np.float32),
+                order="C",
+                input_name="sample_weight",
+            )
+        except ValueError as error:
+            raise ValueError(f"{error}{_first_not_finite(sample_weight)}") from None
+        if text := next((w for w in np.ravel(sample_weight) if isinstance(w, str | bytes)), None):
+            raise ValueError(
+                f"sample_weight must be numbers, got text such as {str(text)!r}; convert it, for "
+                "example with np.asarray(sample_weight, float)."
+            )
         if weights.ndim != 1:
             raise ValueError(
                 f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Expected "
@@ -865,6 +1142,30 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
             raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!")
     check_any_weight(weights)
     return weights
+
+
+def _first_not_finite(sample_weight: Any) -> str:
+    """Return where the first weight is that is not finite, as a sentence; empty if all are."""
+    try:
+        rows = np.flatnonzero(~np.isfinite(np.asarray(sample_weight, np.float64)))
+    except (TypeError, ValueError):
+        return ""
+    return f" The first one is in row {rows[0]}." if len(rows) else ""
+
+
+def check_weight_range(weights: NDArray, dtype: np.dtype) -> None:
+    """Refuse weights so large or small that means over them cannot be computed."""
+    with np.errstate(over="ignore"):
+        total = np.abs(weights, dtype=np.float64).sum()
+    limits = np.finfo(dtype)
+    # Losses and penalties, a few orders of magnitude either way, are multiplied with and divided
+    # by it.
+    smallest, largest = float(limits.tiny) * 1e8, float(limits.max) / 1e8
+    if total and not smallest <= total <= largest:
+        raise ValueError(
+            f"the weights of the samples sum to {total:.3g} in magnitude, but {dtype} can compute "
+            f"with sums from {smallest:.0e} to {largest:.0e} only; divide them by their mean."
+        )
 
 
 def check_any_weight(weights: NDArray) -> None:
@@ -904,6 +1205,33 @@ def _check_augmented(before: NDArray, after: Any) -> None:
             "augment must return an array of the shape and dtype of the one that it is given, "
             f"{before.dtype} of shape {before.shape}, got {got}."
         )
+
+
+def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDArray]:
+    """Return what `_init_coef` has returned as arrays, or refuse it."""
+    try:
+        coef, intercept = (np.asarray(part) for part in layer)
+    except (TypeError, ValueError):  # no pair, or not of arrays
+        coef = intercept = np.empty(0)
+    if (
+        (coef.shape, intercept.shape) != ((fan_in, fan_out), (fan_out,))
+        or coef.dtype.kind not in "iuf"
+        or intercept.dtype.kind not in "iuf"
+    ):
+        raise ValueError(
+            f"_init_coef must return coef and intercept, arrays of numbers of shape "
+            f"{(fan_in, fan_out)} and {(fan_out,)}, got {in_words(layer)}."
+        )
+    return coef, intercept
+
+
+def in_words(value: Any) -> str:
+    """Return what a value that should have been some arrays is."""
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(in_words, value))})"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    return type(value).__name__
 
 
 def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:

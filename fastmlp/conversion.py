@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.accel import ESTIMATORS, SKLEARN_ESTIMATORS
 from fastmlp.base import BaseMLP
+from fastmlp.estimators import MLPRegressor
 from fastmlp.network import Parameters
 from fastmlp.training import SGD, Adam, TrainingState
 
@@ -46,7 +47,8 @@ def to_sklearn(model: BaseMLP) -> Any:
     It predicts the same, up to rounding, and neither it nor its pickle needs fastmlp. (Only the
     probabilities of several classes after ``loss="squared_error"`` do not sum to 1 there.)
     Parameters that only fastmlp has are left behind; ``input_scale_`` becomes part of the first
-    layer. It can be trained further (`warm_start`, `partial_fit`), with a new optimiser.
+    layer, and ``target_scale_`` of the last one (losses stay those of the scaled targets). It can
+    be trained further (`warm_start`, `partial_fit`), with a new optimiser.
 
     Parameters
     ----------
@@ -84,6 +86,10 @@ def to_sklearn(model: BaseMLP) -> Any:
     theirs.intercepts_ = [intercept.copy() for intercept in model.intercepts_]
     if model.input_scale_ is not None:
         _fold(model.input_scale_, theirs.coefs_[0], theirs.intercepts_[0])
+    if getattr(model, "target_scale_", None) is not None:
+        _unfold(
+            model.target_scale_, model.out_activation_, theirs.coefs_[-1], theirs.intercepts_[-1]
+        )
     # What its fit reads when it continues.
     # The same lists, as scikit-learn itself leaves them: its warm start trains them on in place.
     theirs._best_coefs = theirs.coefs_
@@ -132,6 +138,8 @@ def from_sklearn(model: Any) -> BaseMLP:
     parameters = Parameters.from_layers(network, model.coefs_, model.intercepts_, dtype)
     ours.coefs_, ours.intercepts_ = parameters.coefs, parameters.intercepts
     ours.input_scale_ = None
+    if isinstance(ours, MLPRegressor):
+        ours.target_scale_ = None
     ours._fitted_loss = network.loss
     ours._state = _training_state(ours, model)
     ours.history_ = ours._state.history
@@ -186,6 +194,23 @@ def _fold(input_scale: tuple[NDArray, NDArray], coef: NDArray, intercept: NDArra
     scale, shift = (part.astype(np.float64) for part in input_scale)
     intercept[...] = intercept + shift @ coef
     coef[...] = scale[:, np.newaxis] * coef
+
+
+def _unfold(
+    target_scale: tuple[NDArray, NDArray], activation: str, coef: NDArray, intercept: NDArray
+) -> None:
+    """Make undoing ``y' = scale * y + shift`` part of the layer that y' leaves, in place."""
+    scale, shift = target_scale
+    if activation == "identity":
+        coef[...] = coef / scale
+        intercept[...] = (intercept - shift) / scale
+    elif activation == "exp" and not np.any(shift):  # exp(z) / scale = exp(z - log(scale))
+        intercept[...] = intercept - np.log(scale)
+    else:
+        raise ValueError(
+            f"target_scale_ cannot become part of a layer whose outputs are {activation!r}; undo "
+            "it yourself: set target_scale_ to None, convert, and divide the predictions."
+        )
 
 
 def _training_state(ours: Any, model: Any) -> TrainingState:

@@ -16,10 +16,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastmlp import constraints, hints
-from fastmlp.base import BaseMLP, check_any_weight
+from fastmlp.base import BaseMLP, ExplainedMemoryError, check_any_weight, in_words
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import Interval, OneOf
-from fastmlp.notices import InputScaleWarning
+from fastmlp.inputs import is_map, target_map
+from fastmlp.notices import InputScaleWarning, WarmStartWarning, warn
+from fastmlp.turns import turn_of
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 
@@ -95,10 +97,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         An affine map of the features, ``x' = scale * x + shift``, that is part
         of the model. "standard" gives every feature mean 0 and variance 1 over
         the training data; ``1 / 255`` suits byte images, which stay uint8.
-    lr_schedule : dict of int to float, callable or None, default=None
-        Learning rates by epoch, counted from 1: ``{1: 1e-3, 15: 1e-4}`` sets
-        the rate from these epochs on; a callable maps the epoch to its rate.
-        For "sgd" and "adam", with ``learning_rate="constant"``.
+    lr_schedule : "linear", "cosine", dict of int to float, callable or None, default=None
+        Learning rates by epoch, counted from 1. "linear" has ``learning_rate_init *
+        (max_iter + 1 - epoch) / max_iter``, and "cosine" ``learning_rate_init / 2 *
+        (1 + cos(pi * (epoch - 1) / max_iter))``; epochs after `max_iter`, of a
+        warm start or of `partial_fit`, have the rate of that one. ``{1: 1e-3, 15: 1e-4}``
+        sets the rate from these epochs on. A callable maps the epoch to its
+        rate; for the model to be pickled, it must be a function of a module,
+        not a lambda. For "sgd" and "adam", with ``learning_rate="constant"``.
     dropout : float in [0, 1) or array-like of such, default=0.0
         Probability that a hidden unit is left out, for a sample of an epoch;
         one for all hidden layers or one for each. Those that stay are
@@ -218,7 +224,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_threads: int | None = None,
         dtype: str | None = None,
         input_scale: object = None,
-        lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None = None,
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
         loss: str = "log_loss",
@@ -263,7 +269,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     fit = with_callbacks(BaseMLP.fit)
 
-    @available_if(lambda self: self._check_stochastic())
+    @available_if(lambda self: self._check_solver())
     @with_callbacks
     def partial_fit(
         self,
@@ -286,7 +292,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        before = self.__dict__.copy()
+        with turn_of(self):
+            before = self.__dict__.copy()
+            try:
+                self._set_classes(classes, y)
+                return self._fit(X, y, sample_weight=sample_weight, incremental=True)
+            finally:
+                if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
+                    self.__dict__ = before
+
+    def _set_classes(self, classes: Any, y: Any) -> None:
+        """Take the classes of the first call to partial_fit, and refuse others in later ones."""
         fitted: Any = getattr(self, "classes_", None)
         if classes is None and fitted is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -299,11 +315,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{fitted!r}"
             )
-        try:
-            return self._fit(X, y, sample_weight, incremental=True)
-        finally:
-            if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
-                self.__dict__ = before
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict class labels.
@@ -381,6 +392,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             is_new = True
         else:
             is_new = False
+            self._check_label_binarizer()
             classes = unique_labels(y)
             if self.warm_start:
                 if set(classes) != set(self.classes_):
@@ -394,10 +406,29 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"`y` has classes not in `self.classes_`. `self.classes_` has "
                     f"{self.classes_!s}. 'y' has {classes!s}."
                 )
-        Y = self._label_binarizer.transform(y).astype(bool)
+        try:
+            Y = self._label_binarizer.transform(y).astype(bool)
+        except MemoryError:
+            n_classes = len(self.classes_)
+            raise ExplainedMemoryError(
+                f"y has {n_classes} classes, and a network has an output for each: the targets of "
+                f"{len(y)} samples need {9 * n_classes * len(y) / 2**30:.1f} GiB. If they are "
+                "numbers to be predicted, use MLPRegressor; otherwise merge rare classes, or pass "
+                "fewer samples at a time to partial_fit."
+            ) from None
         if is_new and y.ndim == 2:
             hints.about_labels(Y)
         return X, y, Y
+
+    def _check_label_binarizer(self) -> None:
+        """Refuse fitted labels that somebody has replaced by others, or left out."""
+        known = getattr(getattr(self, "_label_binarizer", None), "classes_", None)
+        if known is None or not np.array_equal(known, self.classes_):
+            raise ValueError(
+                "classes_ and _label_binarizer must stand for the same classes, got "
+                f"{self.classes_!s} and {known!s}; set _label_binarizer to "
+                "sklearn.preprocessing.LabelBinarizer().fit(classes_), or fit a new model."
+            )
 
     def _encode_validation(self, y: Any) -> NDArray:
         """Return the validation labels as 0/1 columns."""
@@ -414,6 +445,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weights = super()._weights(y, sample_weight, X, incremental=incremental)
         if self.class_weight is None:
             return weights
+        _check_class_weight(self.class_weight)
         if incremental and self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all samples at once, which partial_fit does not "
@@ -424,7 +456,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             of_classes = by_class[np.searchsorted(self.classes_, y)]
         else:
             of_classes = compute_sample_weight(self.class_weight, y)
-        weights = of_classes if weights is None else weights * of_classes
+        with np.errstate(over="ignore"):  # what has become infinite is refused with a sentence
+            weights = of_classes if weights is None else weights * of_classes
         if not incremental:
             check_any_weight(weights)
         return weights
@@ -474,6 +507,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return float(np.average(correct, weights=weight))
 
 
+def _check_class_weight(class_weight: Any) -> None:
+    """Refuse weights of classes that are not finite numbers."""
+    for weights in class_weight if isinstance(class_weight, list) else [class_weight]:
+        for label, weight in weights.items() if isinstance(weights, dict) else ():
+            if not isinstance(weight, Real) or not np.isfinite(float(weight)):
+                raise ValueError(
+                    "class_weight must be a finite number for every class, got "
+                    f"{weight!r} for class {label!r}."
+                )
+
+
 def _smoothed_pair(pair: Any) -> tuple[float, float]:
     """Return label_smoothing's targets (off, on), or refuse them."""
     are_numbers = len(pair) == 2 and all(isinstance(target, Real) for target in pair)
@@ -501,6 +545,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_iter_no_change, max_fun, backend, n_threads, dtype, input_scale, lr_schedule, dropout, \
     augment
         As in `MLPClassifier`. With early stopping the score is R^2.
+    target_scale : None, "standard", float or (scale, shift), default=None
+        An affine map of the targets, ``y' = scale * y + shift``, that is part of
+        the model: the network learns y', and `predict` undoes the map.
+        "standard" gives every output mean 0 and variance 1 over the training
+        data, as networks learn best. Losses, in `history_` too, are of y';
+        scores are of y. With ``loss="poisson"`` only a positive factor.
 
     Attributes
     ----------
@@ -508,6 +558,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
     n_features_in_, feature_names_in_, history_, input_scale_
         As in `MLPClassifier`.
+    target_scale_ : tuple of array of shape (n_outputs_,), or None
+        The map (scale, shift) of the targets in use, in float64.
 
     Examples
     --------
@@ -556,9 +608,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_threads: int | None = None,
         dtype: str | None = None,
         input_scale: object = None,
-        lr_schedule: Mapping[int, float] | Callable[[int], float] | None = None,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None = None,
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
+        target_scale: object = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -593,6 +646,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             augment=augment,
         )
         self.loss = loss
+        self.target_scale = target_scale
 
     fit = with_callbacks(BaseMLP.fit)
 
@@ -613,7 +667,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         self
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight=sample_weight, incremental=True)
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict numbers.
@@ -626,7 +680,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         array of shape (n_samples,) or (n_samples, n_outputs)
         """
-        outputs = self._forward_pass_fast(X)
+        outputs = self._unscaled(self._forward_pass_fast(X))
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _encode(
@@ -660,12 +714,60 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             )
         return y[:, np.newaxis] if y.ndim == 1 else y
 
+    def _settle_targets(self, Y: NDArray, *, resumes: bool) -> None:
+        """Take the map that `target_scale` asks for, or keep the fitted one."""
+        wanted = target_map(self.target_scale, Y, keeps_sign=self.out_activation_ == "exp")
+        if not resumes:
+            if wanted is None and self.out_activation_ == "identity":
+                hints.about_targets(Y, self.solver)
+            self.target_scale_ = wanted
+            return
+        fitted = self._fitted_target_scale()
+        self.target_scale_ = fitted
+        if wanted is None or fitted is None:
+            is_kept = wanted is fitted
+        else:  # "standard" of other data is another map
+            is_kept = isinstance(self.target_scale, str) or np.array_equal(wanted, fitted)
+        if not is_kept:
+            warn(
+                "the map target_scale_ of the first fit is kept; "
+                f"target_scale={self.target_scale!r} has no effect.",
+                WarmStartWarning,
+            )
+
+    def _fitted_target_scale(self) -> tuple[NDArray, NDArray] | None:
+        """Return the fitted map; none of a model made by hand. Refuse what is no map."""
+        fitted: Any = vars(self).get("target_scale_")
+        n_outputs = len(self.intercepts_[-1])
+        if not is_map(fitted, n_outputs):
+            raise ValueError(
+                "target_scale_ must be None or a pair (scale, shift) of arrays of shape "
+                f"({n_outputs},), got {in_words(fitted)}; put the fitted one back, or fit anew."
+            )
+        return fitted
+
+    def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
+        """Return the targets as the network is to learn them."""
+        if self.target_scale_ is None:
+            return Y.astype(dtype)
+        scale, shift = self.target_scale_
+        return (scale * Y + shift).astype(dtype)
+
+    def _unscaled(self, outputs: NDArray) -> NDArray:
+        """Return the network's outputs as the targets are."""
+        fitted = self._fitted_target_scale()
+        if fitted is None:
+            return outputs
+        scale, shift = fitted
+        return ((outputs - shift) / scale).astype(outputs.dtype)
+
     def _output_activation(self) -> str:
         """Return the function that belongs to the loss."""
         return "exp" if self.loss == "poisson" else "identity"
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return R^2, or not a number if the network has diverged."""
+        outputs = self._unscaled(outputs)
         if not np.isfinite(outputs).all():
             return np.nan
         return float(r2_score(Y, outputs, sample_weight=weight))

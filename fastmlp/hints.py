@@ -14,7 +14,9 @@ from fastmlp.notices import (
     ConstantFeatureWarning,
     IneffectiveParameterWarning,
     InputScaleWarning,
+    NegativeWeightWarning,
     OneHotLabelsWarning,
+    TargetScaleWarning,
     warn,
 )
 
@@ -24,6 +26,14 @@ _WIDE_RANGE = 100.0
 
 #: Samples that are looked at for it, evenly spaced.
 _RANGE_SAMPLES = 4096
+
+#: Targets with a larger mean, or a larger standard deviation, get a `TargetScaleWarning`. Of 1500
+#: samples of Friedman's first problem, with all else at its default, R^2 is 0.98 for targets of
+#: mean 0 and variance 1. At a mean of 10, 100 and 300 Adam reaches 0.40, -90 and -1000; at a
+#: deviation of 100, 1000 and 10 000 it reaches 0.82, 0.64 and 0.12. L-BFGS reaches 0.83 at a mean
+#: of 100, and does not mind the deviation.
+_FAR_MEAN = 100.0
+_WIDE_SPREAD = 1000.0
 
 _MOMENTUM = ("momentum", "nesterovs_momentum")
 _SCHEDULE = ("learning_rate", "power_t")
@@ -113,4 +123,28 @@ def about_constant_features(X: NDArray) -> None:
             f"{shown}); standardised, they are 0 and teach nothing. Leave them out, or ignore "
             "this if they are images' borders.",
             ConstantFeatureWarning,
+        )
+
+
+def about_targets(Y: NDArray, solver: str) -> None:
+    """Warn of numbers to be predicted that are far from unit scale."""
+    mean, spread = (np.abs(part).max() for part in (Y.mean(axis=0), Y.std(axis=0)))
+    if mean > _FAR_MEAN or (spread > _WIDE_SPREAD and solver != "lbfgs"):
+        warn(
+            f"The targets have means of up to {mean:.3g} and standard deviations of up to "
+            f"{spread:.3g}; a network begins near 0 and takes small steps, so it may never get "
+            "there. Pass target_scale='standard', or scale y first.",
+            TargetScaleWarning,
+        )
+
+
+def about_weights(weights: NDArray) -> None:
+    """Warn of samples that the network is to be wrong about."""
+    n_negative = np.count_nonzero(weights < 0)
+    if n_negative:
+        warn(
+            f"{n_negative} of {len(weights)} sample weights are negative: training makes the loss "
+            "of these samples larger, without end, and the sum of a batch may come near 0. Pass "
+            "weights >= 0, unless that is what you want.",
+            NegativeWeightWarning,
         )

@@ -1,4 +1,4 @@
-"""The input matrix as it lies, with the affine map that the network sees it through."""
+"""The input matrix as it lies, and the affine maps that inputs and targets are seen through."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +65,28 @@ class Inputs:
             raise ValueError(
                 f"values must be uint8 or {self.dtype}, got {self.values.dtype}; cast them first."
             )
+        if self.scale is not None or self.shift is not None:
+            for name, part in (("scale", self.scale), ("shift", self.shift)):
+                self._check_part(name, part)
+
+    def _check_part(self, name: str, part: Any) -> None:
+        """Refuse half of a map that compiled code could not read."""
+        if not (
+            isinstance(part, np.ndarray)
+            and part.shape == (self.n_features,)
+            and part.dtype == self.dtype
+            and part.flags.c_contiguous
+            and part.flags.aligned
+        ):
+            got = (
+                f"an array of {part.dtype} of shape {part.shape}"
+                if isinstance(part, np.ndarray)
+                else type(part).__name__
+            )
+            raise ValueError(
+                f"{name} must be a contiguous array of {self.dtype} of shape "
+                f"({self.n_features},), got {got}."
+            )
 
     @property
     def n_samples(self) -> int:
@@ -93,7 +115,8 @@ def _check_structure(values: Any) -> None:
             f"{indices.min()} to {indices.max()}; build the matrix anew."
         )
     if (
-        indptr[0] != 0
+        len(indptr) != values.shape[0] + 1
+        or indptr[0] != 0
         or np.any(indptr[1:] < indptr[:-1])
         or indptr[-1] > min(n_stored, len(indices))
     ):
@@ -146,15 +169,7 @@ def affine_map(
             raise ValueError(f"{rule}, got {input_scale!r}.")
         scale, shift = (1.0, 1.0) if issparse(X) else _standard_map(X)
     else:
-        pair = input_scale if isinstance(input_scale, tuple | list) else (input_scale, 0.0)
-        if len(pair) != 2:
-            raise ValueError(f"{rule}, got {input_scale!r}.")
-        try:
-            scale, shift = (
-                np.broadcast_to(np.asarray(part, np.float64), X.shape[1:]) for part in pair
-            )
-        except (TypeError, ValueError):
-            raise ValueError(f"{rule}, got {input_scale!r} for {X.shape[1]} features.") from None
+        scale, shift = _pair(input_scale, X.shape[1], f"{rule}, got {input_scale!r}", "features")
     if issparse(X) and np.any(shift):
         raise ValueError(
             "input_scale must not shift sparse input, whose zeros would be zeros no more, got "
@@ -170,6 +185,85 @@ def affine_map(
     return (
         np.ascontiguousarray(scale, dtype=dtype),
         np.ascontiguousarray(shift, dtype=dtype),
+    )
+
+
+def target_map(
+    target_scale: object, Y: NDArray, *, keeps_sign: bool = False
+) -> tuple[NDArray, NDArray] | None:
+    """Return the (scale, shift) vectors that `target_scale` asks for; None for the identity.
+
+    Parameters
+    ----------
+    target_scale : None, "standard", float, or (scale, shift)
+        None is the identity. "standard" gives every output mean 0 and variance
+        1; a constant one becomes 0. A float multiplies every output. A pair
+        holds a scale and a shift, each a number or an array of shape
+        (n_outputs,): ``y' = scale * y + shift``.
+    Y : array of shape (n_samples, n_outputs)
+        The training targets; only "standard" reads them.
+    keeps_sign : bool
+        Allow only positive factors: what is not negative must stay so.
+
+    Returns
+    -------
+    scale, shift : array of shape (n_outputs,), float64
+        The scale is nowhere 0, so that the map can be undone.
+
+    Raises
+    ------
+    ValueError
+        If `target_scale` is none of these, not finite, or 0.
+
+    Examples
+    --------
+    >>> scale, shift = target_map("standard", np.array([[1.0], [3.0]]))
+    >>> (scale * 5 + shift).tolist()
+    [3.0]
+    """
+    if target_scale is None:
+        return None
+    rule = (
+        "target_scale must be None, 'standard', a number other than 0, or a pair (scale, shift) of "
+        f"numbers or arrays of shape (n_outputs,), all finite, got {target_scale!r}"
+    )
+    if not isinstance(target_scale, str):
+        scale, shift = _pair(target_scale, Y.shape[1], rule, "outputs")
+    elif target_scale == "standard":
+        scale, shift = _standard_map(Y)
+    else:
+        raise ValueError(f"{rule}.")
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all() and np.all(scale)):
+        raise ValueError(f"{rule}.")
+    if keeps_sign and (np.any(scale < 0) or np.any(shift)):
+        raise ValueError(
+            "target_scale must be a positive factor where targets must not be negative "
+            f"(loss='poisson'), got {target_scale!r}; pass one, such as 1 / y.mean()."
+        )
+    return np.array(scale), np.array(shift)
+
+
+def _pair(value: Any, n: int, rule: str, columns: str) -> tuple[NDArray, NDArray]:
+    """Return a factor, or a pair (scale, shift), as two vectors of length n."""
+    pair = value if isinstance(value, tuple | list) else (value, 0.0)
+    if len(pair) != 2:
+        raise ValueError(f"{rule}.")
+    try:
+        scale, shift = (np.broadcast_to(np.asarray(part, np.float64), (n,)) for part in pair)
+    except (TypeError, ValueError):
+        raise ValueError(f"{rule} for {n} {columns}.") from None
+    return scale, shift
+
+
+def is_map(fitted: Any, n: int) -> bool:
+    """Return whether this is a pair (scale, shift) of vectors of n numbers, or None."""
+    return fitted is None or (
+        isinstance(fitted, tuple | list)
+        and len(fitted) == 2
+        and all(
+            isinstance(part, np.ndarray) and part.shape == (n,) and part.dtype.kind in "iuf"
+            for part in fitted
+        )
     )
 
 

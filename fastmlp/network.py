@@ -151,19 +151,11 @@ class Parameters:
     def initial(
         cls, network: Network, rng: np.random.RandomState, dtype: DTypeLike
     ) -> "Parameters":
-        """Draw initial weights exactly as scikit-learn draws them.
-
-        Per layer, coefficients and then intercepts are uniform in
-        ``[-bound, bound]`` with ``bound = sqrt(factor / (fan_in + fan_out))``
-        (Glorot and Bengio, 2010). The factor is 2 if the hidden activation is
-        logistic, else 6, for the output layer too. Drawn in float64, then cast.
-        """
+        """Draw initial weights, layer by layer; see `initial_layer`."""
         parameters = cls(network, np.empty(network.n_parameters, dtype))
-        factor = 2.0 if network.activation == "logistic" else 6.0
         for coef, intercept in zip(parameters.coefs, parameters.intercepts, strict=True):
-            bound = np.sqrt(factor / sum(coef.shape))
-            coef[...] = rng.uniform(-bound, bound, coef.shape)
-            intercept[...] = rng.uniform(-bound, bound, intercept.shape)
+            fan_in, fan_out = coef.shape
+            coef[...], intercept[...] = initial_layer(fan_in, fan_out, network.activation, rng)
         return parameters
 
     @classmethod
@@ -183,6 +175,25 @@ class Parameters:
                 raise ValueError(f"a layer of shape {view.shape} was expected, got {source.shape}.")
             view[...] = source
         return parameters
+
+
+def initial_layer(
+    fan_in: int, fan_out: int, activation: str, rng: np.random.RandomState
+) -> tuple[NDArray, NDArray]:
+    """Draw the initial weights of a layer exactly as scikit-learn draws them.
+
+    Coefficients and then intercepts are uniform in ``[-bound, bound]`` with
+    ``bound = sqrt(factor / (fan_in + fan_out))`` (Glorot and Bengio, 2010). The
+    factor is 2 if the hidden activation is logistic, else 6, for the output
+    layer too.
+
+    Returns
+    -------
+    coef : array of shape (fan_in, fan_out), float64
+    intercept : array of shape (fan_out,), float64
+    """
+    bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / (fan_in + fan_out))
+    return rng.uniform(-bound, bound, (fan_in, fan_out)), rng.uniform(-bound, bound, fan_out)
 
 
 # Losses: weighted means over the samples, summed over the outputs (squared error: halved

@@ -12,6 +12,14 @@ class InputScaleWarning(FastMLPWarning):
     """The features span far more than unit scale, on which these networks train badly."""
 
 
+class TargetScaleWarning(FastMLPWarning):
+    """The targets of a regression are far from unit scale, which takes too long to learn."""
+
+
+class NegativeWeightWarning(FastMLPWarning):
+    """Some samples have negative weights."""
+
+
 class WarmStartWarning(FastMLPWarning):
     """A parameter was changed that a warm start does not heed."""
 

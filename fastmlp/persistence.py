@@ -8,6 +8,7 @@ stranger can at worst be a wrong model, and ``numpy.load(path, allow_pickle=Fals
     intercept_0, ...            (fan_out,) per layer
     classes                     (n_classes,), of a classifier; str objects as fixed-width text
     input_scale, input_shift    (n_features,), if the model has such a map
+    target_scale, target_shift  (n_outputs,), float64, likewise
     feature_names               (n_features,), if the training data had them
 
 The JSON is Python's dialect: infinite and undefined numbers are written Infinity and NaN.
@@ -31,6 +32,7 @@ from fastmlp import __version__, constraints
 from fastmlp.base import BaseMLP
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.files import atomic_write
+from fastmlp.inputs import is_map
 from fastmlp.network import Parameters
 from fastmlp.training import TrainingState
 
@@ -102,6 +104,8 @@ def save(model: BaseMLP, path: PathArgument) -> None:
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
     if model.input_scale_ is not None:
         arrays["input_scale"], arrays["input_shift"] = model.input_scale_
+    if isinstance(model, MLPRegressor) and model.target_scale_ is not None:
+        arrays["target_scale"], arrays["target_shift"] = model.target_scale_
     if hasattr(model, "feature_names_in_"):
         arrays["feature_names"] = _as_plain_labels(model.feature_names_in_)
     with atomic_write(path) as file:
@@ -286,5 +290,12 @@ def _restore_network(model: BaseMLP, arrays: Mapping[str, NDArray]) -> None:
     model.input_scale_ = None
     if "input_scale" in arrays:
         model.input_scale_ = (arrays["input_scale"], arrays["input_shift"])
+    if isinstance(model, MLPRegressor):
+        model.target_scale_ = None
+        if "target_scale" in arrays:
+            scale, shift = arrays["target_scale"], arrays["target_shift"]
+            if not is_map((scale, shift), network.n_outputs) or not np.all(scale):
+                raise ValueError(f"its target map does not fit {network.n_outputs} outputs")
+            model.target_scale_ = (scale, shift)
     if "feature_names" in arrays:
         model.feature_names_in_ = arrays["feature_names"].astype(object)

@@ -229,7 +229,7 @@ _TABLE = (
                 "max_iter": 80,
                 "n_iter_no_change": 80,
                 # Down to zero in a line, which also does what averaging the last weights would.
-                "lr_schedule": {epoch: 1e-3 * (81 - epoch) / 80 for epoch in range(1, 81)},
+                "lr_schedule": "linear",
                 "random_state": 1,
                 "input_scale": 1 / 255,
             }

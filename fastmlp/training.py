@@ -4,8 +4,9 @@ The loop asks the engine that it receives for one epoch at a time. What it
 draws from the random state, and in which order, is scikit-learn's.
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -14,13 +15,17 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.network import Parameters
 from fastmlp.notices import warn
 from fastmlp.random_bits import Dropout
 
 
 def _fitting(state: NDArray, flat: NDArray) -> NDArray:
     """Return an optimiser's state vector as an engine needs it for the parameters `flat`."""
+    if not isinstance(state, np.ndarray) or state.dtype.kind != "f":
+        raise ValueError(
+            "the optimiser's state must be an array of floats, as a fit leaves it, got "
+            f"{type(state).__name__}; set _optimizer to None to begin with a new one."
+        )
     if state.shape != flat.shape:
         raise ValueError(
             f"the optimiser's state is of a network with {state.size} parameters, this one has "
@@ -202,8 +207,6 @@ class TrainingState:
         Epochs in a row without improvement.
     validation_scores : list of float
     best_validation_score : float
-    best_flat : array of shape (n_parameters,) or None
-        The parameters of the best validation score, during a fit.
     history : dict of str to list of float
         Lists of equal length, one entry per epoch: "loss", "learning_rate",
         "seconds" and, while there is validation data, "val_loss" and
@@ -216,32 +219,210 @@ class TrainingState:
     no_improvement_count: int = 0
     validation_scores: list[float] = field(default_factory=list)
     best_validation_score: float = -np.inf
-    best_flat: NDArray | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
 
-    def add_history(self, **values: float) -> None:
-        """Record an epoch's entries of the history."""
-        length = max(map(len, self.history.values()), default=0)
-        for name in {**self.history, **values}:
-            entries = self.history.setdefault(name, [np.nan] * length)
-            entries.append(values.get(name, np.nan))
 
-    def add_loss(self, loss: float, tol: float) -> None:
-        """Record an epoch's training loss; a rise above best - tol is no improvement."""
-        self.loss_curve.append(loss)
-        self._count(stalled=loss > self.best_loss - float(tol))
-        self.best_loss = min(self.best_loss, loss)
+@dataclass(frozen=True)
+class _Moment:
+    """What is true after some epochs of a call of fit, but for what they leave one by one.
 
-    def add_validation_score(self, score: float, tol: float, parameters: Parameters) -> None:
-        """Record an epoch's validation score and keep the best parameters."""
-        self.validation_scores.append(score)
-        self._count(stalled=score < self.best_validation_score + tol)
-        if score > self.best_validation_score:
-            self.best_validation_score = score
-            self.best_flat = parameters.flat.copy()
+    Parameters
+    ----------
+    n_epochs : int
+    loss : float
+        Of the last of them.
+    flat : array of shape (n_parameters,) or None
+        The parameters to end with, unless those of the engine: with early
+        stopping the best ones, with L-BFGS those of the last iteration.
+    n_samples_seen, best_loss, no_improvement_count, best_validation_score
+        As in `TrainingState`.
+    """
 
-    def _count(self, *, stalled: bool) -> None:
-        self.no_improvement_count = self.no_improvement_count + 1 if stalled else 0
+    n_epochs: int
+    loss: float
+    flat: NDArray | None
+    n_samples_seen: int
+    best_loss: float
+    no_improvement_count: int
+    best_validation_score: float
+
+
+class Progress:
+    """A call of fit under way: the state it began with, and what its epochs add.
+
+    Ctrl-C may come between any two statements. An epoch counts from a single
+    assignment on, so all that can be asked here describes the same epochs
+    whenever it comes.
+
+    Parameters
+    ----------
+    before : TrainingState
+        Not changed.
+    names : iterable of str
+        What the history has an entry of for every epoch.
+    has_curve : bool
+        Whether epochs have a place in the loss curve (iterations of L-BFGS have none).
+    early_stopping : bool
+        Watch the validation score instead of the loss, and end with the
+        parameters of the best one.
+    tol : float
+        Improvement that counts as such.
+    flat : array of shape (n_parameters,), optional
+        The parameters to end with if no epoch has better ones.
+    """
+
+    def __init__(
+        self,
+        before: TrainingState,
+        names: Iterable[str] = ("loss", "learning_rate", "seconds"),
+        *,
+        has_curve: bool = True,
+        early_stopping: bool = False,
+        tol: float = 0.0,
+        flat: NDArray | None = None,
+    ) -> None:
+        self._before = before
+        self._names = tuple(names)
+        self._has_curve = has_curve
+        self._tol = float(tol)  # in float32 it would round the losses
+        self.early_stopping = early_stopping
+        self._entries: list[dict[str, float]] = []  # the last one may not count yet
+        self._moment = _Moment(
+            0,
+            np.nan,
+            flat,
+            before.n_samples_seen,
+            before.best_loss,
+            before.no_improvement_count,
+            before.best_validation_score,
+        )
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs finished in this call."""
+        return self._moment.n_epochs
+
+    @property
+    def number(self) -> int:
+        """The next epoch's number, counted from 1 over all calls."""
+        return len(self._before.loss_curve) + self._moment.n_epochs + 1
+
+    @property
+    def loss(self) -> float:
+        """The last epoch's loss."""
+        return self._moment.loss
+
+    @property
+    def n_samples_seen(self) -> int:
+        """Training samples seen in all calls."""
+        return self._moment.n_samples_seen
+
+    @property
+    def no_improvement_count(self) -> int:
+        """Epochs in a row without improvement."""
+        return self._moment.no_improvement_count
+
+    @property
+    def flat(self) -> NDArray | None:
+        """The parameters to end with, unless those of the engine."""
+        return self._moment.flat
+
+    def add(self, entries: dict[str, float], n_samples: int, flat: NDArray) -> None:
+        """Count an epoch.
+
+        Parameters
+        ----------
+        entries : dict of str to float
+            Of the history.
+        n_samples : int
+        flat : array of shape (n_parameters,)
+            The parameters now. Copied if training is to end with them.
+        """
+        loss, now = entries["loss"], self._moment
+        if not self._has_curve:
+            moment = replace(now, loss=loss, flat=flat.copy())
+        elif self.early_stopping:
+            score, best = entries["val_score"], now.best_validation_score
+            stalled = score < best + self._tol
+            moment = replace(now, loss=loss, no_improvement_count=self._counted(stalled))
+            if score > best:
+                moment = replace(moment, best_validation_score=score, flat=flat.copy())
+        else:
+            stalled = loss > now.best_loss - self._tol  # a rise above that is no improvement
+            moment = replace(
+                now,
+                loss=loss,
+                no_improvement_count=self._counted(stalled),
+                best_loss=min(now.best_loss, loss),
+            )
+        moment = replace(
+            moment, n_epochs=now.n_epochs + 1, n_samples_seen=now.n_samples_seen + n_samples
+        )
+        self._entries.append(entries)
+        self._moment = moment
+
+    def _counted(self, stalled: bool) -> int:
+        return self._moment.no_improvement_count + 1 if stalled else 0
+
+    def restart_patience(self) -> None:
+        """Begin to count epochs without improvement anew."""
+        self._moment = replace(self._moment, no_improvement_count=0)
+
+    def settle(self, loss: float, flat: NDArray) -> None:
+        """End with these parameters."""
+        self._moment = replace(self._moment, loss=loss, flat=flat)
+
+    def state(self) -> TrainingState:
+        """Return the state after the epochs that count."""
+        now, before = self._moment, self._before
+        entries = self._entries[: now.n_epochs]
+        length = max(map(len, before.history.values()), default=0)
+        history = {}
+        for name in dict.fromkeys((*before.history, *self._names)):
+            history[name] = [
+                *before.history.get(name, [np.nan] * length),
+                *(epoch.get(name, np.nan) for epoch in entries),
+            ]
+        curve = [epoch["loss"] for epoch in entries] if self._has_curve else []
+        scores = [epoch["val_score"] for epoch in entries] if self.early_stopping else []
+        return TrainingState(
+            now.n_samples_seen,
+            before.loss_curve + curve,
+            now.best_loss,
+            now.no_improvement_count,
+            before.validation_scores + scores,
+            now.best_validation_score,
+            history,
+        )
+
+
+#: The schedules of the learning rate that have a name.
+SCHEDULES = ("linear", "cosine")
+
+
+def scheduled_rate(name: str, rate: float, epoch: int, n_epochs: int) -> float:
+    """Return the rate of an epoch, counted from 1.
+
+    ``"linear"`` is ``rate * (n + 1 - epoch) / n``, and ``"cosine"`` is
+    ``rate / 2 * (1 + cos(pi * (epoch - 1) / n))``: both begin at `rate` and would be 0 in epoch
+    n + 1. Epochs after the n-th, of a warm start, have the rate of the n-th.
+
+    Examples
+    --------
+    >>> [scheduled_rate("linear", 0.5, epoch, 4) for epoch in (1, 2, 3, 4, 5)]
+    [0.5, 0.375, 0.25, 0.125, 0.125]
+    """
+    done = min(epoch, n_epochs) - 1
+    if name == "linear":
+        return rate * (n_epochs - done) / n_epochs
+    return rate / 2 * (1 + math.cos(math.pi * done / n_epochs))
+
+
+def finish(engine: Any, progress: Progress) -> None:
+    """Make the engine's parameters those to end with. Once more does no harm."""
+    engine.sync()
+    if progress.flat is not None:
+        engine.parameters.flat[...] = progress.flat
 
 
 #: Augmented samples that are held at a time, about; enough for some batches and all threads.
@@ -251,7 +432,7 @@ _AUGMENTED_ROWS = 4096
 def train(
     engine: Any,
     optimizer: SGD | Adam,
-    state: TrainingState,
+    progress: Progress,
     *,
     n_samples: int,
     batch_size: int,
@@ -262,7 +443,6 @@ def train(
     n_iter_no_change: float,
     validate: Callable[[], tuple[float, float]] | None = None,
     score_training: Callable[[], float] | None = None,
-    early_stopping: bool = False,
     lr_schedule: Callable[[int], float] | None = None,
     dropout: Dropout | None = None,
     augmented: Callable[[NDArray, int], tuple[Any, NDArray, NDArray | None]] | None = None,
@@ -270,10 +450,10 @@ def train(
     verbose: bool = False,
     before_epoch: Callable[[], None] | None = None,
     on_epoch: Callable[[EpochReport], bool] | None = None,
-) -> int:
+) -> None:
     """Train epoch by epoch until a stopping rule, `max_iter` or Ctrl-C ends it.
 
-    With `early_stopping` the engine's parameters end as those of the best
+    With early stopping the engine's parameters end as those of the best
     validation score seen, otherwise as those of the last epoch. Ctrl-C ends
     training with a warning and keeps what has been learned; so does an
     exception of a callable, which is passed on.
@@ -283,14 +463,14 @@ def train(
     engine : Engine of any backend
         Bound to the training data.
     optimizer : SGD or Adam
-    state : TrainingState
-        Continued, and updated after every epoch.
+    progress : Progress
+        Gets every epoch that is finished.
     n_samples, batch_size, max_iter : int
     shuffle : bool
         Draw a new order for every epoch, on top of the last one.
     random_state : RandomState
     tol : float
-        Improvement that counts as such.
+        Improvement that counts, to be printed.
     n_iter_no_change : int or inf
         Epochs without improvement after which training stops.
     validate : callable, optional
@@ -298,10 +478,8 @@ def train(
         validation data.
     score_training : callable, optional
         Returns their score on the training data, for the reports.
-    early_stopping : bool
-        Watch the validation score instead of the training loss.
     lr_schedule : callable, optional
-        Epoch (counted from 1 over all calls that share `state`) to learning
+        Epoch (counted from 1 over all calls, see `Progress.number`) to learning
         rate.
     dropout : Dropout, optional
         Hidden units to leave out; its epoch is set to the current one, counted
@@ -318,21 +496,15 @@ def train(
     on_epoch : callable, optional
         Called with an `EpochReport` after every epoch; a true result ends
         training.
-
-    Returns
-    -------
-    int
-        Epochs finished in this call.
     """
     order = np.arange(n_samples)
-    watched = "Validation score" if early_stopping else "Training loss"
-    epoch = 0
+    watched = "Validation score" if progress.early_stopping else "Training loss"
     try:
-        while epoch < max_iter:
+        while progress.n_epochs < max_iter:
             if before_epoch is not None:
                 before_epoch()
             started = time.perf_counter()
-            number = len(state.loss_curve) + 1
+            number = progress.number
             if lr_schedule is not None:
                 optimizer.rate = float(lr_schedule(number))
             if dropout is not None:
@@ -349,27 +521,21 @@ def train(
                     engine, augmented, number, order, batch_size, optimizer, dropout
                 )
                 loss /= n_samples
-            _say(verbose, f"Iteration {epoch + 1}, loss = {loss:.8f}")
+            _say(verbose, f"Iteration {progress.n_epochs + 1}, loss = {loss:.8f}")
 
             score = None
             entries = {"loss": loss, "learning_rate": rate}
             if validate is not None:
                 entries["val_loss"], score = validate()
                 entries["val_score"] = score
-            epoch += 1
-            state.n_samples_seen += n_samples
-            if early_stopping:
-                assert score is not None
-                state.loss_curve.append(loss)
+            if progress.early_stopping:
                 _say(verbose, f"Validation score: {score:f}")
                 engine.sync()
-                state.add_validation_score(score, tol, engine.parameters)
-            else:
-                state.add_loss(loss, tol)
-            seconds = time.perf_counter() - started
-            state.add_history(**entries, seconds=seconds)
-            optimizer.epoch_ended(state.n_samples_seen)
+            entries["seconds"] = seconds = time.perf_counter() - started
+            progress.add(entries, n_samples, engine.parameters.flat)
+            optimizer.epoch_ended(progress.n_samples_seen)
 
+            epoch = progress.n_epochs
             if on_epoch is not None:
                 report = EpochReport(
                     *(epoch, max_iter, loss, n_samples, seconds, entries.get("val_loss"), score),
@@ -377,7 +543,7 @@ def train(
                 )
                 if on_epoch(report):
                     break
-            if state.no_improvement_count > n_iter_no_change:
+            if progress.no_improvement_count > n_iter_no_change:
                 stop, consequence = optimizer.progress_stalled()
                 _say(
                     verbose,
@@ -386,7 +552,7 @@ def train(
                 )
                 if stop:
                     break
-                state.no_improvement_count = 0
+                progress.restart_patience()
             if incremental:
                 break
             if epoch == max_iter:
@@ -398,11 +564,7 @@ def train(
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
     finally:
-        engine.sync()
-        if early_stopping and state.best_flat is not None:
-            engine.parameters.flat[...] = state.best_flat
-            state.best_flat = None
-    return epoch
+        finish(engine, progress)
 
 
 def _train_part_by_part(
@@ -427,7 +589,7 @@ def _train_part_by_part(
 
 def train_lbfgs(
     engine: Any,
-    state: TrainingState,
+    progress: Progress,
     *,
     max_iter: int,
     max_fun: int,
@@ -436,7 +598,7 @@ def train_lbfgs(
     verbose: bool = False,
     before_epoch: Callable[[], None] | None = None,
     on_epoch: Callable[[EpochReport], bool] | None = None,
-) -> tuple[int, float]:
+) -> None:
     """Minimise the objective over all samples by L-BFGS (scipy's L-BFGS-B).
 
     scipy's vector is the flat parameter vector itself, in float64; a network
@@ -449,8 +611,9 @@ def train_lbfgs(
     engine : Engine of any backend
         Bound to the training data. Its parameters are the starting point, and
         become the solution.
-    state : TrainingState
-        Its history gets an entry per iteration.
+    progress : Progress
+        Gets every iteration that is finished; at the end its loss is the
+        objective at the solution.
     max_iter, max_fun : int
         Iterations and evaluations at most.
     tol : float
@@ -465,21 +628,11 @@ def train_lbfgs(
     on_epoch : callable, optional
         Called with an `EpochReport` after every iteration; a true result ends
         training.
-
-    Returns
-    -------
-    n_iter : int
-    loss : float
-        The objective at the solution.
     """
     parameters = engine.parameters
     dtype = parameters.flat.dtype
     n_samples = engine.inputs.n_samples
     started = time.perf_counter()
-    iterations = 0
-    # What Ctrl-C leaves: the point and the objective of the last iteration.
-    latest = parameters.flat.astype(np.float64)
-    loss = np.nan
 
     def objective(x: NDArray) -> tuple[float, NDArray]:
         gradient = np.empty_like(parameters.flat)  # scipy keeps it
@@ -487,17 +640,17 @@ def train_lbfgs(
         return value, gradient.astype(np.float64, copy=False)
 
     def iteration_ended(intermediate_result: OptimizeResult) -> None:
-        nonlocal latest, loss, iterations, started
-        latest, loss = intermediate_result.x.copy(), float(intermediate_result.fun)
-        parameters.flat[...] = latest
+        nonlocal started
+        x, loss = intermediate_result.x, float(intermediate_result.fun)
+        parameters.flat[...] = x
         entries, score = {"loss": loss}, None
         if validate is not None:
             entries["val_loss"], score = validate()
             entries["val_score"] = score
-        iterations += 1
-        seconds = time.perf_counter() - started
+        entries["seconds"] = seconds = time.perf_counter() - started
         started += seconds
-        state.add_history(**entries, seconds=seconds)
+        progress.add(entries, 0, x)
+        iterations = progress.n_epochs
         _say(verbose, f"Iteration {iterations}, loss = {loss:.8f}")
         if on_epoch is not None and on_epoch(
             EpochReport(
@@ -513,23 +666,21 @@ def train_lbfgs(
             before_epoch()
         result = minimize(
             objective,
-            latest,
+            parameters.flat.astype(np.float64),
             method="L-BFGS-B",
             jac=True,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             callback=iteration_ended,
         )
+        progress.settle(float(result.fun), result.x)
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
     else:
-        latest, loss = result.x, float(result.fun)
-        iterations = min(result.nit, max_iter)
         stopped_by_callback = result.status == 99
         if result.status != 0 and not stopped_by_callback:
-            _warn_not_converged(result, iterations, max_iter)
+            _warn_not_converged(result, min(result.nit, max_iter), max_iter)
     finally:
-        parameters.flat[...] = latest
-    return iterations, loss
+        finish(engine, progress)
 
 
 def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> None:

@@ -20,6 +20,8 @@ ALLOWED = {
     "constraints": set(),
     "callbacks": set(),
     "notices": set(),
+    "overrides": set(),
+    "turns": set(),
     "files": set(),
     "backends": set(),
     "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
@@ -35,11 +37,11 @@ ALLOWED = {
     # conversion is above base, which offers it as methods
     "base": {
         "augment", "backends", "callbacks", "constraints", "conversion", "hints", "inputs",
-        "network", "notices", "prediction", "random_bits", "training",
+        "network", "notices", "overrides", "prediction", "random_bits", "training", "turns",
     },
     "prediction": {"backends", "constraints", "inputs", "network"},
     "hints": {"notices"},
-    "estimators": {"base", "callbacks", "constraints", "hints", "notices"},
+    "estimators": {"base", "callbacks", "constraints", "hints", "inputs", "notices", "turns"},
     "displays": set(),
     "blocks": set(),
     "idx": {"backends", "files"},
@@ -50,11 +52,11 @@ ALLOWED = {
     "augment_kernels": {"random_bits"},
     "formats": {"datasets", "files", "idx", "images"},
     "persistence": {
-        "base", "constraints", "estimators", "files", "network", "training",
+        "base", "constraints", "estimators", "files", "inputs", "network", "training",
     },
     "recipes": {"augment"},  # when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
-    "conversion": {"accel", "base", "network", "training"},
+    "conversion": {"accel", "base", "estimators", "network", "training"},
     "parity": {"accel", "backends", "base", "estimators", "network", "notices"},
     "bench": {"bench.cases", "bench.chart", "bench.contest"},
     "bench.cases": set(),

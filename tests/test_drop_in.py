@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import sklearn
 from scipy.sparse import csc_array, csr_array, csr_matrix
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
@@ -27,7 +28,7 @@ from sklearn.utils.fixes import parse_version
 from threadpoolctl import threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.notices import WarmStartWarning
+from fastmlp.notices import NegativeWeightWarning, WarmStartWarning
 
 SKLEARN_1_9 = parse_version(sklearn.__version__) >= parse_version("1.9.dev0")
 THEIRS = {MLPClassifier: SklearnMLPClassifier, MLPRegressor: SklearnMLPRegressor}
@@ -684,8 +685,6 @@ BAD_INPUT = {
     "weights in a matrix": ("one", lambda m, X, y: m.fit(X, y, np.ones((len(y), 1)))),
     "weights of zero": ("one", lambda m, X, y: m.fit(X, y, np.zeros(len(y)))),
     "weight of zero": ("one", lambda m, X, y: m.fit(X, y, 0)),
-    "NaN weights": ("binary", lambda m, X, y: m.fit(X, y, np.full(len(y), np.nan))),
-    "infinite weights": ("binary", lambda m, X, y: m.fit(X, y, np.full(len(y), np.inf))),
     "text as weights": ("binary", lambda m, X, y: m.fit(X, y, ["much"] * len(y))),
     "complex weights": ("binary", lambda m, X, y: m.fit(X, y, np.full(len(y), 1j))),
     "weights for partial_fit": ("one", lambda m, X, y: m.partial_fit(X, y, np.ones(3))),
@@ -942,6 +941,79 @@ REFUSED = {
         ),
         "only samples that are held out for early stopping have a weight other than zero",
     ),
+    "NaN weights": (
+        "binary",
+        lambda m, X, y: m.fit(X, y, np.where(np.arange(len(y)) < 3, 1, np.nan)),
+        r"^Input sample_weight contains NaN\. The first one is in row 3\.$",
+    ),
+    "infinite weights": (
+        "one",
+        lambda m, X, y: m.partial_fit(X, y, [1, np.inf] + [1] * (len(y) - 2)),
+        r"^Input sample_weight contains infinity or .* The first one is in row 1\.$",
+    ),
+    "a weight that is not a number": (
+        "one", lambda m, X, y: m.fit(X, y, np.nan), "sample_weight must be finite, got nan"
+    ),
+    "numbers as text as weights": (
+        "one", lambda m, X, y: m.fit(X, y, ["2"] * len(y)), "sample_weight must be numbers, .* '2'"
+    ),
+    "text among weights": (
+        "one",
+        lambda m, X, y: m.fit(X, y, np.array([1, 2, "3"] + [1] * (len(y) - 3), object)),
+        "sample_weight must be numbers, got text such as '3'",
+    ),
+    "huge weights": (
+        "one", lambda m, X, y: m.fit(X, y, np.full(len(y), 1e308)), "sum to inf in magnitude"
+    ),
+    "huge weights with L-BFGS": (
+        "one",
+        lambda m, X, y: m.set_params(solver="lbfgs").fit(X, y, np.r_[1e308, np.ones(len(y) - 1)]),
+        r"sum to 1e\+308 in magnitude, but float64 can compute with sums from 2e-300 to 2e\+300",
+    ),
+    "tiny weights": (
+        "one", lambda m, X, y: m.fit(X, y, np.full(len(y), 1e-320)), "sum to .* in magnitude"
+    ),
+    "huge weights for float32": (
+        "one",
+        lambda m, X, y: m.set_params(dtype="float32").fit(X, y, np.full(len(y), 1e37)),
+        "in magnitude, but float32 can compute with",
+    ),
+    "huge class weights": (
+        "binary",
+        lambda m, X, y: m.set_params(class_weight={"no": 1e307}).fit(X, y, np.full(len(y), 1e5)),
+        "sum to inf in magnitude",
+    ),
+    "huge validation weights": (
+        "one",
+        lambda m, X, y: m.fit(
+            X, y, X_val=X, y_val=y, sample_weight_val=np.full(len(y), 1e308)
+        ),
+        "sum to inf in magnitude",
+    ),
+    "NaN as a class weight": (
+        "binary",
+        lambda m, X, y: m.set_params(class_weight={"no": 1, "yes": np.nan}).fit(X, y),
+        "class_weight must be a finite number for every class, got nan for class 'yes'",
+    ),
+    "infinity as a class weight": (
+        "multiclass",
+        lambda m, X, y: m.set_params(class_weight={"red": -np.inf}).partial_fit(
+            X, y, classes=np.unique(y)
+        ),
+        "got -inf for class 'red'",
+    ),
+    "text as a class weight": (
+        "binary",
+        lambda m, X, y: m.set_params(class_weight={"no": "2"}).fit(X, y),
+        "got '2' for class 'no'",
+    ),
+    "NaN as the weight of one of several labels": (
+        "multilabel",
+        lambda m, X, y: m.set_params(
+            class_weight=[{0: 1, 1: 1}, {0: 1, 1: np.nan}, {0: 1, 1: 1}]
+        ).fit(X, y),
+        "got nan for class 1",
+    ),
     "class weights of zero": (
         "binary",
         lambda m, X, y: m.set_params(class_weight={"no": 0, "yes": 0}).fit(X, y),
@@ -979,7 +1051,8 @@ REFUSED = {
     "a list as a schedule": (
         "one",
         lambda m, X, y: m.set_params(lr_schedule=[0.1, 0.01]).fit(X, y),
-        "'lr_schedule' parameter of MLPRegressor must be an instance of 'dict', a callable or None",
+        "'lr_schedule' parameter of MLPRegressor must be a str among "
+        r"\{'cosine', 'linear'\}, an instance of 'dict', a callable or None",
     ),
     "unknown class weights": (
         "binary",
@@ -987,6 +1060,101 @@ REFUSED = {
         "'class_weight' parameter of MLPClassifier must be",
     ),
 }  # fmt: skip
+
+
+def went_on(change, target="one", skip=False):
+    """Return an entry's action: fit, change something, and train on, in both ways."""
+
+    def action(model, X, y):
+        model.fit(X, y)
+        change(model)
+        with sklearn.config_context(skip_parameter_validation=skip):
+            copy.deepcopy(model).set_params(warm_start=True).fit(X, y)
+
+    def other(model, X, y):
+        model.fit(X, y)
+        change(model)
+        with sklearn.config_context(skip_parameter_validation=skip):
+            model.partial_fit(X, y)
+
+    return [(target, action), (target, other)]
+
+
+def put(**attributes):
+    return lambda model: vars(model).update(attributes)
+
+
+#: What somebody has changed after a fit -> the sentence that further training answers with.
+CHANGED = {
+    f"{name}={value!r}{' unchecked' if skip else ''}": (
+        went_on(lambda m, n=name, v=value: m.set_params(**{n: v}), skip=skip), f"'{name}' parameter"
+    )
+    for name, values in {
+        "n_threads": (0, -1, 2.5, "two", np.nan), "backend": ("abacus", None, 3),
+        "dtype": ("float16", np.float32, 7), "batch_size": (0, -3, 2.5),
+    }.items()
+    for value in values
+    for skip in (False, True)
+} | {
+    "a map of two features": (
+        went_on(put(input_scale_=(np.ones(2), np.ones(2)))),
+        r"input_scale_ must be None or a pair .* of shape \(8,\)",
+    ),
+    "half a map": (went_on(put(input_scale_=(np.ones(8), None))), "input_scale_ must be"),
+    "a factor as the map": (went_on(put(input_scale_=0.5)), "input_scale_ must be"),
+    "three parts": (went_on(put(input_scale_=(np.ones(8),) * 3)), "input_scale_ must be"),
+    "words in the map": (went_on(put(input_scale_=(np.full(8, "x"),) * 2)), "input_scale_ must"),
+    "complex numbers in the map": (
+        went_on(put(input_scale_=(np.ones(8) * 1j,) * 2)), "input_scale_ must"
+    ),
+    "a state": (went_on(put(_state={"t": 3})), "_state must be what a fit has left, got dict"),
+    "a loss curve": (went_on(put(loss_curve_="steep")), "loss_curve_ must be a list of numbers"),
+    "the samples": (went_on(put(t_=[3])), r"t_ must be a number, as a fit leaves it, got \[3\]"),
+    "the best loss": (went_on(put(best_loss_="low")), "best_loss_ must be a number"),
+    "an optimiser": (
+        went_on(put(_optimizer=object()))[1:], "_optimizer must be what a fit of fastmlp has left"
+    ),
+    "the optimiser's state": (
+        went_on(lambda m: vars(m._optimizer).update(velocity=[1, 2], m=[1, 2]))[1:],
+        "the optimiser's state must be an array of floats, .* got list",
+    ),
+    "the optimiser's state, of another network": (
+        went_on(lambda m: vars(m._optimizer).update(velocity=np.ones(3), m=np.ones(3)))[1:],
+        "the optimiser's state is of a network with 3 parameters",
+    ),
+    "the classes": (
+        went_on(put(classes_=np.array(["no", "perhaps", "yes"])), "binary"),
+        "classes_ and _label_binarizer must stand for the same classes",
+    ),
+    "no encoder": (
+        went_on(put(_label_binarizer=None), "binary"), "classes_ and _label_binarizer must"
+    ),
+    "the function of the outputs": (
+        went_on(put(out_activation_="relu")), "output_activation must be one of"
+    ),
+    "the loss": (went_on(put(_fitted_loss="hinge")), "the loss of identity outputs must be one of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_was_changed_after_a_fit_is_refused(backend, name):
+    actions, message = CHANGED[name]
+
+    def check():
+        for target, action in actions:
+            X, y, _ = data(target)
+            with pytest.raises((ValueError, TypeError), match=message):
+                action(mlp(target, backend), X, y)
+
+    in_child(check)  # because arrays of unexpected shapes can end a process
+
+
+def test_a_million_threads_are_as_good_as_a_few(backend):
+    X, y, _ = data("one")
+    model = mlp("one", backend).fit(X, y)
+    few, many = (copy.deepcopy(model).set_params(n_threads=n) for n in (2, 10**6))
+    in_child(lambda: copy.deepcopy(many).partial_fit(X, y))
+    assert_same(many.partial_fit(X, y), few.partial_fit(X, y), exact=True)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -1003,6 +1171,15 @@ def test_refused(backend, name):
 
 
 class TestWeights:
+    def test_negative_ones_have_scikit_learns_numbers_and_a_hint(self, backend):
+        X, y, _ = data("one")
+        weight = np.where(np.arange(len(y)) % 9, 1.0, -0.5)
+        ours, theirs = pair("one", backend, warm_start=True)
+        with pytest.warns(NegativeWeightWarning, match="15 of 130 sample weights are negative"):
+            ours.fit(X, y, weight)
+        assert_same(ours, theirs.fit(X, y, weight), exact=backend == "numpy")
+        ours.fit(X, y, weight)  # once is enough
+
     @pytest.mark.parametrize("solver", ["sgd", "adam"])
     @pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
     @pytest.mark.parametrize("cancelling", [False, True], ids=["zeros", "cancelling"])
@@ -1188,6 +1365,51 @@ class TestValidationData:
 
 
 class TestSchedule:
+    @pytest.mark.parametrize("solver", ["sgd", "adam"])
+    @pytest.mark.parametrize(
+        ("name", "rate"),
+        [
+            ("linear", lambda epoch: 1e-3 * (81 - epoch) / 80),
+            ("cosine", lambda epoch: 1e-3 / 2 * (1 + np.cos(np.pi * (epoch - 1) / 80))),
+        ],
+    )
+    def test_by_name(self, solver, name, rate):
+        X, y, _ = data("one")
+        options = {"solver": solver, "max_iter": 80, "n_iter_no_change": np.inf}
+        options |= {"learning_rate_init": 1e-3}
+        named = mlp("one", "numpy", lr_schedule=name, **options).fit(X, y)
+        called = mlp("one", "numpy", lr_schedule=rate, **options).fit(X, y)
+        rates = [rate(epoch) for epoch in range(1, 81)]
+        if name == "linear":
+            assert named.history_["learning_rate"] == rates
+            assert_same(named, called, exact=True)
+        np.testing.assert_allclose(named.history_["learning_rate"], rates, rtol=1e-12)
+        assert named.history_["learning_rate"][0] == 1e-3
+        # A warm start counts on, and keeps the last rate.
+        named.set_params(warm_start=True, max_iter=82).fit(X, y)
+        assert len(named.history_["loss"]) == 80 + 82
+        later = named.history_["learning_rate"][80:]
+        np.testing.assert_allclose(later[0], named._named_rate(name, 81))
+        assert set(later[1:]) == {named._named_rate(name, 82)}
+
+    def test_a_name_in_partial_fit(self):
+        X, y, _ = data("one")
+        model = mlp("one", "numpy", lr_schedule="linear", learning_rate_init=0.5, max_iter=2)
+        for _ in range(4):
+            model.partial_fit(X, y)
+        assert model.history_["learning_rate"] == [0.5, 0.25, 0.25, 0.25]
+
+    def test_a_name_is_pickled_and_cloned(self):
+        X, y, _ = data("one")
+        model = mlp("one", "numpy", lr_schedule="cosine", max_iter=3).fit(X, y)
+        again = clone(pickle.loads(pickle.dumps(model))).fit(X, y)
+        assert_same(again, model, exact=True)
+
+    def test_a_name_that_there_is_not(self):
+        X, y, _ = data("one")
+        with pytest.raises(ValueError, match=r"'lr_schedule' .* among \{'cosine', 'linear'\}"):
+            mlp("one", "numpy", lr_schedule="steep").fit(X, y)
+
     @pytest.mark.parametrize("solver", ["sgd", "adam"])
     @pytest.mark.parametrize(
         ("schedule", "rates"),
@@ -1394,3 +1616,51 @@ class TestLBFGS:
             model.fit(X, y)
         assert model.n_iter_ == 0
         assert set(model.predict(X)) <= {"no", "yes"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does")
+class TestMemory:
+    """What runs out of memory says what the whole of it needs, and leaves all usable."""
+
+    LIMITED = """
+import resource, warnings, numpy as np
+from fastmlp import MLPClassifier, MLPRegressor
+warnings.simplefilter("ignore")
+X, y = np.random.RandomState(0).standard_normal((400, 20)), np.arange(400) % 2
+model = MLPClassifier((5,), backend={backend!r}, max_iter=2, n_threads=1, random_state=0).fit(X, y)
+expected = model.predict_proba(X)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)
+try:
+    {action}
+except MemoryError as error:
+    print(error)
+print((model.predict_proba(X) == expected).all(), model.fit(X, y).n_iter_)
+"""
+
+    def check(self, backend, action):
+        code = self.LIMITED.format(backend=backend, action=action)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        message, usable = done.stdout.splitlines()
+        assert usable == "True 2"
+        return message
+
+    def test_of_a_fit(self, backend):
+        action = "MLPRegressor(hidden_layer_sizes=(6000, 6000), backend={!r}).fit(X, y)"
+        message = self.check(backend, action.format(backend))
+        # 6 vectors of 20 * 6000 + 6000 * 6000 + 3 * 6000 + 1 float64
+        assert "The whole fit, of 400 samples by 20 features through layers of (6000, 6000, 1)" in (
+            message
+        )
+        assert "needs about 1,69" in message
+        assert "1,654 MB for weights and solver" in message
+
+    def test_of_many_classes(self):
+        message = self.check(
+            "numpy", "model.__class__((5,)).fit(np.ones((20_000, 1)), range(20_000))"
+        )
+        assert message.startswith("y has 20000 classes, and a network has an output for each: the")
+        assert "20000 samples need 3.4 GiB" in message

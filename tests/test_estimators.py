@@ -24,6 +24,7 @@ from fastmlp import InputScaleWarning, MLPClassifier, MLPRegressor, backends
 from fastmlp.training import EpochReport
 
 OURS_ONLY = {"backend", "n_threads", "dtype", "input_scale", "lr_schedule", "dropout", "augment"}
+OURS_FOR_NUMBERS = {"target_scale"}
 OURS_FOR_CLASSES = {"loss", "label_smoothing", "class_weight"}
 
 
@@ -58,7 +59,7 @@ class TestParameters:
         ("our_class", "their_class", "extra"),
         [
             (MLPClassifier, SklearnMLPClassifier, OURS_ONLY | OURS_FOR_CLASSES),
-            (MLPRegressor, SklearnMLPRegressor, OURS_ONLY),
+            (MLPRegressor, SklearnMLPRegressor, OURS_ONLY | OURS_FOR_NUMBERS),
         ],
     )
     def test_signature_is_scikit_learns_and_more(self, our_class, their_class, extra):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from fastmlp.inputs import Inputs, affine_map
 
@@ -53,3 +54,39 @@ def test_inputs_refuse_what_no_engine_takes():
         Inputs(np.zeros((3, 4)).T, FLOAT64)
     with pytest.raises(ValueError, match="values must be uint8 or float64, got float32"):
         Inputs(np.zeros((3, 4), "float32"), FLOAT64)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "message"),
+    [
+        (np.ones(3), None, r"shift must be .* got NoneType"),
+        (None, np.ones(3), r"scale must be .* got NoneType"),
+        (np.ones(2), np.ones(3), r"scale must be .* of shape \(3,\), got .* shape \(2,\)"),
+        (np.ones(3), 1.0, "shift must be .* got float"),
+        (np.ones(3, np.float32), np.ones(3), "scale must be .* float64 .* got .* float32"),
+        (np.ones(3), np.ones(6)[::2], "shift must be a contiguous array"),
+        (np.ones((3, 1)), np.ones(3), r"scale .* got an array of float64 of shape \(3, 1\)"),
+    ],
+    ids=str,
+)
+def test_a_map_that_could_not_be_read_is_refused(scale, shift, message):
+    with pytest.raises(ValueError, match=message):
+        Inputs(np.ones((2, 3)), FLOAT64, scale, shift)
+
+
+def test_indices_outside_of_a_sparse_matrix_are_refused():
+    good = csr_matrix(np.array([[0.0, 1, 2], [3, 0, 0]]))
+    Inputs(good, FLOAT64)
+    Inputs(csr_matrix((2, 3)), FLOAT64)
+    Inputs(csr_matrix((0, 3)), FLOAT64)
+    for name, at, value in (
+        ("indices", 0, 3), ("indices", 2, -1), ("indptr", 0, 1), ("indptr", 1, 99), ("indptr", 2, 7)
+    ):  # fmt: skip
+        bad = good.copy()
+        getattr(bad, name)[at] = value
+        with pytest.raises(ValueError, match="of a sparse X must"):
+            Inputs(bad, FLOAT64)
+    bad = good.copy()
+    bad.indptr = bad.indptr[:2]
+    with pytest.raises(ValueError, match="of a sparse X must"):
+        Inputs(bad, FLOAT64)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import Network, Parameters
-from fastmlp.training import SGD, Adam, TrainingState, train
+from fastmlp.training import SGD, Adam, Progress, TrainingState, train
 
 
 class PlaybackEngine:
@@ -29,9 +29,9 @@ class PlaybackEngine:
         pass
 
 
-def run(losses, optimizer=None, state=None, **overrides):
+def run(losses, optimizer=None, state=None, early_stopping=False, **overrides):
     engine = PlaybackEngine(losses)
-    state = state or TrainingState()
+    progress = Progress(state or TrainingState(), early_stopping=early_stopping, tol=0.1)
     parameters = {
         "n_samples": 4,
         "batch_size": 2,
@@ -42,8 +42,8 @@ def run(losses, optimizer=None, state=None, **overrides):
         "n_iter_no_change": 2,
         **overrides,
     }
-    epochs = train(engine, optimizer or SGD(np.zeros(2)), state, **parameters)
-    return epochs, engine, state
+    train(engine, optimizer or SGD(np.zeros(2)), progress, **parameters)
+    return progress.n_epochs, engine, progress.state()
 
 
 def test_stops_after_n_iter_no_change_epochs_and_one_more():
@@ -60,10 +60,10 @@ def test_an_improvement_restarts_the_count():
 
 
 def test_a_tolerance_in_float32_does_not_round_the_loss():
-    state = TrainingState()
+    progress = Progress(TrainingState(), tol=np.float32(1e-12))
     for loss in (0.7, 0.7 + 1e-9):
-        state.add_loss(loss, tol=np.float32(1e-12))
-    assert state.no_improvement_count == 1
+        progress.add({"loss": loss}, 1, np.zeros(1))
+    assert progress.no_improvement_count == 1
 
 
 def test_infinite_patience():

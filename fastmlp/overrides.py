@@ -1,0 +1,64 @@
+"""scikit-learn's private methods that a subclass may override, and what becomes of that.
+
+In scikit-learn, training and prediction are Python methods that call one another, and subclasses
+change what one of them does. Here they are compiled. Overrides of `_init_coef`, `_fit` and
+`_check_solver` are honoured, and of `_forward_pass_fast` in predictions; one of a method that the
+engine stands in for would be ignored, so it is refused.
+"""
+
+from typing import Any
+
+#: The methods that scikit-learn 1.7 to 1.9 has, and what the engine does in their place.
+_ENGINES_PART = {
+    "_backprop": "the loss and its gradient",
+    "_compute_loss_grad": "the gradient of a layer",
+    "_fit_lbfgs": "training by L-BFGS",
+    "_fit_stochastic": "training in minibatches",
+    "_forward_pass": "the values of all layers",
+    "_forward_pass_fast": "the outputs for validation data",
+    "_initialize": "the first weights (override _init_coef to change them)",
+    "_loss_grad_lbfgs": "the loss and its gradient",
+    "_predict": "predictions",
+    "_score": "the score of validation data",
+    "_score_with_function": "the score of validation data",
+    "_unpack": "the weights",
+    "_update_no_improvement_count": "the count of epochs without improvement",
+    "_validate_input": "the validation of the training data",
+}
+
+
+def check_overrides(model: Any) -> None:
+    """Refuse a model whose class, or which itself, overrides what the engine cannot honour.
+
+    Raises
+    ------
+    TypeError
+        With the name of the method, the reason, and the way out.
+    """
+    for name, part in _ENGINES_PART.items():
+        if name == "_forward_pass_fast" and not model.early_stopping:
+            continue  # predictions call it; only the score of validation data does not
+        if owner := _overrider(model, name):
+            # The class by a name that is scikit-learn's under `fastmlp.accel`, too.
+            base = next(cls for cls in type(model).__mro__ if _is_ours(cls)).__name__
+            raise TypeError(
+                f"{owner} overrides {name}, but fastmlp's engine computes {part} without calling "
+                "it, so the override would have no effect; derive the class from scikit-learn's "
+                f"own, fastmlp.accel.SKLEARN_ESTIMATORS[{base!r}]."
+            )
+
+
+def _overrider(model: Any, name: str) -> str:
+    """Return who overrides a method, in words; empty if nobody does."""
+    if name in vars(model):
+        return f"this {type(model).__name__}"
+    for cls in type(model).__mro__:
+        if name in vars(cls):
+            # A class of ours may have been patched.
+            return "" if _is_ours(cls) and _is_ours(vars(cls)[name]) else cls.__qualname__
+    return ""
+
+
+def _is_ours(thing: Any) -> bool:
+    """Return whether a class or a function is defined in fastmlp."""
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == "fastmlp"

@@ -1,0 +1,37 @@
+"""One fit at a time per estimator, whichever threads call."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakValueDictionary
+
+#: The lock of an object, by its identity, while anybody has or awaits its turn. Not an attribute of
+#: the object, which copies and pickles would carry.
+_locks: WeakValueDictionary[int, threading.RLock] = WeakValueDictionary()
+_guard = threading.Lock()
+
+
+@contextmanager
+def turn_of(owner: object) -> Iterator[None]:
+    """Wait until no other thread has the turn of this object, and have it meanwhile.
+
+    A thread that has it may take it again.
+    """
+    with _guard:
+        lock = _locks.get(id(owner))
+        if lock is None:
+            lock = _locks[id(owner)] = threading.RLock()
+    with lock:
+        yield
+
+
+def _forget() -> None:
+    """Begin anew in a forked child: the threads that held locks are not there."""
+    global _guard
+    _guard = threading.Lock()
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
