@@ -24,8 +24,10 @@ from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
 from fastmlp.network import ACTIVATIONS, Network, Parameters
-from fastmlp.notices import WarmStartWarning, warn
+from fastmlp.notices import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.random_bits import Dropout
+from fastmlp.searches import TellsWorkers
+from fastmlp.threads import sharing_threads
 from fastmlp.training import SGD, Adam, EpochReport, TrainingState, train, train_lbfgs
 
 #: Rows up to which predicting takes the short way.
@@ -83,7 +85,7 @@ class Preparation:
     noise: dict[str, Any]
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     """A multilayer perceptron, whatever its targets mean.
 
     Subclasses say how targets become columns of numbers (`_encode`), what the
@@ -234,7 +236,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     ) -> Self:
         """Train the network.
 
-        Ctrl-C ends training with a warning and keeps what has been learned.
+        Ctrl-C ends training with a warning and keeps what has been learned; in a search or in
+        cross-validation it ends the whole of it.
 
         Parameters
         ----------
@@ -263,6 +266,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
+    @sharing_threads
     def _fit(
         self,
         X: Any,
@@ -735,9 +739,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return min(200, n_samples)
         batch_size = operator.index(self.batch_size)  # type: ignore[arg-type]
         if batch_size > n_samples:
-            warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-                "clipped",
+            warn_as_sklearn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             )
         return min(batch_size, n_samples)
 

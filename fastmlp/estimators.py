@@ -19,7 +19,7 @@ from fastmlp import constraints, hints
 from fastmlp.base import BaseMLP, check_any_weight
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import Interval, OneOf
-from fastmlp.notices import InputScaleWarning
+from fastmlp.notices import InputScaleWarning, warn_as_sklearn, warn_of_column
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 
@@ -360,7 +360,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             ``log(predict_proba(X))``; minus infinity where a probability is 0.
         """
         probabilities = self.predict_proba(X)
-        return np.log(probabilities, out=probabilities)
+        if np.geterr()["divide"] != "warn":
+            return np.log(probabilities, out=probabilities)
+        with np.errstate(divide="call", call=_warn_of_logarithm):
+            return np.log(probabilities, out=probabilities)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: several labels are fine too."""
@@ -374,7 +377,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Validate training data; return X, y, and the labels as 0/1 columns."""
         X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True)
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(y)
+            warn_of_column("MLPClassifier")
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -403,7 +407,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the validation labels as 0/1 columns."""
         y = check_array(y, ensure_2d=False, dtype=None, input_name="y_val")
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(y)
+            warn_of_column("MLPClassifier")
         unseen = np.setdiff1d(unique_labels(y), self.classes_)
         if len(unseen):
             raise ValueError(f"y_val has classes that y has not: {unseen.tolist()}.")
@@ -472,6 +477,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             correct = ((outputs > 0.5) == Y).all(axis=1)
         return float(np.average(correct, weights=weight))
+
+
+def _warn_of_logarithm(what: str, _: int) -> None:
+    """Give NumPy's warning, as it comes from scikit-learn's predict_log_proba."""
+    warn_as_sklearn(f"{what} encountered in log", RuntimeWarning, at=r"np\.log\(y_prob")
 
 
 def _smoothed_pair(pair: Any) -> tuple[float, float]:
@@ -639,7 +649,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             )
         X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(y)
+            warn_of_column("MLPRegressor")
         return X, y, self._columns(y, "y")
 
     def _encode_validation(self, y: Any) -> NDArray:

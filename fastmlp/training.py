@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp import searches
 from fastmlp.network import Parameters
-from fastmlp.notices import warn
+from fastmlp.notices import warn_as_sklearn
 from fastmlp.random_bits import Dropout
 
 
@@ -276,7 +277,7 @@ def train(
     With `early_stopping` the engine's parameters end as those of the best
     validation score seen, otherwise as those of the last epoch. Ctrl-C ends
     training with a warning and keeps what has been learned; so does an
-    exception of a callable, which is passed on.
+    exception of a callable, which is passed on, as Ctrl-C is in a search.
 
     Parameters
     ----------
@@ -390,13 +391,15 @@ def train(
             if incremental:
                 break
             if epoch == max_iter:
-                warn(
+                warn_as_sklearn(
                     f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
                 )
     except KeyboardInterrupt:
-        warn("Training interrupted by user.")
+        if searches.is_running():
+            raise
+        warn_as_sklearn("Training interrupted by user.")
     finally:
         engine.sync()
         if early_stopping and state.best_flat is not None:
@@ -442,7 +445,7 @@ def train_lbfgs(
     scipy's vector is the flat parameter vector itself, in float64; a network
     in float32 is evaluated in float32. Ctrl-C ends training with a warning and
     keeps the parameters of the last iteration; so does an exception of a
-    callable, which is passed on.
+    callable, which is passed on, as Ctrl-C is in a search.
 
     Parameters
     ----------
@@ -520,7 +523,9 @@ def train_lbfgs(
             callback=iteration_ended,
         )
     except KeyboardInterrupt:
-        warn("Training interrupted by user.")
+        if searches.is_running():
+            raise
+        warn_as_sklearn("Training interrupted by user.")
     else:
         latest, loss = result.x, float(result.fun)
         iterations = min(result.nit, max_iter)
@@ -546,7 +551,7 @@ def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> N
         "\nYou might also want to scale the data as shown in:\n"
         "    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
-    warn(message, ConvergenceWarning)
+    warn_as_sklearn(message, ConvergenceWarning, at=r'_check_optimize_result\("lbfgs"')
 
 
 def _say(verbose: bool, line: str) -> None:
