@@ -12,6 +12,7 @@ run a program (a script, or a directory or zip file with a ``__main__.py``) as P
   load wherever fastmlp is installed, patched or not;
 - with ``solver="lbfgs", verbose=True``, a line per iteration.
 
+Warnings that both give come from the same module and line, `sklearn`'s, so that filters act alike.
 What only fastmlp warns about (`fastmlp.notices.FastMLPWarning`) is ignored, so that
 ``python -W error`` fails on what scikit-learn itself warns of and on nothing else; a filter that
 the program sets comes before that. Processes that the program starts are not patched, though
@@ -39,7 +40,7 @@ import sklearn.neural_network
 
 from fastmlp import MLPClassifier, MLPRegressor, backends
 from fastmlp.base import BaseMLP
-from fastmlp.notices import FastMLPWarning
+from fastmlp.notices import FastMLPWarning, LatePatchWarning, warn
 
 __all__ = ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"]
 
@@ -59,6 +60,11 @@ def patch_sklearn() -> None:
     stay as they are; so do scikit-learn's private modules, from which its old pickles load.
     Patching twice does no harm.
 
+    Warns
+    -----
+    LatePatchWarning
+        If modules have imported scikit-learn's classes before; it names them.
+
     Examples
     --------
     >>> from fastmlp.accel import patch_sklearn, unpatch_sklearn
@@ -70,6 +76,32 @@ def patch_sklearn() -> None:
     """
     for name, cls in ESTIMATORS.items():
         setattr(sklearn.neural_network, name, cls)
+    late = _names_of_sklearns()
+    if late:
+        shown = ", ".join(late[:5]) + (", ..." if len(late) > 5 else "")
+        warn(
+            f"patch_sklearn() does not reach what was imported before it: {shown} "
+            f"{'is' if len(late) == 1 else 'are'} still scikit-learn's. Call it before these "
+            "imports, or import these names again.",
+            LatePatchWarning,
+        )
+
+
+def _names_of_sklearns() -> list[str]:
+    """Return the names, in modules of others, that mean scikit-learn's classes."""
+    found, seen = [], set()
+    for module_name, module in list(sys.modules.items()):
+        if module_name.partition(".")[0] in ("sklearn", "fastmlp") or id(module) in seen:
+            continue
+        seen.add(id(module))  # joblib gives __main__ a second name
+        try:  # not vars, which loads what is to be loaded lazily
+            names = object.__getattribute__(module, "__dict__")
+        except AttributeError:
+            continue
+        for name, value in list(names.items()):
+            if any(value is cls for cls in SKLEARN_ESTIMATORS.values()):
+                found.append(f"{module_name}.{name}")
+    return found
 
 
 def unpatch_sklearn() -> None:

@@ -26,9 +26,11 @@ from fastmlp.callbacks import CallbackSupportMixin, FitTasks
 from fastmlp.constraints import BOOLEAN, RANDOM_STATE, VERBOSE, Constraint, Exactly, Interval, OneOf
 from fastmlp.inputs import Inputs, affine_map
 from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
-from fastmlp.notices import WarmStartWarning, warn
+from fastmlp.notices import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.overrides import check_overrides
 from fastmlp.random_bits import Dropout
+from fastmlp.searches import TellsWorkers
+from fastmlp.threads import sharing_threads
 from fastmlp.training import (
     SCHEDULES,
     SGD,
@@ -115,7 +117,7 @@ class Preparation:
     noise: dict[str, Any]
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     """A multilayer perceptron, whatever its targets mean.
 
     Subclasses say how targets become columns of numbers (`_encode`), what the
@@ -275,7 +277,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     ) -> Self:
         """Train the network.
 
-        Ctrl-C ends training with a warning and keeps what has been learned.
+        Ctrl-C ends training with a warning and keeps what has been learned; in a search or in
+        cross-validation it ends the whole of it.
 
         Parameters
         ----------
@@ -307,6 +310,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return self._fit(X, y, sample_weight=sample_weight, incremental=False)
         return self._fit(X, y, sample_weight=sample_weight, validation=validation)
 
+    @sharing_threads
     def _fit(
         self,
         X: Any,
@@ -993,9 +997,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Return the samples per update."""
         batch_size = self._batch_rows(n_samples)
         if batch_size > n_samples:
-            warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-                "clipped",
+            warn_as_sklearn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             )
         return min(batch_size, n_samples)
 

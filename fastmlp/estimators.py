@@ -20,7 +20,13 @@ from fastmlp.base import BaseMLP, ExplainedMemoryError, check_any_weight, in_wor
 from fastmlp.callbacks import with_callbacks
 from fastmlp.constraints import Interval, OneOf
 from fastmlp.inputs import is_map, target_map
-from fastmlp.notices import InputScaleWarning, WarmStartWarning, warn
+from fastmlp.notices import (
+    InputScaleWarning,
+    WarmStartWarning,
+    warn,
+    warn_as_sklearn,
+    warn_of_column,
+)
 from fastmlp.turns import turn_of
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
@@ -371,7 +377,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             ``log(predict_proba(X))``; minus infinity where a probability is 0.
         """
         probabilities = self.predict_proba(X)
-        return np.log(probabilities, out=probabilities)
+        if np.geterr()["divide"] != "warn":
+            return np.log(probabilities, out=probabilities)
+        with np.errstate(divide="call", call=_warn_of_logarithm):
+            return np.log(probabilities, out=probabilities)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: several labels are fine too."""
@@ -385,7 +394,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Validate training data; return X, y, and the labels as 0/1 columns."""
         X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True)
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(y)
+            warn_of_column("MLPClassifier")
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -434,7 +444,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the validation labels as 0/1 columns."""
         y = check_array(y, ensure_2d=False, dtype=None, input_name="y_val")
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(y)
+            warn_of_column("MLPClassifier")
         unseen = np.setdiff1d(unique_labels(y), self.classes_)
         if len(unseen):
             raise ValueError(f"y_val has classes that y has not: {unseen.tolist()}.")
@@ -516,6 +527,11 @@ def _check_class_weight(class_weight: Any) -> None:
                     "class_weight must be a finite number for every class, got "
                     f"{weight!r} for class {label!r}."
                 )
+
+
+def _warn_of_logarithm(what: str, _: int) -> None:
+    """Give NumPy's warning, as it comes from scikit-learn's predict_log_proba."""
+    warn_as_sklearn(f"{what} encountered in log", RuntimeWarning, at=r"np\.log\(y_prob")
 
 
 def _smoothed_pair(pair: Any) -> tuple[float, float]:
@@ -693,7 +709,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             )
         X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(y)
+            warn_of_column("MLPRegressor")
         return X, y, self._columns(y, "y")
 
     def _encode_validation(self, y: Any) -> NDArray:

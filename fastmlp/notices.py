@@ -1,7 +1,13 @@
-"""The warnings that fastmlp has of its own, and how they point at the user's line."""
+"""How fastmlp warns: hints of its own at the user's line, and scikit-learn's from its place."""
 
+import functools
+import linecache
+import os
+import re
 import sys
 import warnings
+
+from fastmlp import searches
 
 
 class FastMLPWarning(UserWarning):
@@ -36,15 +42,81 @@ class ConstantFeatureWarning(FastMLPWarning):
     """Features that never change were to be standardised; they teach nothing."""
 
 
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, naming the line outside fastmlp and scikit-learn that led here."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (
-        "fastmlp",
-        "sklearn",
-        "contextlib",
-        "joblib",
-        "scipy",
-    ):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+class LatePatchWarning(FastMLPWarning):
+    """Modules hold scikit-learn's classes, because they were imported before the patch."""
+
+
+#: The module that scikit-learn's MLPs warn from.
+_SKLEARN_MODULE = "sklearn.neural_network._multilayer_perceptron"
+
+
+def warn(message: str, category: type[FastMLPWarning]) -> None:
+    """Give a hint of ours, which names the line of the user that led here.
+
+    In a search it is given by one of its fits only; see `fastmlp.searches`.
+    """
+    search = searches.current()
+    if search is not None and not search.is_first(message):
+        return
+    user, distance = searches.line_of_user(sys._getframe())
+    try:
+        if user is None and search is not None:
+            place = search.filename, search.lineno, search.module
+            warnings.warn_explicit(message, category, *place)
+        else:
+            warnings.warn(message, category, stacklevel=distance + 1)
+    except FastMLPWarning:  # an error now, as it must be in every fit
+        if search is not None:
+            search.forget(message)
+        raise
+
+
+def warn_as_sklearn(
+    message: str, category: type[Warning] = UserWarning, *, at: str | None = None
+) -> None:
+    """Give a warning that scikit-learn's MLPs give too, from their place.
+
+    So a filter with ``module="sklearn"`` acts on it, and it is shown with the same line.
+
+    Parameters
+    ----------
+    message : str
+    category : type of warning
+    at : str, optional
+        A regular expression that ends in the line of scikit-learn's source that warns. Without one,
+        the line is a call of `warnings.warn` with a text that begins as the message does.
+    """
+    if at is None:
+        at = rf'warnings\.warn\((?=\s*"{re.escape(message[:16])})'
+    path = _sklearn_source()
+    # Of a module, as Python's own are, because it is there that tools empty them.
+    registry = globals().setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, path, _line(at), _SKLEARN_MODULE, registry)
+
+
+def warn_of_column(estimator: str) -> None:
+    """Give scikit-learn's warning that y is a column."""
+    from sklearn.exceptions import DataConversionWarning
+
+    warn_as_sklearn(
+        "A column-vector y was passed when a 1d array was expected. Please change the shape of y "
+        "to (n_samples, ), for example using ravel().",
+        DataConversionWarning,
+        at=rf"(?s)\nclass {estimator}\b.*?column_or_1d\(y, warn=True\)",
+    )
+
+
+def _sklearn_source() -> str:
+    """Return the path of the module that scikit-learn's MLPs warn from."""
+    import sklearn  # not above: fastmlp.images does without it
+
+    parts = _SKLEARN_MODULE.split(".")[1:]
+    return os.path.join(os.path.dirname(sklearn.__file__), *parts) + ".py"
+
+
+@functools.cache
+def _line(at: str) -> int:
+    """Return the line of scikit-learn's source that a regular expression ends in, or 1."""
+    source = "".join(linecache.getlines(_sklearn_source()))
+    found = re.search(at, source)
+    return 1 + source.count("\n", 0, found.end()) if found else 1

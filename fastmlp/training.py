@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.notices import warn
+from fastmlp import searches
+from fastmlp.notices import warn_as_sklearn
 from fastmlp.random_bits import Dropout
 
 
@@ -456,7 +457,7 @@ def train(
     With early stopping the engine's parameters end as those of the best
     validation score seen, otherwise as those of the last epoch. Ctrl-C ends
     training with a warning and keeps what has been learned; so does an
-    exception of a callable, which is passed on.
+    exception of a callable, which is passed on, as Ctrl-C is in a search.
 
     Parameters
     ----------
@@ -556,13 +557,15 @@ def train(
             if incremental:
                 break
             if epoch == max_iter:
-                warn(
+                warn_as_sklearn(
                     f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
                 )
     except KeyboardInterrupt:
-        warn("Training interrupted by user.")
+        if searches.is_running():
+            raise
+        warn_as_sklearn("Training interrupted by user.")
     finally:
         finish(engine, progress)
 
@@ -604,7 +607,7 @@ def train_lbfgs(
     scipy's vector is the flat parameter vector itself, in float64; a network
     in float32 is evaluated in float32. Ctrl-C ends training with a warning and
     keeps the parameters of the last iteration; so does an exception of a
-    callable, which is passed on.
+    callable, which is passed on, as Ctrl-C is in a search.
 
     Parameters
     ----------
@@ -674,7 +677,9 @@ def train_lbfgs(
         )
         progress.settle(float(result.fun), result.x)
     except KeyboardInterrupt:
-        warn("Training interrupted by user.")
+        if searches.is_running():
+            raise
+        warn_as_sklearn("Training interrupted by user.")
     else:
         stopped_by_callback = result.status == 99
         if result.status != 0 and not stopped_by_callback:
@@ -697,7 +702,7 @@ def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> N
         "\nYou might also want to scale the data as shown in:\n"
         "    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
-    warn(message, ConvergenceWarning)
+    warn_as_sklearn(message, ConvergenceWarning, at=r'_check_optimize_result\("lbfgs"')
 
 
 def _say(verbose: bool, line: str) -> None:

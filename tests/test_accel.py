@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -16,6 +18,10 @@ from sklearn.base import clone
 
 import fastmlp
 from fastmlp.accel import SKLEARN_ESTIMATORS, patch_sklearn, unpatch_sklearn
+from fastmlp.notices import LatePatchWarning
+
+# Other modules of tests hold scikit-learn's classes, on purpose; see TestLatePatch.
+pytestmark = pytest.mark.filterwarnings("ignore::fastmlp.notices.LatePatchWarning")
 
 DATA = """
     import numpy as np
@@ -91,6 +97,85 @@ class TestPatch:
     def test_old_pickles_of_scikit_learns_load_under_the_patch(self, patched):
         theirs = SKLEARN_ESTIMATORS["MLPRegressor"](alpha=0.5)
         assert type(pickle.loads(pickle.dumps(theirs))) is type(theirs)
+
+
+class TestLatePatch:
+    """Names that were imported before the patch are scikit-learn's still, which is said."""
+
+    @pytest.fixture(autouse=True)
+    def _unpatched(self):
+        yield
+        unpatch_sklearn()
+
+    @staticmethod
+    def said(monkeypatch, **names):
+        """Return what patching says of a module with these names."""
+        module = types.ModuleType("helper")
+        vars(module).update(names)
+        modules = {"sklearn.neural_network": sklearn.neural_network, "helper": module, "none": None}
+        monkeypatch.setattr("fastmlp.accel.sys", types.SimpleNamespace(modules=modules))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            patch_sklearn()
+        assert {w.filename for w in caught} <= {__file__}
+        return [str(w.message) for w in caught if w.category is LatePatchWarning]
+
+    def test_names_where_they_are(self, monkeypatch):
+        classes = {"MLPClassifier": SKLEARN_ESTIMATORS["MLPClassifier"]}
+        [text] = self.said(monkeypatch, **classes)
+        assert text == (
+            "patch_sklearn() does not reach what was imported before it: helper.MLPClassifier is "
+            "still scikit-learn's. Call it before these imports, or import these names again."
+        )
+
+    def test_other_names_and_many(self, monkeypatch):
+        names = {f"Net{i}": SKLEARN_ESTIMATORS["MLPRegressor"] for i in range(6)}
+        [text] = self.said(monkeypatch, **names)
+        assert "helper.Net0, helper.Net1, helper.Net2, helper.Net3, helper.Net4, ... are" in text
+
+    def test_says_nothing_of_others(self, monkeypatch):
+        names = {
+            "MLPClassifier": fastmlp.MLPClassifier,
+            "nn": sklearn.neural_network,
+            "model": SKLEARN_ESTIMATORS["MLPRegressor"](),
+            "X": np.zeros(3),
+        }
+        assert not self.said(monkeypatch, **names)
+
+    def test_in_a_script(self, tmp_path):
+        write(tmp_path, "from sklearn.neural_network import MLPRegressor as MLP", name="helper.py")
+        code = """
+            import helper
+            import sklearn.neural_network as nn
+            from sklearn.neural_network import MLPClassifier
+            from fastmlp.accel import patch_sklearn
+            patch_sklearn()
+            print(MLPClassifier.__module__, nn.MLPClassifier.__module__)
+        """
+        write(tmp_path, code)
+        run = python(tmp_path, "script.py")
+        assert run.returncode == 0
+        assert run.stdout.split()[0].startswith("sklearn.") and "fastmlp.estimators" in run.stdout
+        line, source = run.stderr.splitlines()
+        assert re.fullmatch(
+            r".*script\.py:6: LatePatchWarning: patch_sklearn\(\) does not reach .* before it: "
+            r"__main__\.MLPClassifier, helper\.MLP are still scikit-learn's\. Call it .* again\.",
+            line,
+        )
+        assert source == "  patch_sklearn()"
+
+    def test_not_where_it_comes_first(self, tmp_path):
+        code = """
+            import sklearn.neural_network, sklearn.model_selection
+            from fastmlp.accel import patch_sklearn
+            patch_sklearn()
+            from sklearn.neural_network import MLPClassifier, MLPRegressor
+            patch_sklearn()
+            print(MLPClassifier.__module__)
+        """
+        write(tmp_path, code)
+        for run in (python(tmp_path, "script.py"), accelerated(tmp_path, "script.py")):
+            assert (run.stdout, run.stderr) == ("fastmlp.estimators\n", "")
 
 
 class TestRunner:
@@ -271,6 +356,44 @@ class TestRunner:
         model, X, probabilities = pickle.loads((tmp_path / "model.pickle").read_bytes())
         assert type(model) is fastmlp.MLPClassifier
         np.testing.assert_array_equal(model.predict_proba(X), probabilities)
+
+    @pytest.mark.parametrize(
+        ("flags", "filters"),
+        [
+            ([], ""),
+            (["-W", "ignore"], ""),
+            (["-W", "always"], ""),
+            (
+                [],
+                "warnings.filterwarnings('ignore', category=ConvergenceWarning, module='sklearn')",
+            ),
+            ([], "warnings.filterwarnings('ignore', module='sklearn.utils')"),
+            ([], "warnings.filterwarnings('ignore', module='__main__')"),
+            ([], "warnings.filterwarnings('error', message='.*lbfgs', module='sklearn')"),
+        ],
+    )
+    def test_warnings_are_shown_and_filtered_alike(self, tmp_path, filters, flags):
+        """With the same words, from the same lines: standard error is the same."""
+        code = f"""
+            import warnings
+            from sklearn.exceptions import ConvergenceWarning
+            from sklearn.model_selection import cross_val_score
+            from sklearn.neural_network import MLPClassifier, MLPRegressor
+            {filters}
+            for _ in range(2):
+                MLPClassifier((4,), max_iter=2, batch_size=500).fit(X, y)
+            MLPRegressor(hidden_layer_sizes=4, tol=100.0).fit(X, X[:, :1])
+            cross_val_score(MLPClassifier((4,), max_iter=2), X, y, cv=2)
+            MLPClassifier((4,), tol=100.0).fit(X, y[:, np.newaxis]).predict_log_proba(X * 1e6)
+            MLPRegressor(hidden_layer_sizes=4, max_iter=2, solver="lbfgs").fit(X, X[:, 0] ** 9)
+        """
+        write(tmp_path, DATA, code)
+        # The traceback of an error has other frames.
+        status = int("error" in filters)
+        run = assert_same_run(
+            tmp_path, "script.py", flags=flags, returncode=status, stderr=not status
+        )
+        assert bool(run.stderr) == (flags != ["-W", "ignore"])
 
     def test_own_warning_stays_away(self, tmp_path):
         code = """

@@ -1,6 +1,7 @@
 """Who imports whom, and what importing fastmlp costs."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,16 @@ PACKAGE = Path(fastmlp.__file__).parent
 # Module -> the modules of fastmlp that it may import. Backends never import each other.
 ALLOWED = {
     "__init__": {"estimators"},
+    "__main__": {"cli"},
     "network": set(),
     "inputs": set(),
     "threads": set(),
     "constraints": set(),
     "callbacks": set(),
-    "notices": set(),
     "overrides": set(),
     "turns": set(),
+    "notices": {"searches"},
+    "searches": set(),
     "files": set(),
     "backends": set(),
     "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
@@ -33,11 +36,12 @@ ALLOWED = {
     "backends.numba_backend.kernels": {"random_bits"},
     "backends.cuda_backend": {"inputs", "network", "random_bits"},
     "random_bits": set(),
-    "training": {"network", "notices", "random_bits"},
+    "training": {"network", "notices", "random_bits", "searches"},
     # conversion is above base, which offers it as methods
     "base": {
         "augment", "backends", "callbacks", "constraints", "conversion", "hints", "inputs",
-        "network", "notices", "overrides", "prediction", "random_bits", "training", "turns",
+        "network", "notices", "overrides", "prediction", "random_bits", "searches", "threads",
+        "training", "turns",
     },
     "prediction": {"backends", "constraints", "inputs", "network"},
     "hints": {"notices"},
@@ -134,6 +138,56 @@ def test_import_is_light(statement, forbidden):
     code = f"import sys; {statement}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not forbidden & set(run.stdout.split())
+
+
+def run(*arguments, cwd, **environment):
+    """Return what an interpreter that sees only what is installed prints."""
+    inherited = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=inherited | environment,
+    )
+
+
+class TestInstallation:
+    @pytest.fixture
+    def above_a_clone(self, tmp_path):
+        """A folder that has a clone in it, under the package's own name."""
+        if not (PACKAGE.parent / "pyproject.toml").exists():
+            pytest.skip("this is not a clone")
+        (tmp_path / "fastmlp").symlink_to(PACKAGE.parent, target_is_directory=True)
+        return tmp_path
+
+    @pytest.mark.parametrize("statement", ["from fastmlp import MLPClassifier", "import fastmlp"])
+    def test_import_above_a_clone(self, above_a_clone, statement):
+        """The clone's folder must not be taken for the package, which is one level down."""
+        code = f"{statement}; import fastmlp; print(fastmlp.__file__, fastmlp.__version__)"
+        for arguments in (["-c", code], ["script.py"]):
+            (above_a_clone / "script.py").write_text(code)
+            found = run(*arguments, cwd=above_a_clone)
+            assert found.stdout == f"{fastmlp.__file__} {fastmlp.__version__}\n", found.stderr
+
+    def test_commands_above_a_clone(self, above_a_clone):
+        (above_a_clone / "script.py").write_text("import sklearn.neural_network as n; print(n)")
+        for arguments in (["-m", "fastmlp", "--version"], ["-m", "fastmlp.accel", "script.py"]):
+            assert run(*arguments, cwd=above_a_clone).returncode == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "status"), [(["--help"], 0), (["recipes"], 0), (["nothing"], 2)]
+    )
+    def test_module_is_the_command(self, tmp_path, arguments, status):
+        command = "from fastmlp.cli import main; main()"
+        expected = run("-c", command, *arguments, cwd=tmp_path)
+        got = run("-m", "fastmlp", *arguments, cwd=tmp_path)
+        assert got.returncode == expected.returncode == status
+        assert (got.stdout, got.stderr) == (expected.stdout, expected.stderr)
+
+
+def test_importing_the_command_runs_nothing():
+    import fastmlp.__main__  # noqa: F401
 
 
 def test_there_is_one_version():

@@ -163,6 +163,7 @@ class TestBothWays:
         assert_predicts_the_same(model, theirs, rtol=1e-12)
         assert_predicts_the_same(model, from_sklearn(theirs), rtol=1e-12)
 
+    @pytest.mark.filterwarnings("ignore::fastmlp.notices.LatePatchWarning")
     def test_under_the_patch(self):
         model = MLPClassifier(**parameters()).fit(X, CLASSES)
         patch_sklearn()

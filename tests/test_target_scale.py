@@ -50,7 +50,7 @@ class TestMap:
 
     @pytest.mark.parametrize(
         "bad",
-        ["minmax", 0, np.nan, (1, np.inf), (1, 2, 3), ([1, 0], 0), ([1, 2, 3], 0), object(),
+        ["minmax", 0, np.nan, (1, np.inf), (1, 2, 3), ([1, 0], 0), ([1, 2, 3], 0), ...,
          ("a", 1), {}],
         ids=repr,
     )  # fmt: skip

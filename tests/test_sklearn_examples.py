@@ -1,0 +1,120 @@
+"""scikit-learn's own examples print, warn and draw the same with fastmlp.
+
+They run where FASTMLP_SKLEARN_EXAMPLES names a copy of the examples of the installed version.
+"""
+
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+import sklearn_examples
+
+EXAMPLES = os.environ.get("FASTMLP_SKLEARN_EXAMPLES")
+SCRIPTS = sklearn_examples.find(EXAMPLES) if EXAMPLES else []
+
+
+@pytest.mark.skipif(not EXAMPLES, reason="FASTMLP_SKLEARN_EXAMPLES names no copy of the examples")
+class TestExamples:
+    def test_there_are_some(self):
+        assert len(SCRIPTS) >= 5, f"{EXAMPLES} has too few scripts that use MLPs"
+
+    @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+    def test_print_warn_and_draw_the_same(self, script):
+        theirs, ours, found, _ = sklearn_examples.compare(script)
+        if ours is None:
+            pytest.skip(theirs.warned[-1])
+        assert not found
+
+
+SAME = """
+    import warnings
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from sklearn.neural_network import MLPClassifier
+
+    X = np.arange(80.0).reshape(40, 2) / 80
+    model = MLPClassifier((5,), max_iter=4, random_state=0).fit(X, np.arange(40) % 2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="sklearn")
+        MLPClassifier((5,), max_iter=4).fit(X, np.arange(40) % 2)
+    print(model, round(model.loss_, 8), "in 0.123 s")
+    for curve in (model.loss_curve_, np.random.uniform(size=9)):
+        plt.figure()
+        plt.plot(curve)
+    plt.show()
+    plt.plot(X[:, 0], model.predict_proba(X)[:, 0])
+"""
+
+
+class TestTheComparison:
+    @staticmethod
+    def compare(tmp_path, *code):
+        script = tmp_path / "script.py"
+        script.write_text("".join(map(textwrap.dedent, code)))
+        assert sklearn_examples.find(tmp_path) == [script]
+        return sklearn_examples.compare(script)
+
+    def test_sees_everything(self, tmp_path):
+        theirs, ours, found, remarks = self.compare(tmp_path, SAME)
+        assert not found and not remarks
+        for run in (theirs, ours):
+            assert run.printed.endswith(" in # s\n")
+            assert "ConvergenceWarning" in "".join(run.warned) and len(run.warned) == 2
+            assert len(run.figures) == 3
+        assert sklearn_examples.pixels(theirs, ours) == [0, 0, 0]
+
+    @pytest.mark.parametrize(
+        ("code", "difference"),
+        [
+            ("print(MLPClassifier.__module__)", "prints 'sklearn.neural_network"),
+            ("warnings.warn(MLPClassifier.__module__)", "warns '.*UserWarning: sklearn"),
+            ("raise SystemExit('fast' in MLPClassifier.__module__)", "exit status 0 and 1: "),
+            ("plt.figure(figsize=(2 + ('fast' in MLPClassifier.__module__), 2))", "draws "),
+            ("plt.plot(['fast' in MLPClassifier.__module__, 0.5])", r"figure 3: \d+ pixels differ"),
+        ],
+    )
+    def test_sees_what_differs(self, tmp_path, code, difference):
+        _, _, found, _ = self.compare(tmp_path, SAME, code)
+        assert len(found) >= 1
+        with pytest.raises(AssertionError, match=difference):
+            raise AssertionError("\n".join(found))
+
+    def test_rounding_is_told_from_a_difference(self, tmp_path):
+        """Only the last bits of the result are drawn."""
+        code = """
+            import numpy as np
+            import matplotlib.pyplot as plt
+            from sklearn.neural_network import MLPRegressor
+            X = np.random.RandomState(0).standard_normal((200, 30))
+            model = MLPRegressor(solver="lbfgs", max_iter=9, tol=0, random_state=0)
+            weights = model.fit(X, X[:, 0] ** 2).coefs_[0].ravel()
+            plt.imshow((weights * 2.0**44).reshape(50, 60) % 1)
+        """
+        _, _, found, remarks = self.compare(tmp_path, "import warnings", code)
+        assert not found
+        assert "pixels differ, 0 with the NumPy backend" in remarks[0]
+
+    def test_says_why_it_skips(self, tmp_path):
+        code = """
+            from sklearn.datasets import fetch_openml
+            from sklearn.neural_network import MLPClassifier
+            fetch_openml("titanic")
+        """
+        theirs, ours, _, _ = self.compare(tmp_path, code)
+        assert ours is None
+        assert theirs.warned == ["there is no stand-in for the data set 'titanic'."]
+
+    def test_finds_scripts_by_their_code(self, tmp_path):
+        for name, code in {
+            "comment": "# MLPClassifier",
+            "text": "'MLPClassifier'",
+            "imported": "from sklearn.neural_network import MLPRegressor as N",
+            "reached": "import sklearn\nsklearn.neural_network.MLPClassifier()",
+        }.items():
+            (tmp_path / f"{name}.py").write_text(code)
+        assert [path.stem for path in sklearn_examples.find(tmp_path)] == ["imported", "reached"]
+
+
+def test_a_copy_that_is_named_exists():
+    assert EXAMPLES is None or Path(EXAMPLES).is_dir()
