@@ -384,7 +384,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if not issparse(X) and getattr(X, "dtype", None) not in (f"float{8 * itemsize}", np.uint8):
             samples += itemsize * n_samples * n_features
         rows = n_samples if self.solver == "lbfgs" else self._batch_rows(n_samples)
-        layers = 2 * itemsize * min(rows, 4096) * sum(units)
+        layers = 2 * itemsize * min(rows, 256) * sum(units)  # engines go through more in chunks
         total, *parts = (
             f"{n_bytes / 2**20:,.0f} MB"
             for n_bytes in (weights + samples + layers, weights, samples, layers)
@@ -392,7 +392,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return (
             f"The whole fit, of {n_samples} samples by {n_features} features through layers of "
             f"{units[1:]} units, needs about {total} beside X: {parts[0]} for weights and solver, "
-            f"{parts[1]} for converted data, {parts[2]} for a batch. Train smaller layers, use "
+            f"{parts[1]} for converted data, {parts[2]} for a batch. Use smaller layers or "
             "dtype='float32', or pass parts of the data to partial_fit."
         )
 
