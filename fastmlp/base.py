@@ -1131,10 +1131,13 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
             )
         except ValueError as error:
             raise ValueError(f"{error}{_first_not_finite(sample_weight)}") from None
-        if text := next((w for w in np.ravel(sample_weight) if isinstance(w, str | bytes)), None):
+        given = np.asarray(sample_weight)
+        if given.dtype.kind in "USO" and (
+            text := [weight for weight in given.flat if isinstance(weight, str | bytes)]
+        ):
             raise ValueError(
-                f"sample_weight must be numbers, got text such as {str(text)!r}; convert it, for "
-                "example with np.asarray(sample_weight, float)."
+                f"sample_weight must be numbers, got text such as {str(text[0])!r}; convert it, "
+                "for example with np.asarray(sample_weight, float)."
             )
         if weights.ndim != 1:
             raise ValueError(

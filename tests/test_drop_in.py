@@ -1180,6 +1180,7 @@ class TestWeights:
         assert_same(ours, theirs.fit(X, y, weight), exact=backend == "numpy")
         ours.fit(X, y, weight)  # once is enough
 
+    @pytest.mark.filterwarnings("ignore::fastmlp.notices.NegativeWeightWarning")
     @pytest.mark.parametrize("solver", ["sgd", "adam"])
     @pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
     @pytest.mark.parametrize("cancelling", [False, True], ids=["zeros", "cancelling"])

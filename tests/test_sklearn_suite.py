@@ -10,7 +10,6 @@ from fastmlp import MLPClassifier, MLPRegressor, backends
 
 #: The tests that reach into private parts of scikit-learn's classes.
 EXCEPTIONS = {
-    "test_fit": "sets a half-trained model up through private attributes instead of fitting it",
     "test_gradient": "calls `_loss_grad_lbfgs`; test_backends.py checks our gradients",
 }
 
