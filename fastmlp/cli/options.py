@@ -28,8 +28,8 @@ engine_option = partial(typer.Option, rich_help_panel="Engine")
 
 DATA = data_option(
     metavar="NAME|DIR",
-    help="mnist, fashion, kmnist, digits, or a directory with four IDX files, such as torchvision's "
-    "root.",
+    help="mnist, fashion, kmnist, digits, or a directory with four IDX files, which may be "
+    "torchvision's root.",
 )
 DataHome: TypeAlias = Annotated[
     Path | None,
