@@ -16,14 +16,15 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import stat
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, TypeVar
+from types import FrameType
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,7 +45,6 @@ __all__ = [
 ]
 
 AnyPath: TypeAlias = str | os.PathLike[str]
-_Result = TypeVar("_Result")
 
 _TEMPORARY = re.compile(r"\.fastmlp-[0-9a-f]{8}-[0-9a-f]{16}\.(?:part|lock)")
 # What lies in a workspace: what is to be in the target's place, and what was there.
@@ -119,7 +119,8 @@ def atomic_files(paths: Sequence[AnyPath]) -> Iterator[list[BinaryIO]]:
         if len(moves) == 1:
             os.replace(moves[0][0], moves[0][1])
         else:
-            uninterrupted(partial(_replace_all, moves))
+            with uninterrupted():
+                _replace_all(moves)
 
 
 class _Part:
@@ -168,22 +169,25 @@ def _part(path: AnyPath) -> Iterator[_Part]:
 
 def _replace_all(moves: list[tuple[Path, Path, Path]]) -> None:
     """Put new files in the places of old ones, all or none; each is (new, target, old)."""
+    kept, replaced = [], []
     try:
         for _, target, old in moves:
             if target.exists():
                 _link(target, old)
-        for new, target, _ in moves:
+                kept.append(old)
+        for new, target, old in moves:
             os.replace(new, target)
+            replaced.append((target, old))
     except BaseException:
-        for new, target, old in reversed(moves):
-            if new.exists():
-                old.unlink(missing_ok=True)
-            elif old.exists():
+        for target, old in reversed(replaced):
+            if old in kept:
                 os.replace(old, target)
             else:
                 target.unlink()
+        for old in kept:
+            old.unlink(missing_ok=True)
         raise
-    for _, _, old in moves:
+    for old in kept:
         old.unlink(missing_ok=True)
 
 
@@ -232,7 +236,8 @@ def atomic_directory(path: AnyPath) -> Iterator[Path]:
             ]
             moves += [(entry, target / entry.name) for entry in new.iterdir()]
             old.mkdir()
-            uninterrupted(partial(_move_all, moves, old))
+            with uninterrupted():
+                _move_all(moves, old)
     except BaseException:
         if is_new:
             with suppress(OSError):
@@ -242,13 +247,14 @@ def atomic_directory(path: AnyPath) -> Iterator[Path]:
 
 def _move_all(moves: list[tuple[Path, Path]], old: Path) -> None:
     """Rename files or directories, all or none; in the end nothing is called `old` any more."""
+    done = []
     try:
         for source, destination in moves:
             source.rename(destination)
+            done.append((source, destination))
     except BaseException:
-        for source, destination in reversed(moves):
-            if not source.exists():
-                destination.rename(source)
+        for source, destination in reversed(done):
+            destination.rename(source)
         old.rmdir()
         raise
     old.rename(old.with_name("replaced"))
@@ -338,7 +344,7 @@ def _lock(file: int) -> bool | None:
 
 
 def _clear(directory: AnyPath, prefix: str, *, replaced: bool) -> None:
-    """Remove workspaces whose process is dead; those with replaced files only if `replaced`."""
+    """Remove workspaces whose process is dead; the replaced files in them only if `replaced`."""
     with suppress(OSError):  # of which the caller will hear
         for name in os.listdir(directory):
             if not (name.startswith(prefix) and is_temporary(name)):
@@ -358,40 +364,52 @@ def _clear(directory: AnyPath, prefix: str, *, replaced: bool) -> None:
 
 
 def _remove(folder: Path, *, replaced: bool) -> None:
-    """Remove a workspace, as far as possible; one with replaced files only if `replaced`."""
+    """Remove a workspace, as far as possible; the replaced files in it only if `replaced`."""
     if replaced or not (folder / _OLD).exists():
         shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != _OLD:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _OLD:
+            with suppress(OSError):
+                path.unlink()
 
 
-def uninterrupted(
-    function: Callable[[], _Result], stop: Callable[[], object] | None = None
-) -> _Result:
-    """Call a function that Ctrl-C must not end halfway; `KeyboardInterrupt` is raised afterwards.
+# ------------------------------------------------------------------------------------------- Ctrl-C
 
-    Python raises it in the main thread, so the function is called in another one.
+
+@contextmanager
+def uninterrupted(stop: Callable[[], object] | None = None) -> Iterator[None]:
+    """Keep Ctrl-C until the end of a block that it must not leave half done.
+
+    `KeyboardInterrupt` is raised then. Nothing is done where Ctrl-C does not raise it: in other
+    threads, and where the user handles the signal.
 
     Parameters
     ----------
-    function : callable
     stop : callable, optional
-        Called when Ctrl-C comes, to make the function fail soon.
-
-    Returns
-    -------
-    result
-        What the function returns.
+        Called when Ctrl-C comes, so that the block can end soon.
     """
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            future = pool.submit(function)
-        except RuntimeError:  # no thread can begin, as at the end of a program
-            return function()
-        try:
-            return future.result()
-        except BaseException:
-            if stop is not None:
-                stop()
-            raise
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    is_interrupted = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+        if stop is not None:
+            stop()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if is_interrupted:
+            raise KeyboardInterrupt
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, ArrayLike], *, compress: bool = False) -> None:
@@ -403,9 +421,33 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, ArrayLike], *, compress: bool
     Parameters
     ----------
     file : binary file object
-        If writing fails, it is closed.
     arrays : mapping of str to array-like
     compress : bool
     """
     save = np.savez_compressed if compress else np.savez
-    uninterrupted(partial(save, file, **arrays), stop=file.close)  # type: ignore[arg-type]
+    stoppable = _Stoppable(file)
+    with uninterrupted(stoppable.stop), suppress(_StoppedError):
+        save(stoppable, **arrays)  # type: ignore[arg-type]
+
+
+class _StoppedError(Exception):
+    pass
+
+
+class _Stoppable:
+    """A file that can be told to refuse what is still to be written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def write(self, data: bytes) -> int:
+        if self._is_stopped:
+            raise _StoppedError
+        return self._file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)

@@ -35,7 +35,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp import __version__, constraints
 from fastmlp.base import BaseMLP, _dropout_rates, _hidden_units
 from fastmlp.estimators import MLPClassifier, MLPRegressor
-from fastmlp.files import atomic_write, write_npz
+from fastmlp.files import atomic_write, uninterrupted, write_npz
 from fastmlp.inputs import affine_map
 from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters
 from fastmlp.training import TrainingState
@@ -167,7 +167,7 @@ def save(model: BaseMLP, path: PathArgument) -> None:
         _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
     except Exception as error:
         raise ValueError(f"the model cannot be saved: {_in_words(error)}.") from error
-    with atomic_write(path) as file:
+    with uninterrupted(), atomic_write(path) as file:
         write_npz(file, arrays)
 
 
