@@ -43,6 +43,7 @@ __all__ = [
     "class_column",
     "data_home_path",
     "fetch",
+    "find_idx_directories",
     "find_idx_files",
     "has_class_column",
     "image_shape",
@@ -350,11 +351,7 @@ def find_idx_files(directory: PathArgument) -> list[Path]:
     directory = Path(directory).expanduser()
     if not directory.is_dir():
         raise DatasetError(f"{directory} is not a directory.")
-    places = [directory]
-    complete = _complete_sets(directory)
-    if not complete:  # below torchvision's root, or that of one of its data sets
-        below = [directory / "raw", *sorted(directory.glob("*/raw"))]
-        places = [place for place in below if _complete_sets(place)]
+    places = find_idx_directories(directory)
     if len(places) > 1:
         raise DatasetError(
             f"{directory} must hold one data set, got {', '.join(map(str, places))}: name one of "
@@ -363,7 +360,7 @@ def find_idx_files(directory: PathArgument) -> list[Path]:
     if not places:
         raise DatasetError(_no_idx_files(directory))
     (place,) = places
-    complete = complete or _complete_sets(place)
+    complete = _complete_sets(place)
     if len(complete) > 1:
         raise DatasetError(
             f"{place} must hold one data set, got {len(complete)} with the name prefixes "
@@ -372,6 +369,26 @@ def find_idx_files(directory: PathArgument) -> list[Path]:
     (files,) = complete.values()
     # Of several spellings the first with an IDX header; if none has one, reading says why.
     return [next(filter(_has_idx_header, files[name]), files[name][0]) for name in FILE_NAMES]
+
+
+def find_idx_directories(directory: PathArgument) -> list[Path]:
+    """Return the directories in which `find_idx_files` finds a data set; it demands just one.
+
+    Parameters
+    ----------
+    directory : path
+        As in `load_idx_directory`.
+
+    Returns
+    -------
+    places : list of Path
+        The directory itself; or else those of torchvision, of which it may be the root.
+    """
+    directory = Path(directory).expanduser()
+    if _complete_sets(directory):
+        return [directory]
+    below = [directory / "raw", *sorted(directory.glob("*/raw"))]
+    return [place for place in below if _complete_sets(place)]
 
 
 def _no_idx_files(directory: Path) -> str:

@@ -233,7 +233,8 @@ def _alike(parts: Parts) -> Parts:
 def _read_directory(
     path: Path, size: tuple[int, int] | None, progress: images.Progress | None
 ) -> Parts:
-    if any("idx" in entry.name.lower() for entry in path.iterdir()):
+    is_idx = any("idx" in entry.name.lower() for entry in path.iterdir())
+    if is_idx or datasets.find_idx_directories(path):
         return _read_idx_directory(path)
     folders = images.find_parts(path) or {"": path}
     found = {

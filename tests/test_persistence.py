@@ -5,7 +5,10 @@ import json
 import math
 import os
 import re
+import signal
 import stat
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -306,6 +309,50 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
         save(fit(random_state=1), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["model.npz"]
+
+
+SAVE = """
+import os, signal, sys, zipfile
+from fastmlp import MLPRegressor, persistence
+model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=1, n_iter_no_change=7)
+model.fit([[0.0, 1], [1, 0]], [0, 1])
+step = zipfile._ZipWriteFile.__init__
+def signalled(*args):
+    os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    return step(*args)
+zipfile._ZipWriteFile.__init__ = signalled
+persistence.save(model, sys.argv[1])
+"""
+
+
+def save_in_a_process(path, name):
+    run = [sys.executable, "-W", "ignore", "-c", SAVE, path, name]
+    return subprocess.run(run, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_while_a_model_is_saved(tmp_path):
+    """The file is finished, and nothing but KeyboardInterrupt is seen."""
+    save(fit(), tmp_path / "model.npz")
+    result = save_in_a_process(tmp_path / "model.npz", "SIGINT")
+    assert result.returncode in (1, -signal.SIGINT)
+    assert result.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert result.stderr.count("Traceback") == 1
+    assert "ZIP" not in result.stderr and "ignored" not in result.stderr
+    assert load(tmp_path / "model.npz").n_iter_no_change == 7
+    assert os.listdir(tmp_path) == ["model.npz"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_process_that_is_killed_while_it_saves(tmp_path):
+    save(fit(), tmp_path / "model.npz")
+    before = (tmp_path / "model.npz").read_bytes()
+    for _ in range(2):
+        assert save_in_a_process(tmp_path / "model.npz", "SIGKILL").returncode == -signal.SIGKILL
+        assert (tmp_path / "model.npz").read_bytes() == before
+        assert len(os.listdir(tmp_path)) == 3  # never more than the last one's two
+    save(fit(), tmp_path / "model.npz")
+    assert os.listdir(tmp_path) == ["model.npz"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions, links and devices")
