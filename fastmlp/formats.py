@@ -20,7 +20,7 @@ import os
 import re
 import zipfile
 import zlib
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,15 +29,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp import datasets, idx, images
-from fastmlp.files import atomic_directory, atomic_write
+from fastmlp.files import atomic_directory, atomic_files, atomic_write, write_npz
+from fastmlp.notices import FastMLPWarning, warn
 
-__all__ = ["Part", "convert", "read_array"]
+__all__ = ["LabelWarning", "Part", "convert", "read_array"]
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
 _LABEL_NAMES = ("label", "class", "target", "y")
 _ARRAY_KINDS = ("idx", "npy", "npz")  # that can hold a single array
 _PARTS = ("train", "test")
+
+# Labels that a table holds as numbers: those that are written like this, with blanks around.
+_NUMBER = re.compile(r"[ \t]*(?:0|-?[1-9][0-9]*)[ \t]*")
+
+
+class LabelWarning(FastMLPWarning):
+    """Labels are not written exactly as they were: as numbers in place of text, or one of many."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,12 @@ def convert(
     ImportError
         A package is missing: Pillow for pictures, pyarrow for Parquet.
 
+    Warns
+    -----
+    LabelWarning
+        Labels that are text, such as "7", will be read back as numbers from a table or from
+        pictures; or QMNIST's labels had columns besides the class.
+
     Notes
     -----
     Pictures whose names are different numbers, as those that fastmlp writes, come in the order of
@@ -116,10 +130,10 @@ def convert(
     """
     kind = _target_kind(target)
     path = Path(target).expanduser()
-    if kind != "pictures" and not path.is_dir():
-        _refuse_existing([path], force)
-    elif kind == "pictures":
+    if kind == "pictures":
         images.check_destination(path, force)
+    elif not (kind == "idx" and path.is_dir()):
+        _refuse_existing([path], force)
     file = Path(source).expanduser()
     if kind in _ARRAY_KINDS and not _is_data_set(source) and file.is_file():
         array = _single_array(file)
@@ -127,6 +141,8 @@ def convert(
             _write_array(path, array, kind)
             return {path: f"{array.dtype} of shape {array.shape}"}
     parts = _read(source, data_home, size, progress)
+    if kind in _READ_LABELS:
+        _warn_of_numbers(parts, kind)
     return _WRITERS[kind](path, parts, force, progress)
 
 
@@ -174,7 +190,7 @@ def _write_array(path: Path, array: NDArray[Any], kind: str) -> None:
         if kind == "npy":
             np.save(file, array, allow_pickle=False)
         else:
-            np.savez_compressed(file, array)
+            write_npz(file, {"arr_0": array}, compress=True)
 
 
 # ----------------------------------------------------------------------------------------- reading
@@ -203,28 +219,35 @@ def _read(
     if not path.exists() and _file_kind(path) in ("csv", "parquet"):
         files = _of_parts(path)
         if all(file.exists() for file in files.values()):
-            return {name: _read_file(file)[""] for name, file in files.items()}
+            return _alike({name: _read_file(file)[""] for name, file in files.items()})
     return _read_file(path)
+
+
+def _alike(parts: Parts) -> Parts:
+    """Return parts of which no one has numbers as labels and another text."""
+    if all(part.labels.dtype.kind != "U" for part in parts.values()):
+        return parts
+    return {name: Part(part.images, part.labels.astype(np.str_)) for name, part in parts.items()}
 
 
 def _read_directory(
     path: Path, size: tuple[int, int] | None, progress: images.Progress | None
 ) -> Parts:
-    if any("idx" in entry.name.lower() for entry in path.iterdir()):
+    is_idx = any("idx" in entry.name.lower() for entry in path.iterdir())
+    if is_idx or datasets.find_idx_directories(path):
         return _read_idx_directory(path)
-    folders = {"": path}
-    if all(any(_subfolders(path / name)) for name in _PARTS):
-        folders = {name: path / name for name in _PARTS}
+    folders = images.find_parts(path) or {"": path}
+    found = {
+        name: images.load_folder(folder, size, progress=progress)
+        for name, folder in folders.items()
+    }
     parts = {}
-    for name, folder in folders.items():
-        found = images.load_folder(folder, size, progress=progress)
-        order = slice(None) if found.index is None else np.argsort(found.index)
-        parts[name] = Part(found.X.reshape(-1, *found.shape)[order], found.y[order])
+    is_text = any(part.y.dtype.kind == "U" for part in found.values())
+    for name, part in found.items():
+        order = slice(None) if part.index is None else np.argsort(part.index)
+        y = np.array([file.split("/")[0] for file in part.paths]) if is_text else part.y
+        parts[name] = Part(part.X.reshape(-1, *part.shape)[order], y[order])
     return parts
-
-
-def _subfolders(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
 
 
 def _read_idx_directory(path: Path) -> Parts:
@@ -234,7 +257,17 @@ def _read_idx_directory(path: Path) -> Parts:
 
 def _read_idx_pair(images_file: Path, labels_file: Path) -> Part:
     X, y = datasets.load_idx_pair(images_file, labels_file)
+    header = idx.info(labels_file)
+    _warn_of_columns(labels_file, header.dtype, header.shape)
     return Part(X.reshape(idx.info(images_file).shape), y)
+
+
+def _warn_of_columns(labels_file: Path, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    if datasets.has_class_column(dtype, shape):
+        warn(
+            f"{labels_file} holds {shape[1]} columns; column 0, the class, is the label.",
+            LabelWarning,
+        )
 
 
 def _read_file(path: Path) -> Parts:
@@ -244,9 +277,12 @@ def _read_file(path: Path) -> Parts:
     if kind == "parquet":
         return {"": _read_parquet(path)}
     arrays = {name.lower(): array for name, array in _read_arrays(path).items()}
-    if set(arrays) == {""} and (labels := _beside(path)):
+    if set(arrays) == {""} and (places := _label_files(path)):
+        labels = next((place for place in places if place.exists()), places[0])
         if labels.exists():
-            return {"": _part(arrays[""], read_array(labels), path)}
+            y = read_array(labels)
+            _warn_of_columns(labels, y.dtype, y.shape)
+            return {"": _part(arrays[""], datasets.class_column(y), path)}
         raise ValueError(f"{path} holds no labels: put those of its images into {labels}.")
     if set(arrays) == {"x", "y"}:
         return {"": _part(arrays["x"], arrays["y"], path)}
@@ -266,15 +302,16 @@ def _file_kind(path: Path) -> str:
     return "arrays"
 
 
-def _beside(images_file: Path) -> Path | None:
-    """Return where the labels of a file of images are, None if its name does not tell."""
+def _label_files(images_file: Path) -> list[Path]:
+    """Return where the labels of a file of images may be; nothing if its name does not tell."""
     name = images_file.name
     if "image" not in name:
-        return None
-    name = name.replace("image", "label").replace("idx3", "idx1")
-    here = images_file.with_name(name)
-    other = here.with_suffix("") if here.suffix == ".gz" else Path(f"{here}.gz")
-    return here if here.exists() or not other.exists() else other
+        return []
+    name = name.replace("image", "label").removesuffix(".gz")
+    usual = name.replace("idx3", "idx1")
+    of_columns = name.replace("idx3-ubyte", "idx2-int")  # QMNIST
+    endings = (".gz", "") if images_file.suffix == ".gz" else ("", ".gz")
+    return [images_file.with_name(n + end) for n in (usual, of_columns) for end in endings]
 
 
 def _part(X: NDArray[Any], y: NDArray[Any], source: Path | None) -> Part:
@@ -328,9 +365,16 @@ def _read_csv(path: Path) -> Part:
             f"{path} cannot be read: {reason}. Every row must hold a label and pixels, numbers "
             "from 0 to 255."
         ) from error
-    labels = images.labels_from_text([text.strip() for text in rows["label"]])
+    labels = _labels(rows["label"].tolist())
     X = _unflatten(rows["pixels"], [names[column].strip() for column in pixels])
     return _part(X, labels, path)
+
+
+def _labels(texts: list[str]) -> NDArray[Any]:
+    """Return the labels of a table, numbers only where no text is lost by that."""
+    if all(map(_NUMBER.fullmatch, texts)):
+        return images.labels_from_text([text.strip(" \t") for text in texts])
+    return np.array(texts, dtype=np.str_)
 
 
 def _label_column(names: list[str]) -> int:
@@ -380,7 +424,7 @@ def _read_parquet(path: Path) -> Part:
     columns = [table.column(number).to_numpy() for number in range(len(names))]
     y = columns.pop(label)
     if y.dtype == object:
-        y = images.labels_from_text(list(map(str, y)))
+        y = _labels(list(map(str, y)))
     return _part(_unflatten(np.stack(columns, axis=1), names[:label] + names[label + 1 :]), y, path)
 
 
@@ -405,6 +449,8 @@ def _target_kind(target: AnyPath) -> str:
 
 def _refuse_existing(paths: list[Path], force: bool) -> None:
     for path in paths:
+        if path.is_dir():
+            raise ValueError(f"{path} is a directory, where a file is to be: name another file.")
         if path.exists() and not force:
             raise ValueError(f"{path} exists: name another file, or replace it with --force.")
 
@@ -415,13 +461,13 @@ def _of_parts(path: Path) -> dict[str, Path]:
 
 def _write_idx(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Path, str]:
     if "" in parts:
-        labels = _beside(path)
-        if labels is None or path.is_dir():
+        places = _label_files(path)[:2]  # no more: these have one column
+        if not places or path.is_dir():
             raise ValueError(
                 "for images with labels, the name of the IDX file must contain 'images', so that "
                 f"labels can be put beside it, such as train-images-idx3-ubyte, got {path}."
             )
-        files = [path, labels]
+        files = [path, next((place for place in places if place.exists()), places[0])]
     else:
         if path.suffix == ".gz" or path.is_file():
             raise ValueError(
@@ -431,9 +477,8 @@ def _write_idx(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Pat
     _refuse_existing(files, force)
     arrays = [array for part in parts.values() for array in (part.images, _integers(part.labels))]
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:  # all are written before the first takes its name
-        for file, array in zip(files, arrays, strict=True):
-            stream = stack.enter_context(atomic_write(file))
+    with atomic_files(files) as streams:
+        for file, stream, array in zip(files, streams, arrays, strict=True):
             idx.write(stream, array, compress=file.suffix == ".gz")
     return {
         file: f"{array.dtype} of shape {array.shape}"
@@ -465,7 +510,7 @@ def _write_npz(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Pat
         ending = f"_{name}" if name else ""
         arrays |= {f"x{ending}": part.images, f"y{ending}": part.labels}
     with atomic_write(path) as file:
-        np.savez_compressed(file, **arrays)
+        write_npz(file, arrays, compress=True)
     return {path: ", ".join(f"{name} {array.shape}" for name, array in arrays.items())}
 
 
@@ -473,10 +518,24 @@ def _write_tables(path: Path, parts: Parts, force: bool, progress: Any) -> dict[
     write = _write_csv if path.suffix.lower() == ".csv" else _write_parquet
     files = _of_parts(path) if "" not in parts else {"": path}
     _refuse_existing(list(files.values()), force)
-    with ExitStack() as stack:  # all are written before the first takes its name
-        for name, file in files.items():
-            write(stack.enter_context(atomic_write(file)), parts[name])
+    for part in parts.values():
+        _check_text(part.labels)
+    with atomic_files(list(files.values())) as streams:
+        for name, stream in zip(files, streams, strict=True):
+            write(stream, parts[name])
     return {file: str(parts[name]) for name, file in files.items()}
+
+
+def _check_text(labels: NDArray[Any]) -> None:
+    """Refuse labels that UTF-8 cannot hold: those with half a surrogate pair in them."""
+    for label in np.unique(labels).tolist() if labels.dtype.kind == "U" else []:
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"labels must be valid Unicode to be written as text, got {label!r}: rename it, "
+                "or write .npz."
+            ) from None
 
 
 def _write_csv(file: Any, part: Part) -> None:
@@ -484,16 +543,29 @@ def _write_csv(file: Any, part: Part) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["label", *_pixel_names(part.images.shape[1:])])
     digits = [str(value) for value in range(256)]
-    for label, image in zip(part.labels.tolist(), part.images, strict=True):
-        writer.writerow([label, *map(digits.__getitem__, image.tobytes())])
+    for label, image in zip(map(_quoted, part.labels.tolist()), part.images, strict=True):
+        text.write(f"{label},{','.join(map(digits.__getitem__, image.tobytes()))}\n")
     text.detach()
+
+
+def _quoted(label: str | int) -> str:
+    """Return a label as a field of CSV that is read back exactly, whatever is in it.
+
+    Readers drop blanks and break lines where the csv module would not quote.
+    """
+    text = str(label)
+    if isinstance(label, int) or (text.isascii() and text.isalnum()):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _write_parquet(file: Any, part: Part) -> None:
     arrow = _parquet()
     columns = np.ascontiguousarray(part.images.reshape(len(part.images), -1).T)
     names = _pixel_names(part.images.shape[1:])
-    table = arrow.table({"label": part.labels} | dict(zip(names, columns, strict=True)))
+    # As a list, because Arrow ends NumPy's text at a NUL.
+    labels = part.labels.tolist() if part.labels.dtype.kind == "U" else part.labels
+    table = arrow.table({"label": labels} | dict(zip(names, columns, strict=True)))
     arrow.parquet.write_table(table, file, compression="zstd")
 
 
@@ -511,6 +583,23 @@ def _write_pictures(path: Path, parts: Parts, force: bool, progress: Any) -> dic
     return {path / name: str(part) for name, part in parts.items()}
 
 
+def _warn_of_numbers(parts: Parts, kind: str) -> None:
+    """Warn of labels that are text now, and will be numbers when they are read."""
+    labels = np.concatenate([part.labels for part in parts.values()])
+    texts = np.unique(labels).tolist() if labels.dtype.kind == "U" else []
+    if texts and _READ_LABELS[kind](texts).dtype.kind != "U":
+        warn(
+            f"the labels are text, such as {texts[0]!r}, but will be read back as numbers.",
+            LabelWarning,
+        )
+
+
+# How labels are read from kinds of files that hold them as text.
+_READ_LABELS: dict[str, Callable[[list[str]], NDArray[Any]]] = {
+    "csv": _labels,
+    "parquet": _labels,
+    "pictures": images.labels_from_text,
+}
 _WRITERS = {
     "idx": _write_idx,
     "npy": _write_npy,

@@ -55,7 +55,7 @@ _GZIP_LEVELS = 3
 # A match takes at least 2 bits of deflated data and stands for at most 258 bytes.
 _GZIP_EXPANSION = 1032
 
-_FETCH_AGAIN = "delete it and fetch it again"
+_FETCH_AGAIN = "fetch it again"
 # What is found in place of IDX, by its first bytes, and the way out.
 _FOREIGN = {
     b"<": ("an HTML page", _FETCH_AGAIN),

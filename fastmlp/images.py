@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmlp.files import atomic_directory
+from fastmlp.files import atomic_directory, is_temporary
 from fastmlp.notices import FastMLPWarning, warn
 from fastmlp.threads import usable_threads
 
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ImageFolder",
+    "Pictures",
     "UnreadableFileWarning",
     "check_destination",
+    "find_parts",
+    "find_pictures",
     "labels_from_text",
     "load_folder",
     "save_folder",
@@ -48,11 +51,18 @@ _MAGIC = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 _CHUNK = 16  # pictures that a thread takes at a time; Ctrl-C waits for them
 _MOST_LISTED = 10
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
 _OWN_NAME = re.compile(r"[0-9]+\.png")  # what `save_folder` calls its pictures
 _LITTER = ("Thumbs.db", "desktop.ini")  # Windows puts them beside pictures
 # What some system does not take as the name of a folder, and names that would be hidden.
 _NO_FOLDER_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^$')
+
+
+# Why what lies in the folder of a label is left out, where others have the labels one level below.
+_NESTED = "is a folder within a label's folder, which is not searched"
+
+# Names of the parts of a data set, each a directory with a folder per label.
+_TRAIN, _TESTS = "train", ("test", "t10k")
 
 
 class UnreadableFileWarning(FastMLPWarning):
@@ -101,6 +111,25 @@ class ImageFolder:
         return numbers if len(np.unique(numbers)) == len(numbers) else None
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What `find_pictures` found.
+
+    Attributes
+    ----------
+    labels : dict of str to int
+        The name of every label's folder, and how many pictures it holds.
+    sizes : dict of (int, int) to int
+        Height and width, and how many pictures have them.
+    unreadable : list of (str, str)
+        What `load_folder` would leave out: path and reason.
+    """
+
+    labels: dict[str, int]
+    sizes: dict[tuple[int, int], int]
+    unreadable: list[tuple[str, str]]
+
+
 # ----------------------------------------------------------------------------------------- reading
 
 
@@ -125,7 +154,8 @@ def load_folder(
     Parameters
     ----------
     directory : path
-        Holds ``label/picture`` for every sample.
+        Holds ``label/picture`` for every sample. Of a directory with train and test parts in it,
+        name one of them.
     size : (height, width), optional
         Resize all pictures to it, without keeping their proportions. Otherwise they must all have
         the same size.
@@ -209,8 +239,7 @@ def load_folder(
         for failures in _in_threads(read_some, rest, n_threads, progress):
             reasons |= failures
 
-    unreadable += [(found[number][1], reason) for number, reason in reasons.items()]
-    unreadable.sort(key=lambda entry: _natural(entry[0]))
+    unreadable = _failures(found, unreadable, reasons)
     if unreadable:
         warn(f"{_count(len(unreadable), 'file')} left out: {_listed(unreadable)}.",
              UnreadableFileWarning)  # fmt: skip
@@ -224,6 +253,76 @@ def load_folder(
         paths=[path for _, path in found],
         unreadable=unreadable,
     )
+
+
+def find_pictures(
+    directory: AnyPath, *, n_threads: int | None = None, progress: Progress | None = None
+) -> Pictures:
+    """Look at the headers of the pictures that `load_folder` would read.
+
+    Parameters
+    ----------
+    directory, n_threads, progress
+        As in `load_folder`.
+
+    Returns
+    -------
+    pictures : Pictures
+        A picture whose header is sound may be damaged further on.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        As `load_folder`, but pictures may differ in size.
+    """
+    pillow = _pillow()
+    directory = Path(directory).expanduser()
+    found, unreadable = _find_pictures(directory)
+
+    def look_at(numbers: range) -> list[tuple[tuple[int, int] | None, str]]:
+        return [_read_size(os.path.join(directory, found[number][1])) for number in numbers]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", pillow.DecompressionBombWarning)
+        looks = _in_threads(look_at, range(len(found)), n_threads, progress)
+    labels: dict[str, int] = {}
+    sizes: dict[tuple[int, int], int] = {}
+    reasons = {}
+    for number, (size, reason) in enumerate(look for part in looks for look in part):
+        label, path = found[number]
+        labels.setdefault(label, 0)
+        if size is None:
+            reasons[number] = reason
+        else:
+            labels[label] += 1
+            sizes[size] = sizes.get(size, 0) + 1
+    if not sizes:
+        raise ValueError(_nothing_found(directory, found, unreadable, reasons))
+    return Pictures(labels, sizes, _failures(found, unreadable, reasons))
+
+
+def find_parts(directory: AnyPath) -> dict[str, Path]:
+    """Return the training and the test part of a directory of pictures.
+
+    Parameters
+    ----------
+    directory : path
+
+    Returns
+    -------
+    parts : dict of str to Path
+        "train" and "test" (whose directory may be called t10k), each with a folder per label; or
+        nothing, if the directory is not made of such parts.
+    """
+    directory = Path(directory)
+    names = [_TRAIN, next((name for name in _TESTS if (directory / name).is_dir()), _TESTS[0])]
+    parts = {part: directory / name for part, name in zip((_TRAIN, _TESTS[0]), names, strict=True)}
+    return parts if all(map(_holds_folders, parts.values())) else {}
+
+
+def _holds_folders(directory: Path) -> bool:
+    return directory.is_dir() and any(entry.is_dir() for entry in _visible(directory))
 
 
 def _pillow() -> Any:
@@ -251,7 +350,7 @@ def _find_pictures(directory: Path) -> tuple[list[tuple[str, str]], list[tuple[s
             if entry.is_file():
                 found.append((label, path))
             elif entry.is_dir():
-                others.append((path, "is a folder within a label's folder, which is not searched"))
+                others.append((path, _NESTED))
             else:
                 others.append((path, "is no file, or a link to none"))
     if not labels:
@@ -277,7 +376,7 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 
 def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
-    """Return labels as numbers if all of them are whole numbers, otherwise as text.
+    """Return labels as numbers if all of them are different whole numbers, otherwise as text.
 
     Parameters
     ----------
@@ -286,7 +385,7 @@ def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
     Returns
     -------
     labels : ndarray of shape (n_samples,)
-        uint8 if all are from 0 to 255, as the files of MNIST have them; int64, or str.
+        uint8 if all are from 0 to 255, as the files of MNIST have them; int64, uint64 or str.
 
     Examples
     --------
@@ -295,11 +394,13 @@ def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
     >>> labels_from_text(["7", "ten"])
     array(['7', 'ten'], dtype='<U3')
     """
-    if not all(_INTEGER.fullmatch(text) for text in set(texts)):
-        return np.array(texts, dtype=np.str_)
-    numbers = np.array([int(text) for text in texts], dtype=np.int64)
-    is_byte = not numbers.size or (numbers.min() >= 0 and numbers.max() <= 255)
-    return numbers.astype(np.uint8) if is_byte else numbers
+    numbers = {text: int(text) for text in set(texts) if _INTEGER.fullmatch(text)}
+    low, high = min(numbers.values(), default=0), max(numbers.values(), default=0)
+    if len(set(numbers.values())) == len(set(texts)):  # 1 and 01 are not the same label
+        for dtype in (np.uint8, np.int64, np.uint64):
+            if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+                return np.array([numbers[text] for text in texts], dtype)
+    return np.array(texts, dtype=np.str_)
 
 
 def _read_gray(
@@ -319,6 +420,20 @@ def _read_gray(
     except MemoryError:
         raise
     except Exception as error:  # a decoder may raise anything on damaged data
+        return None, _reason(path, error)
+
+
+def _read_size(path: str) -> tuple[tuple[int, int] | None, str]:
+    """Return height and width of a picture, as `_read_gray` gives it; or None and the reason."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            lies = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return picture.size if lies else picture.size[::-1], ""
+    except MemoryError:
+        raise
+    except Exception as error:
         return None, _reason(path, error)
 
 
@@ -358,18 +473,35 @@ def _reason(path: str, error: Exception) -> str:
     return f"is damaged: {str(error).rstrip('.') or type(error).__name__}"
 
 
+def _failures(
+    found: list[tuple[str, str]], unreadable: list[tuple[str, str]], reasons: dict[int, str]
+) -> list[tuple[str, str]]:
+    """Return path and reason of all that could not be read, in order."""
+    failures = [*unreadable, *((found[number][1], reason) for number, reason in reasons.items())]
+    return sorted(failures, key=lambda entry: _natural(entry[0]))
+
+
 def _nothing_found(
     directory: Path,
     found: list[tuple[str, str]],
     unreadable: list[tuple[str, str]],
     reasons: dict[int, str],
 ) -> str:
-    failures = [*unreadable, *((found[number][1], reason) for number, reason in reasons.items())]
-    listed = _listed(sorted(failures, key=lambda entry: _natural(entry[0])))
+    failures = _failures(found, unreadable, reasons)
+    nested = list(dict.fromkeys(p.partition("/")[0] for p, why in failures if why == _NESTED))
+    if nested:
+        return (
+            f"{directory} must hold a folder per label with pictures in it, got such folders in "
+            f"{_enumerated(nested)}: name one of these, such as {directory / nested[0]}."
+        )
     return (
         f"{directory} must hold pictures in a folder per label, got none that can be read"
-        f"{f': {listed}' if failures else ''}."
+        f"{f': {_listed(failures)}' if failures else ''}."
     )
+
+
+def _enumerated(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_LISTED]) + (", ..." if names[_MOST_LISTED:] else "")
 
 
 def _listed(failures: list[tuple[str, str]]) -> str:
@@ -471,15 +603,21 @@ def check_destination(directory: AnyPath, overwrite: bool = False) -> None:
     directory = Path(directory).expanduser()
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} must be a directory or a new name, got a file.")
-    if not directory.exists() or not any(directory.iterdir()):
+    names = os.listdir(directory) if directory.exists() else []
+    # What a process that was killed has left is no reason, and is removed by the next write.
+    entries = sorted(name for name in names if not is_temporary(name))
+    if not entries:
         return
     if not overwrite:
         raise ValueError(
-            f"{directory} must be empty, got {next(directory.iterdir()).name} in it: name another "
-            "directory, or allow that its pictures are replaced (overwrite=True, --force)."
+            f"{directory} must be empty, got {entries[0]} in it: name another directory, or allow "
+            "that its pictures are replaced (overwrite=True, --force)."
         )
-    for folder, _, names in os.walk(directory):
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not is_temporary(name)]
         for name in names:
+            if is_temporary(name):
+                continue
             if folder == str(directory) or not _OWN_NAME.fullmatch(name):
                 raise ValueError(
                     f"{directory} is replaced only if it holds nothing but folders of numbered "
@@ -490,10 +628,7 @@ def check_destination(directory: AnyPath, overwrite: bool = False) -> None:
 def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Return the images as an array of shape (n_samples, height, width)."""
     if X.dtype != np.uint8:
-        raise ValueError(
-            f"X must be uint8, got {X.dtype}: convert it, for example (255 * X).astype('uint8') if "
-            "it goes from 0 to 1."
-        )
+        raise ValueError(f"X must be uint8, got {X.dtype}{_way_to_bytes(X)}.")
     if X.ndim not in (2, 3):
         raise ValueError(
             "X must be of shape (n_samples, height * width) or (n_samples, height, width), got "
@@ -511,6 +646,20 @@ def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.
             f"shape must be that of images in X, which is {X.shape}, got {(height, width)}."
         )
     return X.reshape(len(X), height, width)
+
+
+def _way_to_bytes(X: NDArray[Any]) -> str:
+    """Say how to make bytes of numbers that are none, judging by what they are."""
+    if X.dtype.kind not in "biuf" or not X.size:
+        return ""
+    low, high = X.min(), X.max()
+    if X.dtype.kind == "b" or (X.dtype.kind == "f" and low >= 0 and high <= 1):
+        return ': convert it with (255 * X).astype("uint8")'
+    if not (low >= 0 and high <= 255):  # or not a number
+        return f' from {low:g} to {high:g}: scale it to 0..255, then .astype("uint8")'
+    if (X == np.trunc(X)).all():
+        return ': convert it with X.astype("uint8")'
+    return ': convert it with X.round().astype("uint8")'
 
 
 def square_shape(n_pixels: int) -> tuple[int, int] | None:
@@ -545,11 +694,20 @@ def _check_labels(y: NDArray[Any], n_samples: int) -> list[str]:
     if y.dtype.kind not in "iuUO":
         raise ValueError(f"y must hold integers or strings, got {y.dtype}.")
     for name in set(names):
-        if _NO_FOLDER_NAME.search(name):
+        if _NO_FOLDER_NAME.search(name) or name in _LITTER or not _is_encodable(name):
             raise ValueError(
                 f"labels must do as names of folders on every system, got {name!r}: rename it."
             )
     return names
+
+
+def _is_encodable(name: str) -> bool:
+    """Return whether the file system can hold a name, which not every str can be."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_png(image: NDArray[np.uint8], path: str) -> None:

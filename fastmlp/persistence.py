@@ -8,7 +8,6 @@ stranger can at worst be a wrong model, and ``numpy.load(path, allow_pickle=Fals
     intercept_0, ...            (fan_out,) per layer
     classes                     (n_classes,), of a classifier; str objects as fixed-width text
     input_scale, input_shift    (n_features,), if the model has such a map
-    target_scale, target_shift  (n_outputs,), float64, likewise
     feature_names               (n_features,), if the training data had them
 
 The JSON is Python's dialect: infinite and undefined numbers are written Infinity and NaN.
@@ -18,8 +17,13 @@ import dataclasses
 import json
 import math
 import os
+import reprlib
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -29,11 +33,11 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import __version__, constraints
-from fastmlp.base import BaseMLP
+from fastmlp.base import BaseMLP, _dropout_rates, _hidden_units
 from fastmlp.estimators import MLPClassifier, MLPRegressor
-from fastmlp.files import atomic_write
-from fastmlp.inputs import is_map
-from fastmlp.network import Parameters
+from fastmlp.files import atomic_write, uninterrupted, write_npz
+from fastmlp.inputs import affine_map
+from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters
 from fastmlp.training import TrainingState
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
@@ -46,8 +50,86 @@ _FORMAT = 1
 _ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
 
 
+# ------------------------------------------------------------------------------- what a file holds
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What a field of the JSON document may hold."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+    is_optional: bool = False  # of files that were written before the field was invented
+
+
+_MAX_INTEGER = 2**63 - 1
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_INTEGER
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) <= _MAX_INTEGER)
+
+
+def _is_numbers(value: Any) -> bool:
+    return type(value) is list and all(map(_is_number, value))
+
+
+def _is_history(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and all(map(_is_numbers, value.values()))
+        and len(set(map(len, value.values()))) <= 1
+    )
+
+
+def _one_of(options: Sequence[str], **kwargs: Any) -> _Field:
+    accepts = lambda value: type(value) is str and value in options  # noqa: E731
+    return _Field(f"one of {', '.join(options)}", accepts, **kwargs)
+
+
+_COUNT = _Field(f"a whole number from 0 to {_MAX_INTEGER}", _is_count)
+_NUMBER = _Field("a number", _is_number)
+_NUMBERS = _Field("a list of numbers", _is_numbers)
+_FLAG = _Field("true or false", lambda value: type(value) is bool)
+_TEXT = _Field("text in one line", lambda value: type(value) is str and value.isprintable())
+_OBJECT = _Field("an object", lambda value: type(value) is dict)
+
+#: The JSON document. What its parameters may be is said by the estimator's constraints and, of
+#: what these leave open, by `_check_parameters`.
+_DOCUMENT: dict[str, Any] = {
+    "format": _Field("a whole number from 1", lambda value: _is_count(value) and value > 0),
+    "fastmlp": _TEXT,
+    "estimator": _TEXT,
+    "parameters": _OBJECT,
+    "n_iter": _COUNT,
+    "loss": _Field("a number or null", lambda value: value is None or _is_number(value)),
+    "fitted_loss": _one_of(sorted({*sum(LOSSES.values(), ())}), is_optional=True),
+    "out_activation": _one_of(sorted({*LOSSES, *ACTIVATIONS}), is_optional=True),
+    "state": {
+        "n_samples_seen": _COUNT,
+        "loss_curve": _NUMBERS,
+        "best_loss": _NUMBER,
+        "no_improvement_count": _COUNT,
+        "validation_scores": _NUMBERS,
+        "best_validation_score": _NUMBER,
+        "history": _Field("lists of numbers, equally long, by name", _is_history),
+    },
+}
+_LABELS = {"multilabel": _FLAG, "sparse": _FLAG, "objects": _FLAG}
+
+#: Fitted attribute, a pair (scale, shift) or None -> the names of its arrays, and the property of
+#: the network that says how long they are.
+_MAPS = {"input_scale_": ("input_scale", "input_shift", "n_features")}
+
+
 class ModelFileError(ValueError):
     """The file is not a model, is damaged, or is of a newer fastmlp."""
+
+
+# ------------------------------------------------------------------------------------------- saving
 
 
 def save(model: BaseMLP, path: PathArgument) -> None:
@@ -56,8 +138,8 @@ def save(model: BaseMLP, path: PathArgument) -> None:
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
-        Fitted. A `random_state` that is a generator, an `lr_schedule` that is a function, and
-        `augment` are saved as None.
+        Fitted, converted, or with weights that were set by hand. A `random_state` that is a
+        generator, an `lr_schedule` that is a function, and `augment` are saved as None.
     path : path
         Used as it is: no suffix is added. A file that is there is replaced.
 
@@ -66,7 +148,8 @@ def save(model: BaseMLP, path: PathArgument) -> None:
     sklearn.exceptions.NotFittedError
         If the model has not been fitted.
     ValueError
-        If the class labels are objects other than strings.
+        If the class labels are objects other than strings, or if a parameter or attribute is such
+        that `load` would refuse the file.
     OSError
         If the file cannot be written.
 
@@ -77,39 +160,120 @@ def save(model: BaseMLP, path: PathArgument) -> None:
     if type(model) not in _ESTIMATORS.values():
         raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
     check_is_fitted(model)
-    state = {field.name: getattr(model._state, field.name) for field in _state_fields()}
-    document = {
+    try:
+        document, arrays = _contents(model)
+        text = json.dumps(document, indent=1, default=_to_json)
+        arrays["model"] = np.frombuffer(text.encode(), np.uint8)
+        _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
+    except Exception as error:
+        raise ValueError(f"the model cannot be saved: {_in_words(error)}.") from error
+    with uninterrupted(), atomic_write(path) as file:
+        write_npz(file, arrays)
+
+
+def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Return what a file holds of a model: the document and the arrays."""
+    training = getattr(model, "_state", TrainingState())  # a model made by hand has none
+    state = {field.name: getattr(training, field.name) for field in _state_fields()}
+    document: dict[str, Any] = {
         "format": _FORMAT,
         "fastmlp": __version__,
         "estimator": type(model).__name__,
-        "parameters": {k: _as_plain(v) for k, v in model.get_params(deep=False).items()},
-        "n_iter": model.n_iter_,
+        "parameters": {
+            name: _as_plain(int(value) if _is_odd_boolean(type(model), name, value) else value)
+            for name, value in model.get_params(deep=False).items()
+        },
+        "n_iter": getattr(model, "n_iter_", 0),
         "fitted_loss": model._network().loss,
         "out_activation": model.out_activation_,
         "loss": getattr(model, "loss_", None),
-        "state": state,
+        "state": state | {"history": _padded(training.history)},
     }
     arrays = {}
     if isinstance(model, MLPClassifier):
-        labels = model._label_binarizer
+        labels = getattr(model, "_label_binarizer", None)
         document["labels"] = {
-            "multilabel": labels.y_type_.startswith("multilabel"),
-            "sparse": labels.sparse_input_,
+            "multilabel": labels is not None and labels.y_type_.startswith("multilabel"),
+            "sparse": labels is not None and labels.sparse_input_,
             "objects": model.classes_.dtype == object,
         }
         arrays["classes"] = _as_plain_labels(model.classes_)
-    text = json.dumps(document, indent=1, default=_to_json)
-    arrays["model"] = np.frombuffer(text.encode(), np.uint8)
-    for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+    coefs, intercepts = map(_as_weights, (model.coefs_, model.intercepts_))
+    for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
-    if model.input_scale_ is not None:
-        arrays["input_scale"], arrays["input_shift"] = model.input_scale_
-    if isinstance(model, MLPRegressor) and model.target_scale_ is not None:
-        arrays["target_scale"], arrays["target_shift"] = model.target_scale_
+    for attribute, (scale, shift, _) in _MAPS.items():
+        pair = getattr(model, attribute, None)
+        if pair is not None:
+            arrays[scale], arrays[shift] = map(np.asarray, pair)
     if hasattr(model, "feature_names_in_"):
-        arrays["feature_names"] = _as_plain_labels(model.feature_names_in_)
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        arrays["feature_names"] = _as_plain_labels(np.asarray(model.feature_names_in_))
+    return document, arrays
+
+
+def _state_fields() -> list[dataclasses.Field]:
+    """Return what is saved of a `TrainingState`: all but the best weights, which are in use."""
+    return [field for field in dataclasses.fields(TrainingState) if field.name != "best_flat"]
+
+
+def _padded(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return a history as it should be: a model that was interrupted may lack its last entries."""
+    length = max(map(len, history.values()), default=0)
+    return {
+        name: [*map(float, entries), *[math.nan] * (length - len(entries))]
+        for name, entries in history.items()
+    }
+
+
+def _as_weights(layers: Sequence[Any]) -> list[NDArray]:
+    """Return weights as they are or, if they were set by hand to other numbers, in float64."""
+    arrays = [np.asarray(layer) for layer in layers]
+    if all(array.dtype == np.float32 for array in arrays):
+        return arrays
+    return [
+        array if array.dtype.kind not in "biuf" else array.astype(np.float64, copy=False)
+        for array in arrays
+    ]
+
+
+def _is_odd_boolean(estimator: type[BaseMLP], name: str, value: Any) -> bool:
+    """Tell whether a parameter is True or False in place of 1 or 0."""
+    alternatives = estimator._constraints.get(name, ())
+    return isinstance(value, bool | np.bool_) and constraints.BOOLEAN[0] not in alternatives
+
+
+def _as_plain(value: Any) -> Any:
+    """Return a parameter without generators, functions and dicts, whose keys JSON would change."""
+    if isinstance(value, Mapping):
+        return {"items": [[key, _as_plain(item)] for key, item in value.items()]}
+    if isinstance(value, np.random.RandomState) or callable(value):
+        return None
+    return [_as_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _to_json(value: Any) -> Any:
+    """Return what stands in JSON for a value that JSON has no type for."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return list(value)
+
+
+def _as_plain_labels(labels: NDArray) -> NDArray:
+    """Return labels as an array that needs no pickle."""
+    if labels.dtype.kind in "biufU":
+        return labels
+    if all(isinstance(label, str) for label in labels):
+        text = labels.astype(np.str_)
+        if (text == labels).all():  # fixed-width text has no NUL at its end
+            return text
+    raise ValueError(
+        "class labels must be numbers, booleans or strings to be saved, got "
+        f"{labels[:3].tolist()} of {labels.dtype}: encode them, for example with LabelEncoder."
+    )
+
+
+# ------------------------------------------------------------------------------------------ loading
 
 
 def load(path: PathArgument) -> BaseMLP:
@@ -129,19 +293,25 @@ def load(path: PathArgument) -> BaseMLP:
     Raises
     ------
     ModelFileError
-        If the file is not a model, is damaged, or is of a newer fastmlp.
+        If the file is not a model, is damaged, or is of a newer fastmlp; the message names the
+        field or array that is wrong.
     OSError
         If the file cannot be read.
     """
     with open(path, "rb") as file:
         try:
             arrays = _read_arrays(file)
-            return _rebuild(json.loads(arrays["model"].tobytes()), arrays)
-        except KeyError as error:
-            reason = f"it lacks {error}"
+            model = _rebuild(json.loads(_get(arrays, "model").tobytes()), arrays)
         # Whatever a damaged file makes of the parsers of zip, NumPy's headers and JSON.
         except Exception as error:
-            reason = str(error).rstrip(".") or type(error).__name__
+            reason = _in_words(error)
+        else:
+            dtype = model.coefs_[0].dtype.newbyteorder("=")
+            parameters = Parameters.from_layers(
+                model._network(), model.coefs_, model.intercepts_, dtype
+            )
+            model.coefs_, model.intercepts_ = parameters.coefs, parameters.intercepts
+            return model
     raise ModelFileError(f"{os.fspath(path)} is not a model that fastmlp can load: {reason}.")
 
 
@@ -154,37 +324,10 @@ def is_model_file(path: PathArgument) -> bool:
         return False
 
 
-def _state_fields() -> list[dataclasses.Field]:
-    """Return what is saved of a `TrainingState`: all but the best weights, which are in use."""
-    return [field for field in dataclasses.fields(TrainingState) if field.name != "best_flat"]
-
-
-def _as_plain(value: Any) -> Any:
-    """Return a parameter without generators, functions and dicts, whose keys JSON would change."""
-    if isinstance(value, Mapping):
-        return {"items": list(value.items())}
-    if isinstance(value, np.random.RandomState) or callable(value):
-        return None
-    return [_as_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _to_json(value: Any) -> Any:
-    """Return what stands in JSON for a value that JSON has no type for."""
-    return value.tolist() if hasattr(value, "tolist") else list(value)
-
-
-def _as_plain_labels(labels: NDArray) -> NDArray:
-    """Return labels as an array that needs no pickle."""
-    if labels.dtype.kind in "biufU":
-        return labels
-    if all(isinstance(label, str) for label in labels):
-        text = labels.astype(np.str_)
-        if (text == labels).all():  # fixed-width text has no NUL at its end
-            return text
-    raise ValueError(
-        "class labels must be numbers, booleans or strings to be saved, got "
-        f"{labels[:3].tolist()} of {labels.dtype}: encode them, for example with LabelEncoder."
-    )
+def _in_words(error: Exception) -> str:
+    """Return what an error says, in one line without a full stop."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= 500 else f"{text[:500]} ..."
 
 
 def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
@@ -214,44 +357,213 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _rebuild(document: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> BaseMLP:
-    """Make the estimator of a file's content."""
+def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
+    """Make the estimator of a file's content, whose weights are the arrays themselves.
+
+    Raises
+    ------
+    ValueError
+        Something is missing or wrong; the message names it.
+    """
+    if type(document) is not dict:
+        raise ValueError(f"its document must be an object, got {reprlib.repr(document)}")
+    for name in ("format", "fastmlp", "estimator"):
+        _check_field(document, name, _DOCUMENT[name])
     writer = f"it was written by fastmlp {document['fastmlp']}, and this is {__version__}: upgrade"
     if document["format"] > _FORMAT or document["estimator"] not in _ESTIMATORS:
-        raise ValueError(writer)
+        kind = f"its estimator is {document['estimator']!r} in format {document['format']}"
+        raise ValueError(f"{kind}; {writer}")
     estimator = _ESTIMATORS[document["estimator"]]
-    parameters = {name: _as_parameter(value) for name, value in document["parameters"].items()}
+    is_classifier = estimator is MLPClassifier
+    _check_fields(document, _DOCUMENT | ({"labels": _LABELS} if is_classifier else {}), writer)
+
+    parameters = {
+        name: _as_parameter(value, name) for name, value in document["parameters"].items()
+    }
     if unknown := sorted(parameters.keys() - estimator().get_params()):
         raise ValueError(f"{estimator.__name__} has no parameters {unknown}; {writer}")
-    constraints.validate(parameters, estimator._constraints, estimator.__name__)
+    for name, value in parameters.items():
+        with _naming(f"its parameter {name}"):
+            constraints.validate({name: value}, estimator._constraints, estimator.__name__)
+            if _is_odd_boolean(estimator, name, value):
+                raise ValueError(f"it must not be {value}")
 
     model = estimator(**parameters)
+    known = _restore_weights(model, arrays)
     if isinstance(model, MLPClassifier):
-        n_outputs = _restore_labels(model, document["labels"], arrays["classes"])
+        known.append("classes")
+        model.n_outputs_ = _restore_labels(model, document["labels"], _get(arrays, "classes"))
     else:
-        n_outputs = arrays[max(name for name in arrays if name.startswith("intercept_"))].size
-    model.n_outputs_ = n_outputs
+        model.n_outputs_ = len(model.intercepts_[-1])
     # Not what the parameters ask for, which may have been set since.
     model.out_activation_ = document.get("out_activation", model._output_activation())
     model._fitted_loss = document.get("fitted_loss", model.loss)
-    _restore_network(model, arrays)
-    model.n_iter_ = int(document["n_iter"])
+    with _naming("its fields out_activation and fitted_loss"):
+        network = model._network()
+    if network.n_outputs != model.n_outputs_:
+        raise ValueError(f"it has {network.n_outputs} outputs where {model.n_outputs_} are needed")
+    known += _restore_maps(model, arrays, network)
+    if unknown := sorted(arrays.keys() - {"model", *known}):
+        raise ValueError(f"it has arrays {unknown} that are not known; {writer}")
+    _check_parameters(model, network)
+
+    model.n_iter_ = document["n_iter"]
     if document["loss"] is not None:
-        model.loss_ = document["loss"]
-    model._state = TrainingState(**document["state"])
+        model.loss_ = float(document["loss"])
+    model._state = TrainingState(**_with_floats(document["state"]))
     model._publish_history()
     return model
 
 
-def _as_parameter(value: Any) -> Any:
+def _check_fields(fields: Any, table: Mapping[str, Any], writer: str, where: str = "") -> None:
+    """Refuse fields that are missing, of the wrong kind or unknown."""
+    for name, field in table.items():
+        if isinstance(field, _Field):
+            _check_field(fields, name, field, where)
+        else:
+            _check_field(fields, name, _OBJECT, where)
+            _check_fields(fields[name], field, writer, f"{where}{name}.")
+    if unknown := sorted(fields.keys() - table.keys()):
+        names = [where + name for name in unknown]
+        raise ValueError(f"it has fields {names} that are not known; {writer}")
+
+
+def _check_field(fields: Mapping[str, Any], name: str, field: _Field, where: str = "") -> None:
+    if name in fields:
+        if not field.accepts(fields[name]):
+            got = reprlib.repr(fields[name])
+            raise ValueError(f"its field {where}{name} must be {field.words}, got {got}")
+    elif not field.is_optional:
+        raise ValueError(f"it lacks {where + name!r}")
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say what an error is about."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what} cannot be used: {_in_words(error)}") from error
+
+
+def _with_floats(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state of which what is a number, or a list of them, is of float."""
+    converted = dict(state)
+    for name, field in _DOCUMENT["state"].items():
+        if field is _NUMBER:
+            converted[name] = float(state[name])
+        elif field is _NUMBERS:
+            converted[name] = list(map(float, state[name]))
+    history = {name: list(map(float, entries)) for name, entries in state["history"].items()}
+    return converted | {"history": history}
+
+
+def _get(arrays: Mapping[str, NDArray], name: str) -> NDArray:
+    if name not in arrays:
+        raise ValueError(f"it lacks {name!r}")
+    return arrays[name]
+
+
+# -------------------------------------------------------------------------------------- parameters
+
+
+def _as_parameter(value: Any, name: str) -> Any:
     """Return a parameter with tuples in place of JSON's lists, and dicts for lists of items."""
-    if isinstance(value, Mapping):
-        return {key: _as_parameter(item) for key, item in value["items"]}
-    return tuple(_as_parameter(item) for item in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        sequence = list if name == "class_weight" else tuple
+        return sequence(_as_element(item, name) for item in value)
+    if isinstance(value, dict):
+        items: Any = value.get("items")
+        are_pairs = type(items) is list and all(
+            type(item) is list and len(item) == 2 and not isinstance(item[0], list | dict)
+            for item in items
+        )
+        if value.keys() != {"items"} or not are_pairs:
+            raise ValueError(f"its parameter {name} must hold pairs, got {reprlib.repr(value)}")
+        return {_as_element(key, name): _as_element(item, name) for key, item in items}
+    if type(value) is int and abs(value) > _MAX_INTEGER:
+        raise ValueError(f"its parameter {name} must be below 2**63, got {reprlib.repr(value)}")
+    return value
 
 
-def _restore_labels(model: MLPClassifier, labels: Mapping[str, Any], classes: NDArray) -> int:
+def _as_element(value: Any, name: str) -> Any:
+    """Return an element of a parameter; no parameter has elements that are not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"its parameter {name} must hold finite numbers, got {value}")
+    return _as_parameter(value, name)
+
+
+def _check_parameters(model: BaseMLP, network: Network) -> None:
+    """Refuse parameters that the next fit would, as far as constraints leave them open."""
+    dtype = model.coefs_[0].dtype.newbyteorder("=")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fit will say it
+        with _naming("its parameter hidden_layer_sizes"):
+            _hidden_units(model.hidden_layer_sizes)
+        with _naming("its parameter dropout"):
+            _dropout_rates(model.dropout, len(network.layer_units) - 2)
+        with _naming("its parameter input_scale"):
+            samples = np.zeros((2, network.n_features), np.uint8)
+            _check_finite(affine_map(model.input_scale, samples, dtype))
+        with _naming("its parameter lr_schedule"):
+            model._schedule()
+        if isinstance(model, MLPClassifier):
+            with _naming("its parameter label_smoothing"):
+                model._targets(np.zeros((1, network.n_outputs), bool), dtype)
+            y = model.classes_
+            if model._label_binarizer.y_type_.startswith("multilabel"):
+                y = np.stack([np.ones(len(y), int), np.zeros(len(y), int)])
+            with _naming("its parameter class_weight"):
+                _check_finite([model._weights(y, None, np.zeros((len(y), 1)), incremental=False)])
+
+
+def _check_finite(arrays: Iterable[NDArray | None]) -> None:
+    if not all(array is None or np.isfinite(array).all() for array in arrays):
+        raise ValueError("not all of its numbers are finite")
+
+
+# ------------------------------------------------------------------------------------------- arrays
+
+
+def _restore_weights(model: BaseMLP, arrays: Mapping[str, NDArray]) -> list[str]:
+    """Set the weights, once they fit together; return the names of their arrays."""
+    n_layers = max(
+        sum(name.startswith(prefix) for name in arrays) for prefix in ("coef_", "intercept_")
+    )
+    # By number, not by name: 10 comes after 9.
+    layers = range(max(n_layers, 1))
+    coefs = {f"coef_{i}": _get(arrays, f"coef_{i}") for i in layers}
+    intercepts = {f"intercept_{i}": _get(arrays, f"intercept_{i}") for i in layers}
+    weights = coefs | intercepts
+    dtypes = {array.dtype.newbyteorder("=") for array in weights.values()}
+    if dtypes not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+        got = sorted(map(str, dtypes))
+        raise ValueError(f"its weights must all be float32 or all float64, got {got}")
+    n_in: int | None = None
+    for (name, coef), intercept in zip(coefs.items(), intercepts.values(), strict=True):
+        if coef.ndim != 2 or not coef.size or coef.shape != (n_in or len(coef), *intercept.shape):
+            raise ValueError(
+                f"its {name} and intercept must have the shapes ({n_in or 'n_features'}, n) and "
+                f"(n,), n at least 1, got {coef.shape} and {intercept.shape}"
+            )
+        n_in = len(intercept)
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"its {name} must be finite")
+    model.coefs_, model.intercepts_ = list(coefs.values()), list(intercepts.values())
+    model.n_layers_ = n_layers + 1
+    model.n_features_in_ = len(model.coefs_[0])
+    return list(weights)
+
+
+def _restore_labels(model: MLPClassifier, labels: Mapping[str, bool], classes: NDArray) -> int:
     """Set the classes, and return how many outputs stand for them."""
+    kinds = "U" if labels["objects"] else "biufU"
+    if classes.ndim != 1 or not classes.size or classes.dtype.kind not in kinds:
+        raise ValueError(
+            "its classes must be one row of numbers, booleans or text (text only, if they were "
+            f"objects), got {classes.dtype} of shape {classes.shape}"
+        )
     if labels["objects"]:
         classes = classes.astype(object)
     if labels["multilabel"]:
@@ -259,43 +571,49 @@ def _restore_labels(model: MLPClassifier, labels: Mapping[str, Any], classes: ND
         y = sp.csr_matrix(y) if labels["sparse"] else y
     else:
         y = np.repeat(classes, 2)  # were every sample a class, it would look like a regression
-    model._label_binarizer = LabelBinarizer().fit(y)
-    model.classes_ = model._label_binarizer.classes_
-    if not np.array_equal(model.classes_, classes):
-        raise ValueError("its classes are not sorted and unique")
-    return 1 if model._label_binarizer.y_type_ == "binary" else len(classes)
+    with _naming("its classes"), np.errstate(invalid="ignore"):
+        binarizer = LabelBinarizer().fit(y)
+    if binarizer.y_type_ not in ("binary", "multiclass", "multilabel-indicator"):
+        raise ValueError(f"its classes must be labels, got {binarizer.y_type_} numbers")
+    if not np.array_equal(binarizer.classes_, classes):
+        raise ValueError(
+            "its classes are not sorted and unique, or not the numbers of several labels"
+        )
+    model._label_binarizer, model.classes_ = binarizer, binarizer.classes_
+    return 1 if binarizer.y_type_ == "binary" else len(classes)
 
 
-def _restore_network(model: BaseMLP, arrays: Mapping[str, NDArray]) -> None:
-    """Set the weights and all that has the network's shape, once it fits together."""
-    n_layers = sum(name.startswith("coef_") for name in arrays)
-    model.coefs_ = [arrays[f"coef_{i}"] for i in range(n_layers)]
-    model.intercepts_ = [arrays[f"intercept_{i}"] for i in range(n_layers)]
-    dtypes = {layer.dtype.newbyteorder("=") for layer in (*model.coefs_, *model.intercepts_)}
-    if dtypes not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
-        raise ValueError(f"its weights must all be float32 or all float64, got {sorted(dtypes)}")
-    network = model._network()
-    parameters = Parameters.from_layers(network, model.coefs_, model.intercepts_, dtypes.pop())
-    model.coefs_, model.intercepts_ = parameters.coefs, parameters.intercepts
-    model.n_layers_ = len(network.layer_units)
-    model.n_features_in_ = network.n_features
-    if network.n_outputs != model.n_outputs_:
-        raise ValueError(f"it has {network.n_outputs} outputs where {model.n_outputs_} are needed")
-
-    per_feature = [
-        arrays[name] for name in ("input_scale", "input_shift", "feature_names") if name in arrays
-    ]
-    if any(array.shape != (network.n_features,) for array in per_feature):
-        raise ValueError(f"its input map or feature names do not fit {network.n_features} features")
-    model.input_scale_ = None
-    if "input_scale" in arrays:
-        model.input_scale_ = (arrays["input_scale"], arrays["input_shift"])
-    if isinstance(model, MLPRegressor):
-        model.target_scale_ = None
-        if "target_scale" in arrays:
-            scale, shift = arrays["target_scale"], arrays["target_shift"]
-            if not is_map((scale, shift), network.n_outputs) or not np.all(scale):
-                raise ValueError(f"its target map does not fit {network.n_outputs} outputs")
-            model.target_scale_ = (scale, shift)
+def _restore_maps(model: BaseMLP, arrays: Mapping[str, NDArray], network: Network) -> list[str]:
+    """Set what has an entry per feature or output; return the names of these arrays."""
+    known = []
+    for attribute, (scale, shift, unit) in _MAPS.items():
+        pair = None
+        if scale in arrays or shift in arrays:
+            n_units = getattr(network, unit)
+            pair = tuple(_numbers(arrays, name, n_units) for name in (scale, shift))
+            known += [scale, shift]
+        setattr(model, attribute, pair)
     if "feature_names" in arrays:
-        model.feature_names_in_ = arrays["feature_names"].astype(object)
+        names = arrays["feature_names"]
+        if names.dtype.kind != "U" or names.shape != (network.n_features,):
+            raise ValueError(
+                f"its feature_names must be a text for each of {network.n_features} features, got "
+                f"{names.dtype} of shape {names.shape}"
+            )
+        model.feature_names_in_ = names.astype(object)
+        known.append("feature_names")
+    return known
+
+
+def _numbers(arrays: Mapping[str, NDArray], name: str, n_units: int) -> NDArray:
+    """Return an array of one finite number for each of some units."""
+    array = _get(arrays, name)
+    dtype = array.dtype.newbyteorder("=")
+    if dtype not in (np.float32, np.float64) or array.shape != (n_units,):
+        raise ValueError(
+            f"its {name} must be {n_units} numbers of float32 or float64, got {array.dtype} of "
+            f"shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"its {name} must be finite")
+    return array.astype(dtype, copy=False)

@@ -50,11 +50,11 @@ ALLOWED = {
     "blocks": set(),
     "idx": {"backends", "files"},
     "sources": set(),
-    "datasets": {"idx", "sources"},
+    "datasets": {"files", "idx", "sources"},
     "images": {"files", "notices", "threads"},
     "augment": {"augment_kernels", "images", "threads"},
     "augment_kernels": {"random_bits"},
-    "formats": {"datasets", "files", "idx", "images"},
+    "formats": {"datasets", "files", "idx", "images", "notices"},
     "persistence": {
         "base", "constraints", "estimators", "files", "inputs", "network", "training",
     },
@@ -74,12 +74,14 @@ ALLOWED = {
         "backends", "cli.about", "cli.data", "cli.look", "cli.measure", "cli.models", "cli.train",
     },
     "cli.options": {"backends"},
-    "cli.output": {"backends", "estimators"},
+    "cli.output": {"backends", "datasets", "estimators"},
     "cli.pictures": {"datasets", "displays", "files"},
     "cli.about": {
         "backends", "backends.cython_backend", "cli.output", "datasets", "recipes", "threads",
     },
-    "cli.data": {"cli.options", "cli.output", "datasets", "formats", "idx", "notices"},
+    "cli.data": {
+        "cli.options", "cli.output", "datasets", "formats", "idx", "images", "notices",
+    },
     "cli.look": {
         "blocks", "cli.models", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
     },

@@ -24,6 +24,7 @@ from fastmlp import (
     datasets,
     formats,
     idx,
+    images,
     persistence,
     recipes,
 )
@@ -547,6 +548,105 @@ def test_data_info(idx_directory):
     assert fastmlp("data", "info", "an array").split()[-6:] == ["float32", "2", "x", "0", "0", "no"]
 
 
+@pytest.fixture
+def qmnist_root(idx_directory, tmp_path):
+    """torchvision's root with QMNIST in it, whose labels have eight columns."""
+    raw = tmp_path / "root" / "QMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split, part in (("train", FILE_NAMES[:2]), ("test", FILE_NAMES[2:])):
+        labels = idx.read(idx_directory / f"{part[1]}.gz")
+        columns = np.full((len(labels), 8), 99, np.int32)
+        columns[:, 0] = labels
+        images = idx.read(idx_directory / part[0])
+        idx.write(raw / f"qmnist-{split}-images-idx3-ubyte.gz", images)
+        idx.write(raw / f"qmnist-{split}-labels-idx2-int.gz", columns)
+    return tmp_path / "root"
+
+
+def test_labels_of_qmnist_are_said_wherever_they_are_read(qmnist_root, idx_directory):
+    def run(*args):
+        result = CliRunner().invoke(cli.app, list(map(str, args)))
+        assert result.exit_code == 0, result.output
+        return result
+
+    said = f"Note: the labels of {qmnist_root} have 8 columns; column 0 is the class.\n"
+    for data in (qmnist_root, idx_directory):
+        options = ("--data", data, "--hidden", "8", "--epochs", 3, "--seed", 1)
+        trained = run("train", *options)
+        shown = [trained, run("evaluate", "model.npz", "--data", data)]
+        shown += [run("show", "--data", data, "--n", 2)]
+        shown += [run("confusions", "model.npz", "--data", data)]
+        for result in shown:
+            assert (said in result.stderr) == (data == qmnist_root)
+        if data == qmnist_root:
+            expected = losses(trained.stdout)
+    assert losses(trained.stdout) == expected  # the same images and classes
+    converted = run("data", "convert", qmnist_root, "d.npz")
+    assert "-train-labels-idx2-int.gz holds 8 columns; column 0, the class, is" in converted.stderr
+    with np.load("d.npz") as archive:
+        assert set(archive["y_test"]) <= {5, 6, 7}
+
+
+def test_data_info_of_a_root_of_torchvision(qmnist_root):
+    rows = fastmlp("data", "info", qmnist_root).splitlines()
+    assert rows[0] == str(qmnist_root / "QMNIST" / "raw") and len(rows) == 6
+    assert re.search("qmnist-test-labels.* labels, the class in column 0 +int32 +30 x 8 ", rows[3])
+    (other := qmnist_root / "MNIST" / "raw").mkdir(parents=True)
+    idx.write(other / "train-images-idx3-ubyte", np.zeros((1, 2, 3), np.uint8))
+    rows = fastmlp("data", "info", qmnist_root).splitlines()
+    assert str(other) in rows and str(qmnist_root / "QMNIST" / "raw") in rows
+
+
+def test_mnist_is_found_where_torchvision_has_put_it(monkeypatch, tmp_path):
+    """The digests are right, so the genuine files are where they are expected."""
+    raw = tmp_path / "root" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in FILE_NAMES:
+        (raw / name).write_bytes(b"")
+    for home in ("root", "root/MNIST"):
+        monkeypatch.setenv("FASTMLP_DATA", str(tmp_path / home))
+        with pytest.raises(datasets.SpoiledFileError, match="is not the genuine file") as caught:
+            datasets.load("mnist", download=False)
+        assert str(raw) in str(caught.value) and "delete" not in str(caught.value)
+
+
+def test_data_info_of_pictures(monkeypatch, capsys):
+    pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
+    fastmlp("data", "convert", "digits", "pictures")
+    rows = fastmlp("data", "info", "pictures").splitlines()
+    assert rows[0] == "pictures/train: 1437 pictures of 8 x 8, 10 labels"
+    assert rows[12] == "pictures/test: 360 pictures of 8 x 8, 10 labels"
+    assert [row.split() for row in rows[1:4]] == [["label", "pictures"], ["0", "143"], ["1", "146"]]
+    assert len(rows) == 24
+    images.save_folder(np.zeros((1, 2, 3), np.uint8), ["x"], "pictures/test/more")
+    Path("pictures/test/3/none.png").touch()
+    result = CliRunner().invoke(cli.app, ["data", "info", "pictures/test"])
+    assert result.stdout.splitlines()[0] == "pictures/test: 360 pictures of 8 x 8, 10 labels"
+    assert result.stderr == (
+        "Note: 2 of its files would be left out: 3/none.png (is empty), ....\n"
+    )
+    os.renames("pictures/test/more/x/0.png", "pictures/test/3/0.png")
+    stdout = fastmlp("data", "info", "pictures/test")
+    assert stdout.startswith("pictures/test: 361 pictures of 2 sizes, most of 8 x 8, 10 labels\n")
+    message = refusal(monkeypatch, capsys, "data", "info", "pictures/test/3")
+    assert message.startswith("pictures/test/3 must hold IDX files, or a folder of pictures per la")
+    for label in range(150):
+        images.save_folder(np.zeros((1, 2, 3), np.uint8), ["0"], f"many/{label}")
+    with pytest.raises(ValueError, match="got such folders in 0, 1, 2, .*: name one of these"):
+        fastmlp("data", "info", "many")
+    images.save_folder(np.zeros((150, 2, 3), np.uint8), np.arange(150), "labels")
+    rows = fastmlp("data", "info", "labels").splitlines()
+    assert len(rows) == 103 and rows[-1].split() == ["..."]
+
+
+def test_data_info_of_nothing_that_is_known(monkeypatch, capsys):
+    Path("empty").mkdir()
+    message = refusal(monkeypatch, capsys, "data", "info", "empty")
+    assert message == (
+        "empty must hold IDX files, or a folder of pictures per label, got an empty directory."
+    )
+
+
 @pytest.mark.parametrize("start", ["a-idx3-ubyte", "a.npy", "a.npz", "a.gz"])
 @pytest.mark.parametrize("end", ["b-idx3-ubyte", "b.npy", "b.npz", "b.gz"])
 @pytest.mark.parametrize("array", [np.arange(12, dtype=np.uint8).reshape(3, 2, 2), np.ones((0, 2))])
@@ -956,10 +1056,15 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("data convert empty e.npz", "must hold a folder per label .*got an empty directory"),
         ("data convert int64.npy labels-idx1", "got an array of int64: cast it"),
         ("data convert none there.npy", "none: No such file"),
+        ("data convert toys.csv empty/", "toys.csv: No such file"),
+        ("data convert 1d.npy folder.npy", "folder.npy is a directory, where a file is to be"),
+        ("data convert digits folder.npz --force", "folder.npz is a directory, where a file is"),
+        ("data info empty", "empty must hold IDX files, or a folder of pictures per label"),
     ],
 )
 def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):
-    Path("empty").mkdir()
+    for folder in ("empty", "folder.npy", "folder.npz"):
+        Path(folder).mkdir()
     Path("text").write_text("text, not data")
     np.save("1d.npy", np.zeros(3))
     np.save("nan.npy", np.full((2, 6), np.nan))

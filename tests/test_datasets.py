@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import io
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -312,6 +313,21 @@ def test_progress_is_shown_on_a_terminal_only(table, server, tmp_path, monkeypat
         assert (TRAIN_IMAGES in stderr.getvalue()) == isatty
 
 
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_what_a_fetch_that_was_killed_has_left_is_cleared(table, server, tmp_path):
+    table(mirrors=[server.serve("good", GZIPPED)])
+    code = (
+        "import os, signal, sys; from fastmlp.files import workspace\n"
+        "with workspace(sys.argv[1], 'fetch') as folder:\n"
+        "    (folder / 'half').write_bytes(bytes(10**6)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    (tmp_path / "mnist").mkdir()
+    run = subprocess.run([sys.executable, "-c", code, tmp_path / "mnist"])
+    assert run.returncode == -signal.SIGKILL and len(names_in(tmp_path / "mnist")) == 2
+    assert_is_toy(datasets.load_mnist(tmp_path))
+    assert names_in(tmp_path / "mnist") == sorted(FILE_NAMES)
+
+
 def test_simultaneous_fetches_all_succeed(table, server, tmp_path):
     table(mirrors=[server.serve("good", GZIPPED)])
     barrier = threading.Barrier(4)
@@ -490,7 +506,8 @@ def test_spoiled_file_is_named_and_left(table, server, tmp_path, sub, spoiled, w
             load(tmp_path)
         message = str(caught.value)
         assert message.startswith(f"{path} is not the genuine file of Toy MNIST.")
-        assert what in message and "delete it" in message
+        assert what in message and "replace it, or name another directory" in message
+        assert ("delete it to have it fetched" in message) == (sub == "mnist")  # where we put it
         if "gzip" not in what:
             assert digests(FILES)[TRAIN_LABELS] in message
             assert hashlib.sha256(spoiled).hexdigest() in message
@@ -506,6 +523,48 @@ def test_another_data_set_in_data_home_is_not_taken_for_a_spoiled_one(table, ser
         datasets.load_mnist(tmp_path, download=False)
     assert_is_toy(datasets.load_mnist(tmp_path))
     assert (tmp_path / TRAIN_IMAGES).read_bytes() == OTHER_FILES[TRAIN_IMAGES]
+
+
+@pytest.mark.parametrize("sub", ["MNIST/raw", "FashionMNIST/raw"])
+def test_spoiled_files_of_others_are_not_to_be_deleted(table, tmp_path, sub):
+    table("mnist")
+    table("fashion")
+    name = "mnist" if sub.startswith("MNIST") else "fashion"
+    write_files(tmp_path / sub, {**FILES, TRAIN_LABELS: HTML})
+    with pytest.raises(datasets.SpoiledFileError) as caught:
+        datasets.load(name, tmp_path)
+    assert "delete" not in str(caught.value)
+
+
+TORCHVISION = {"mnist": "MNIST", "fashion": "FashionMNIST", "kmnist": "KMNIST"}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("which", ["root", "data set", "environment"])
+def test_the_files_of_torchvision_are_found_where_it_puts_them(
+    table, tmp_path, monkeypatch, name, which
+):
+    """It keeps what it has downloaded beside what it has unpacked."""
+    for other in TORCHVISION.keys() - {name}:
+        table(other, files=OTHER_FILES)
+        write_files(tmp_path / TORCHVISION[other] / "raw", OTHER_FILES)
+    gzipped = {f"{key}.gz": data for key, data in GZIPPED.items()}
+    packed = name == "kmnist"
+    table(name, files=GZIPPED if packed else FILES, packed=packed)
+    raw = write_files(tmp_path / TORCHVISION[name] / "raw", {**FILES, **gzipped})
+    home = raw.parent if which == "data set" else tmp_path
+    if which == "environment":
+        monkeypatch.setenv("FASTMLP_DATA", str(tmp_path))
+        home = None
+    assert_is_toy(datasets.load(name, home, download=False))
+    assert datasets.fetch(name, home) == raw
+
+
+def test_files_of_torchvision_that_cannot_be_verified_are_left_out(table, server, tmp_path):
+    table("kmnist", GZIPPED, mirrors=[server.serve("good", GZIPPED)], packed=True)
+    write_files(tmp_path / "KMNIST" / "raw", FILES)  # only the digests of .gz files are known
+    assert_is_toy(datasets.load("kmnist", tmp_path))
+    assert datasets.fetch("kmnist", tmp_path) == tmp_path / "kmnist"
 
 
 def test_download_false_says_what_is_missing_and_where_it_looked(table, server, tmp_path):
@@ -583,6 +642,64 @@ def test_directory_goes_by_the_header_too(tmp_path):
     assert_is_toy(datasets.load_idx_directory(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "QMNIST", "EMNIST"])
+def test_a_root_of_torchvision(tmp_path, name):
+    prefix = f"{name.lower()}-" if name[0] in "QE" else ""
+    raw = tmp_path / name / "raw"
+    write_files(raw, {f"{prefix}{file}": data for file, data in FILES.items()})
+    (tmp_path / name / "processed").mkdir()
+    (tmp_path / "CIFAR").mkdir()
+    for place in (tmp_path, tmp_path / name, raw, str(tmp_path)):
+        assert_is_toy(datasets.load(place))
+        assert datasets.image_shape(place) == (4, 3)
+        assert {path.parent for path in datasets.find_idx_files(place)} == {raw}
+    write_files(tmp_path / "Other" / "raw", FILES)
+    with pytest.raises(DatasetError) as caught:
+        datasets.load(tmp_path)
+    both = ", ".join(sorted(str(tmp_path / n / "raw") for n in (name, "Other")))
+    assert f"must hold one data set, got {both}: name one of these" in str(caught.value)
+    write_files(tmp_path, FILES)  # what lies in the directory itself goes before
+    assert datasets.find_idx_files(tmp_path)[0].parent == tmp_path
+
+
+def qmnist_labels(classes):
+    """Labels as QMNIST has them: the class, then the writer and so on."""
+    columns = np.arange(len(classes) * 8, dtype=np.int32).reshape(-1, 8) + 1000
+    columns[:, 0] = classes
+    return columns
+
+
+@pytest.mark.parametrize("where", [".", "QMNIST/raw"])
+def test_labels_of_qmnist(tmp_path, where):
+    files = {}
+    for split, part in (("train", FILE_NAMES[:2]), ("test", FILE_NAMES[2:])):
+        labels = to_idx(qmnist_labels(ARRAYS[part[1]]))
+        files[f"qmnist-{split}-images-idx3-ubyte.gz"] = GZIPPED[part[0]]
+        files[f"qmnist-{split}-labels-idx2-int.gz"] = gzip.compress(labels)
+    write_files(tmp_path / where, files)
+    (X_train, y_train), (X_test, y_test) = datasets.load(tmp_path)
+    np.testing.assert_array_equal(X_train, ARRAYS[TRAIN_IMAGES].reshape(12, 12))
+    np.testing.assert_array_equal(y_train, ARRAYS[TRAIN_LABELS])
+    np.testing.assert_array_equal(y_test, ARRAYS[TEST_LABELS])
+    assert y_train.dtype == np.int32 and y_train.flags.c_contiguous and len(X_test) == 5
+    assert y_train.base is None  # the other columns are let go
+    assert datasets.label_columns(tmp_path) == 8
+    images, labels = datasets.find_idx_files(tmp_path)[:2]
+    np.testing.assert_array_equal(datasets.load_idx_pair(images, labels)[1], y_train)
+
+
+def test_label_columns(tmp_path):
+    assert datasets.label_columns("mnist") == datasets.label_columns("digits") == 1
+    assert datasets.label_columns(write_files(tmp_path, FILES)) == 1
+
+
+def test_pictures_in_place_of_idx_files(tmp_path):
+    (tmp_path / "train" / "7").mkdir(parents=True)
+    (tmp_path / "test").mkdir()
+    with pytest.raises(DatasetError, match=r"got test, train: .*'fastmlp data convert .* NAME-idx"):
+        datasets.load(tmp_path)
+
+
 def test_directory_without_one_complete_set(tmp_path):
     with pytest.raises(DatasetError, match="is not a directory"):
         datasets.load_idx_directory(tmp_path / "missing")
@@ -636,6 +753,17 @@ LABELS = ARRAYS[TRAIN_LABELS]
         (LABELS, IMAGES, "where images were expected .* The two files are swapped"),
         (IMAGES, IMAGES, r"labels must be 1-D integers, got shape \(12, 4, 3\) of uint8"),
         (IMAGES, LABELS.astype(np.float32), r"labels must be 1-D integers, .* of float32"),
+        (
+            IMAGES,
+            np.ones((12, 7), np.int32),
+            r"got shape \(12, 7\) of int32; of columns, QMNIST's 8",
+        ),
+        (
+            IMAGES,
+            np.ones((12, 8), np.uint8),
+            r"got shape \(12, 8\) of uint8; .* 8 of int32 will do",
+        ),
+        (IMAGES, np.ones((11, 8), np.int32), "holds 12 images, but .* holds 11 labels"),
         (IMAGES.astype(np.float64), LABELS, "images must be uint8, got float64"),
         (IMAGES, LABELS[1:], "holds 12 images, but .* holds 11 labels"),
     ],

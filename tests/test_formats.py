@@ -1,16 +1,21 @@
 """Data sets from every kind of file into every other."""
 
+import io
+import os
 import re
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fastmlp import datasets, formats, idx
 from fastmlp.datasets import FILE_NAMES
-from fastmlp.formats import convert
+from fastmlp.formats import LabelWarning, Part, convert
 
 
 def needs(package):
@@ -131,6 +136,175 @@ def test_pictures_of_others_are_sorted_by_label(tmp_path):
     convert("own", "small.npz", size=(1, 1))
     with np.load("small.npz") as archive:
         assert archive["x"].shape == (3, 1, 1)
+
+
+# Text that has been lost, or changed, on its way through a file.
+ODD_LABELS = [
+    *(
+        "a ",
+        " a",
+        " ",
+        "",
+        "\u2028",
+        "\u2029",
+        "\x85",
+        "\r",
+        "\n",
+        "\r\n",
+        "a\r\n\r\nb",
+        "\t",
+        "\v",
+        "\f",
+    ),
+    *(
+        "\x1c",
+        "\x1f",
+        "\0x",
+        "\xa0",
+        "\u3000",
+        "\ufeff",
+        '"',
+        '""',
+        'a"b',
+        "'",
+        ",",
+        "a,b",
+        ";",
+        "#",
+        "# a",
+    ),
+    *(
+        "\\",
+        "\\n",
+        "007",
+        "+7",
+        "7.0",
+        "1e3",
+        "-0",
+        "--1",
+        "nan",
+        "NaN",
+        "None",
+        "True",
+        "null",
+        "١",
+    ),
+    *("ä", "a\u0308", "\N{GRINNING FACE}", "label", "1x1", "x" * 1000, "=1+1"),
+]
+
+
+@pytest.mark.parametrize("kind", ["d.npz", "d.csv", PARQUET])
+@pytest.mark.parametrize(
+    "labels",
+    [ODD_LABELS, ["007", "1"], ["-0", "1"], ["1.0", "2"], ["", ""], [" "], ["\n"], ["+7"], ["١"]],
+)
+def test_odd_labels_come_back_the_same(kind, labels):
+    X, y = part(len(labels), labels=np.array(labels))
+    write_npz("source.npz", X, y)
+    convert("source.npz", kind)
+    images, back = read_npz(kind)
+    assert back.tolist() == labels
+    np.testing.assert_array_equal(images, X)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), min_size=1))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_labels_come_back_the_same_from_csv(labels):
+    y = np.array(labels)  # which drops NUL from the end
+    X = np.zeros((len(y), 2, 2), np.uint8)
+    file = io.BytesIO()
+    formats._write_csv(file, Part(X, y))
+    Path("d.csv").write_bytes(file.getvalue())
+    back = formats._read_csv(Path("d.csv")).labels
+    is_numbers = all(re.fullmatch(r"[ \t]*(0|-?[1-9][0-9]{0,17})[ \t]*", label) for label in labels)
+    assert back.tolist() == ([int(label) for label in labels] if is_numbers else y.tolist())
+
+
+@pytest.mark.parametrize("kind", ["d.csv", PARQUET, PICTURES])
+@pytest.mark.parametrize("label", ["\ud800", "a\udce4", "\udfff"])
+def test_labels_that_are_no_unicode(kind, label):
+    X, y = part(2, labels=np.array([label, "x"]))
+    write_npz("source.npz", X, y)
+    if kind == "pictures" and label == "a\udce4":  # as undecodable names of folders are read
+        convert("source.npz", kind)
+        assert read_npz(kind)[1].tolist() == y.tolist()
+        return
+    message = "labels must (be valid Unicode|do as names of folders) .*rename it"
+    with pytest.raises(ValueError, match=message) as caught:
+        convert("source.npz", kind)
+    assert ascii(label) in str(caught.value)
+    assert [path.name for path in Path().iterdir()] == ["source.npz"]
+
+
+@pytest.mark.parametrize("kind", ["d.csv", PARQUET, PICTURES])
+def test_text_that_will_be_numbers_is_said(kind):
+    X, y = part(2, labels=np.array(["10", "7"]))
+    write_npz("source.npz", X, y)
+    with pytest.warns(LabelWarning, match="are text, such as '10', but will be read back as num"):
+        convert("source.npz", kind)
+    assert read_npz(kind)[1].tolist() == [10, 7]
+    convert("source.npz", "e.npz")  # which keeps text
+    assert read_npz("e.npz")[1].tolist() == ["10", "7"]
+
+
+@pytest.mark.parametrize("kind", ["d.csv", PARQUET, PICTURES])
+@pytest.mark.parametrize("numeric", ["train", "test"])
+def test_labels_of_two_parts_are_of_one_kind(kind, numeric):
+    arrays = {}
+    for name in ("train", "test"):
+        labels = np.array(["1", "2"] if name == numeric else ["1", "x"])
+        arrays |= {f"x_{name}": part(2)[0], f"y_{name}": labels}
+    np.savez("source.npz", **arrays)
+    convert("source.npz", kind)
+    convert(kind, "back.npz")
+    with np.load("back.npz") as back:
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(back[name], array)
+
+
+@pytest.mark.parametrize("labels", [[2**63 - 1, -(2**63)], [2**64 - 1, 2**63], [10**18, 5]])
+@pytest.mark.parametrize("kind", ["d.npz", "d.csv", PARQUET, PICTURES])
+def test_large_numbers(kind, labels):
+    X, y = part(2, labels=np.array(labels))
+    write_npz("source.npz", X, y)
+    convert("source.npz", kind)
+    assert read_npz(kind)[1].tolist() == labels
+
+
+# ------------------------------------------------------------------------------------------- QMNIST
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_labels_of_qmnist(ending):
+    X, y = part()
+    labels = np.arange(160, dtype=np.int32).reshape(20, 8)
+    labels[:, 0] = y
+    for split in ("train", "test"):
+        idx.write(f"qmnist-{split}-images-idx3-ubyte{ending}", X)
+        idx.write(f"qmnist-{split}-labels-idx2-int{ending}", labels)
+    said = f"qmnist-train-labels-idx2-int{ending} holds 8 columns; column 0, the class, is the "
+    said += "label."
+    with pytest.warns(LabelWarning, match=said):
+        convert(f"qmnist-train-images-idx3-ubyte{ending}", "one.csv")
+    np.testing.assert_array_equal(read_npz("one.csv")[1], y)
+    with pytest.warns(LabelWarning) as caught:
+        convert(".", "all.npz")
+    assert [str(warning.message) for warning in caught] == [said, said.replace("train", "test")]
+    with np.load("all.npz") as archive:
+        np.testing.assert_array_equal(archive["y_train"], y)
+        np.testing.assert_array_equal(archive["y_test"], y)
+    # What is written has one column, and does not replace the eight.
+    convert("one.csv", f"qmnist-train-images-idx3-ubyte{ending}", force=True)
+    np.testing.assert_array_equal(idx.read(f"qmnist-train-labels-idx2-int{ending}"), labels)
+    np.testing.assert_array_equal(idx.read(f"qmnist-train-labels-idx1-ubyte{ending}"), y)
+
+
+@needs("PIL")
+def test_parts_may_be_called_as_those_of_mnist(idx_directory):
+    convert(idx_directory, "pictures")
+    Path("pictures/test").rename("pictures/t10k")
+    convert("pictures", "back-idx")
+    assert bytes_in("back-idx") == bytes_in(idx_directory)
 
 
 # ---------------------------------------------------------------------------------------------- CSV
@@ -345,6 +519,75 @@ def test_an_interruption_leaves_nothing(idx_directory, target, monkeypatch):
         convert(idx_directory, target)
     files = {path for path in Path().rglob("*") if path.is_file()}
     assert files == set(idx_directory.relative_to(Path.cwd()).iterdir())
+
+
+@pytest.mark.parametrize("target", ["d.csv", "d-idx"])
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_directory_in_the_way_is_refused_before_anything_is_replaced(
+    idx_directory, target, which
+):
+    written = list(convert(idx_directory, target))
+    before = {path: path.read_bytes() for path in written}
+    written[which].unlink()
+    written[which].mkdir()
+    message = f"{re.escape(str(written[which]))} is a directory, where a file is to be: name anoth"
+    with pytest.raises(ValueError, match=message):
+        convert("digits", target, force=True)
+    del before[written[which]]
+    assert {path: path.read_bytes() for path in before} == before
+    for other in ("d.npz", "one-images-idx3-ubyte.gz"):
+        Path(other).mkdir()
+        with pytest.raises(
+            ValueError, match=r"is a directory, where|name of the IDX file|four IDX"
+        ):
+            convert(idx_directory, other, force=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL and limits of files")
+@pytest.mark.parametrize("target", ["d.csv", "d-idx"])
+@pytest.mark.parametrize("end", ["killed", "full"])
+def test_files_of_a_set_are_of_one_run(idx_directory, target, end):
+    """Whenever the process is killed, and wherever the disk is full, all are old, or all new."""
+    written = list(convert(idx_directory, target))
+    before = {path: path.read_bytes() for path in written}
+    code = """
+import itertools, os, resource, signal, sys
+from fastmlp import files, formats
+n, end = int(sys.argv[2]), sys.argv[3]
+if end == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
+else:  # at the n-th step that changes anything in the directory
+    steps = itertools.count(1)
+    def counting(step):
+        def counted(*args, **kwargs):
+            if next(steps) == n:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*args, **kwargs)
+        return counted
+    files.workspace = counting(files.workspace)
+    files._Part.finish = counting(files._Part.finish)
+    formats._write_csv = counting(formats._write_csv)
+    formats.idx.write = counting(formats.idx.write)
+    files._replace_all = counting(files._replace_all)
+formats.convert("new.npz", sys.argv[1], force=True)
+"""
+    convert("digits", "new.npz")
+    outcomes = []
+    # Steps; or sizes, from less than the smallest file to more than the largest.
+    limits = range(1, 15) if end == "killed" else [100, 400, 1_000, 9_000, 90_000, 999_999]
+    for limit in limits:
+        run = subprocess.run(
+            [sys.executable, "-c", code, target, str(limit), end], capture_output=True, text=True
+        )
+        outcomes.append(run.returncode)
+        if run.returncode:
+            assert {path: path.read_bytes() for path in written} == before
+            assert end == "killed" or "File too large" in run.stderr
+        else:
+            assert all(path.read_bytes() != data for path, data in before.items())
+            break
+    assert len(outcomes) > 3 and outcomes[-1] == 0
+    assert not [path for path in written[0].parent.iterdir() if path.name.startswith(".fastmlp")]
 
 
 @pytest.mark.mnist

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from fastmlp import images
-from fastmlp.images import UnreadableFileWarning, load_folder, save_folder
+from fastmlp.images import (
+    UnreadableFileWarning,
+    find_parts,
+    find_pictures,
+    load_folder,
+    save_folder,
+)
 
 Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow: fastmlp[images]")
 
@@ -155,6 +161,12 @@ def test_order_and_numeric_labels(folder):
         (["cat", "dog"], ["cat", "dog"], "<U3"),
         (["7", "class10", "class9"], ["7", "class9", "class10"], "<U7"),
         (["a b", "ä"], ["a b", "ä"], "<U3"),
+        (["007", "010"], [7, 10], np.uint8),
+        (["1", "01"], ["01", "1"], "<U2"),  # two labels, not one
+        (["-9223372036854775808", "5"], [-(2**63), 5], np.int64),
+        (["5", "18446744073709551615"], [5, 2**64 - 1], np.uint64),
+        (["-1", "9223372036854775808"], ["-1", "9223372036854775808"], "<U19"),
+        (["5", "123456789012345678901"], ["5", "123456789012345678901"], "<U21"),
     ],
 )
 def test_labels(folder, names, labels, dtype):
@@ -317,6 +329,54 @@ def test_folders_without_pictures(folder):
         load_folder(folder)
 
 
+@pytest.mark.parametrize("test", ["test", "t10k"])
+def test_parts_are_not_read_as_one(folder, test):
+    """The sentence names the directories that can be read, of which there is a folder per part."""
+    for part in ("train", test):
+        X, y = sample(20)
+        save_folder(X, y, folder / part, (3, 4))
+    named = rf"got such folders in {test}, train: name one of these, such as {folder}/{test}\."
+    for read in (load_folder, find_pictures):
+        with pytest.raises(ValueError, match=named):
+            read(folder)
+    assert find_parts(folder) == {"train": folder / "train", "test": folder / test}
+    assert find_parts(folder / test) == {}
+    assert len(load_folder(folder / test).X) == 20
+    (folder / test / "README").touch()
+    for read in (load_folder, find_pictures):
+        with pytest.raises(ValueError, match=named):
+            read(folder)
+
+
+def test_labels_called_like_parts_are_labels(folder):
+    put(folder, "train/0.png")
+    put(folder, "test/0.png")
+    assert find_parts(folder) == {}
+    assert load_folder(folder).y.tolist() == ["test", "train"]
+
+
+def test_what_is_in_a_folder(folder):
+    for name in ("9/a.png", "10/b.jpg", "10/c.gif"):
+        put(folder, name)
+    put(folder, "10/wide.bmp", np.zeros((2, 7), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    put(folder, "10/turned.jpg", RAMP, exif=exif)
+    (folder / "9" / "text").write_text("text")
+    (folder / "9" / "more").mkdir()
+    (folder / "none").mkdir()
+    progress = []
+    found = find_pictures(folder, progress=lambda done, total: progress.append((done, total)))
+    assert found.labels == {"9": 1, "10": 4}
+    assert found.sizes == {(3, 4): 3, (2, 7): 1, (4, 3): 1}
+    assert [path for path, _ in found.unreadable] == ["9/more", "9/text"]
+    assert progress == [(6, 6)]
+    with pytest.raises(ValueError, match="must hold pictures in a folder per label, got none"):
+        find_pictures(folder / "9")
+    with pytest.raises(FileNotFoundError):
+        find_pictures(folder / "nowhere")
+
+
 def test_without_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     for call in (lambda: load_folder(folder), lambda: save_folder([[1]], [1], folder)):
@@ -368,7 +428,20 @@ def test_no_images(folder):
 @pytest.mark.parametrize(
     ("X", "y", "shape", "message"),
     [
-        (np.ones((2, 4)), [0, 1], None, "X must be uint8, got float64: convert it"),
+        (
+            np.ones((2, 4)),
+            [0, 1],
+            None,
+            r'got float64: convert it with \(255 \* X\).astype\("uint8"',
+        ),
+        (np.ones((2, 4), bool), [0, 1], None, r'got bool: convert it with \(255 \* X\).astype\("u'),
+        (np.full((2, 4), 255), [0, 1], None, r'got int64: convert it with X.astype\("uint8"\)\.$'),
+        (np.full((2, 4), 9.0), [0, 1], None, r'float64: convert it with X.astype\("uint8"\)\.$'),
+        (np.full((2, 4), 9.5), [0, 1], None, r'convert it with X.round\(\).astype\("uint8"\)\.$'),
+        (np.full((2, 4), 256), [0, 1], None, r"got int64 from 256 to 256: scale it to 0\.\.255"),
+        (np.full((2, 4), -1), [0, 1], None, r"got int64 from -1 to -1: scale it to 0\.\.255"),
+        (np.full((2, 4), np.nan), [0, 1], None, r"got float64 from nan to nan: scale it"),
+        (np.full((2, 4), "a"), [0, 1], None, r"X must be uint8, got <U1\.$"),
         (np.ones(4, np.uint8), [0], None, r"X must be of shape .* got \(4,\)"),
         (np.ones((1, 6), np.uint8), [0], None, r"of 6 pixels are not square: say shape=\(height"),
         (np.ones((1, 6), np.uint8), [0], (2, 2), r"shape must be that of .* got \(2, 2\)"),
@@ -379,7 +452,18 @@ def test_no_images(folder):
         (np.ones((1, 4), np.uint8), np.array([None]), None, "got other objects too"),
         *(
             (np.ones((1, 4), np.uint8), [name], None, "do as names of folders .* rename it")
-            for name in ("", "..", "a/b", "a\\b", ".hidden", "x.", "\n", "a:b")
+            for name in (
+                "",
+                "..",
+                "a/b",
+                "a\\b",
+                ".hidden",
+                "x.",
+                "\n",
+                "a:b",
+                "Thumbs.db",
+                "\ud800",
+            )
         ),
     ],
 )
@@ -407,6 +491,37 @@ def test_only_own_pictures_are_replaced(folder):
     (folder / "file").touch()
     with pytest.raises(ValueError, match="must be a directory or a new name, got a file"):
         save_folder(X, y, folder / "file", (3, 4), overwrite=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("existing", [False, True])
+def test_what_a_process_that_was_killed_has_left_is_no_obstacle(folder, existing):
+    """It is hidden in the directory, which counts as empty, and cleared by the next write."""
+    X, y = sample(30)
+    if existing:
+        save_folder(X[:3], y[:3], folder, (3, 4))
+        before = files_in(folder)
+    code = (
+        "import os, signal, sys, numpy as np; from fastmlp import images\n"
+        "write = images._write_png\n"
+        "def die(image, path):\n"
+        "    if path.endswith('20.png'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    write(image, path)\n"
+        "images._write_png = die\n"
+        "X = np.zeros((30, 12), np.uint8)\n"
+        "images.save_folder(X, X[:, 0], sys.argv[1], (3, 4), overwrite=True)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, folder])
+    assert run.returncode == -signal.SIGKILL
+    left = [name for name in os.listdir(folder) if name.startswith(".")]
+    assert len(left) == 2
+    if existing:
+        assert sorted(set(files_in(folder)) & set(before)) == before
+        with pytest.raises(ValueError, match=r"must be empty, got \d in it"):
+            save_folder(X, y, folder, (3, 4))
+    save_folder(X, y, folder, (3, 4), overwrite=existing)
+    assert files_in(folder) == sorted(f"{label}/{row}.png" for row, label in enumerate(y))
+    assert not [name for name in os.listdir(folder) if name.startswith(".")]
 
 
 def test_a_failure_leaves_nothing_behind(folder, monkeypatch):

@@ -2,9 +2,13 @@
 
 import io
 import json
+import math
 import os
 import re
+import signal
 import stat
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -12,10 +16,13 @@ import zipfile
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn import neural_network
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.svm import SVC
 
-from fastmlp import MLPClassifier, __version__, persistence
+from fastmlp import MLPClassifier, MLPRegressor, __version__, persistence
+from fastmlp.conversion import from_sklearn
 from fastmlp.persistence import ModelFileError, is_model_file, load, save
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
@@ -40,7 +47,7 @@ def attributes(model):
     """All that a model consists of, but the optimiser, which every fit begins anew."""
     parts = dict(vars(model))
     parts.pop("_optimizer", None)
-    for name in ("_state", "_label_binarizer"):
+    for name in parts.keys() & {"_state", "_label_binarizer"}:
         parts |= {f"{name}.{key}": value for key, value in vars(parts.pop(name)).items()}
     for name in ("history_", "_state.history"):  # no two runs take the same time
         parts[name] = {key: value for key, value in parts[name].items() if key != "seconds"}
@@ -55,6 +62,8 @@ def assert_same(model, other, X=X):
         np.testing.assert_equal(other_parts[name], part, err_msg=name)
         assert getattr(part, "dtype", None) == getattr(other_parts[name], "dtype", None), name
     for method in ("predict", "predict_proba"):
+        if not hasattr(model, method):
+            continue
         expected, got = getattr(model, method)(X), getattr(other, method)(X)
         assert type(expected) is type(got) and expected.dtype == got.dtype
         if sp.issparse(expected):
@@ -108,6 +117,46 @@ def test_parameters(parameters, tmp_path):
     assert_same(model, round_trip(model, tmp_path))
 
 
+@pytest.mark.parametrize("y", [X[:, 0], X[:, :3]], ids=["one output", "three outputs"])
+@pytest.mark.parametrize(
+    "parameters", [{}, {"solver": "lbfgs"}, {"early_stopping": True}, {"dtype": "float32"}]
+)
+def test_regressors(y, parameters, tmp_path):
+    model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=3, random_state=0, **parameters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # L-BFGS has not converged
+        model.fit(X, y)
+    assert_same(model, round_trip(model, tmp_path))
+
+
+@pytest.mark.parametrize("n_hidden", [0, 1, 9, 10, 11, 25, 101])
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_any_number_of_layers(n_hidden, estimator, tmp_path):
+    """Layers are read in the order of their numbers, in which 10 comes after 9."""
+    model = estimator(hidden_layer_sizes=tuple(range(2, n_hidden + 2)), max_iter=1).fit(X, CLASSES)
+    assert_same(model, round_trip(model, tmp_path))
+
+
+def test_files_of_many_layers_that_were_written_before_they_could_be_read(tmp_path):
+    """The bytes are those that np.savez wrote of ten hidden layers of three units."""
+    model = MLPRegressor(hidden_layer_sizes=(3,) * 10, max_iter=1, random_state=0)
+    model.fit(X, X[:, 0])
+    save(model, tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as archive:
+        arrays = dict(archive)
+    document = json.loads(arrays.pop("model").tobytes())
+    for name in ("fitted_loss", "out_activation"):  # older files have not even these
+        del document[name]
+    text = json.dumps(document).encode()
+    np.savez(tmp_path / "old.npz", **arrays, model=np.frombuffer(text, np.uint8))
+    assert_same(model, load(tmp_path / "old.npz"))
+
+
+def test_weights_of_several_labels(tmp_path):
+    model = fit(y=MULTILABEL, class_weight=[{0: 1, 1: 2}, {0: 1, 1: 1}, {0: 0.5, 1: 1.5}])
+    assert_same(model, round_trip(model, tmp_path))
+
+
 def test_parameters_that_are_not_plain(tmp_path):
     model = fit(
         hidden_layer_sizes=np.array([4, 3]),
@@ -152,6 +201,54 @@ def test_training_that_was_interrupted_in_its_first_epoch(tmp_path, monkeypatch)
         model = fit(backend="numpy")
     assert not hasattr(model, "loss_")
     assert_same(model, round_trip(model, tmp_path))
+
+
+def test_a_history_that_was_interrupted(tmp_path):
+    model = fit()
+    model._state.history["loss"].append(0.5)
+    loaded = round_trip(model, tmp_path)
+    assert len({len(entries) for entries in loaded.history_.values()}) == 1
+    assert loaded.history_["loss"][-1] == 0.5 and np.isnan(loaded.history_["seconds"][-1])
+    loaded.partial_fit(X, CLASSES)
+
+
+@pytest.mark.parametrize("fitted", ["adam", "sgd", "lbfgs", "early stopping"])
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_models_from_scikit_learn(name, fitted, tmp_path):
+    parameters = {"early_stopping": True} if fitted == "early stopping" else {"solver": fitted}
+    parameters |= {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
+    ours = from_sklearn(getattr(neural_network, name)(**parameters).fit(X, CLASSES))
+    loaded = round_trip(ours, tmp_path)
+    np.testing.assert_array_equal(loaded.predict(X), ours.predict(X))
+    for attribute in ("n_iter_", "t_", "loss_", "history_", "_state"):
+        assert getattr(loaded, attribute) == getattr(ours, attribute), attribute
+
+
+@pytest.mark.parametrize("dtype", [float, int, np.float32])
+def test_weights_set_by_hand(dtype, tmp_path):
+    model = MLPRegressor(hidden_layer_sizes=(3,))
+    model.coefs_ = [np.ones((5, 3), dtype), np.arange(3, dtype=dtype).reshape(3, 1)]
+    model.intercepts_ = [np.zeros(3, dtype), np.ones(1, dtype)]
+    model.n_layers_, model.n_outputs_, model.out_activation_ = 3, 1, "identity"
+    loaded = round_trip(model, tmp_path)
+    hidden = np.maximum(X @ np.ones((5, 3)), 0)
+    expected = hidden @ np.arange(3.0) + 1
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == np.float32 else {"rtol": 1e-12}
+    np.testing.assert_allclose(loaded.predict(X), expected, **tolerance)
+    assert loaded.coefs_[0].dtype == (np.float32 if dtype == np.float32 else np.float64)
+    loaded.partial_fit(X, X[:, 0])
+
+
+def test_a_classifier_set_by_hand(tmp_path):
+    fitted = fit()
+    model = MLPClassifier((4,))
+    for name in ("coefs_", "intercepts_", "n_layers_", "n_outputs_", "out_activation_"):
+        setattr(model, name, getattr(fitted, name))
+    model.classes_ = np.array(["a", "b", "c"])
+    model._label_binarizer = LabelBinarizer().fit(model.classes_)
+    loaded = round_trip(model, tmp_path)
+    np.testing.assert_array_equal(loaded.predict(X), model.classes_[fitted.predict(X)])
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -214,6 +311,50 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["model.npz"]
 
 
+SAVE = """
+import os, signal, sys, zipfile
+from fastmlp import MLPRegressor, persistence
+model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=1, n_iter_no_change=7)
+model.fit([[0.0, 1], [1, 0]], [0, 1])
+step = zipfile._ZipWriteFile.__init__
+def signalled(*args):
+    os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    return step(*args)
+zipfile._ZipWriteFile.__init__ = signalled
+persistence.save(model, sys.argv[1])
+"""
+
+
+def save_in_a_process(path, name):
+    run = [sys.executable, "-W", "ignore", "-c", SAVE, path, name]
+    return subprocess.run(run, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_while_a_model_is_saved(tmp_path):
+    """The file is finished, and nothing but KeyboardInterrupt is seen."""
+    save(fit(), tmp_path / "model.npz")
+    result = save_in_a_process(tmp_path / "model.npz", "SIGINT")
+    assert result.returncode in (1, -signal.SIGINT)
+    assert result.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert result.stderr.count("Traceback") == 1
+    assert "ZIP" not in result.stderr and "ignored" not in result.stderr
+    assert load(tmp_path / "model.npz").n_iter_no_change == 7
+    assert os.listdir(tmp_path) == ["model.npz"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_process_that_is_killed_while_it_saves(tmp_path):
+    save(fit(), tmp_path / "model.npz")
+    before = (tmp_path / "model.npz").read_bytes()
+    for _ in range(2):
+        assert save_in_a_process(tmp_path / "model.npz", "SIGKILL").returncode == -signal.SIGKILL
+        assert (tmp_path / "model.npz").read_bytes() == before
+        assert len(os.listdir(tmp_path)) == 3  # never more than the last one's two
+    save(fit(), tmp_path / "model.npz")
+    assert os.listdir(tmp_path) == ["model.npz"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions, links and devices")
 def test_permissions_links_and_devices(tmp_path):
     (tmp_path / "link").symlink_to("model.npz")
@@ -242,6 +383,30 @@ def test_what_cannot_be_saved(tmp_path):
         model.classes_ = np.array(labels, object)
         with pytest.raises(ValueError, match="must be numbers, booleans or strings to be saved"):
             save(model, path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"coefs_": [np.full((5, 4), np.nan), np.ones((4, 3))]}, "its coef_0 must be finite"),
+        ({"coefs_": [np.ones((5, 4)), np.ones((3, 3))]}, r"its coef_1 .* shapes \(4, n\)"),
+        ({"input_scale_": (np.ones(2), np.ones(2))}, "its input_scale must be 5 numbers"),
+        ({"input_scale_": (np.ones(5), None)}, "its input_shift must be 5 numbers"),
+        ({"input_scale_": 3}, "not iterable"),
+        ({"n_iter_": "three"}, "its field n_iter must be a whole number from 0"),
+        ({"out_activation_": "sine"}, "output_activation must be one of"),
+        ({"hidden_layer_sizes": (0,)}, "parameter hidden_layer_sizes .* must be > 0"),
+        ({"alpha": -1}, "'alpha' parameter .* Got -1"),
+        ({"dropout": (0.1, 0.2)}, "parameter dropout .* of which there are 1"),
+        ({"feature_names_in_": np.array(["a"])}, "feature_names must be a text for each of 5"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(change, reason, tmp_path):
+    model = fit()
+    vars(model).update(change)
+    with pytest.raises(ValueError, match=f"^the model cannot be saved: .*{reason}"):
+        save(model, tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
 
 
@@ -325,13 +490,41 @@ def replace(name, array):
     ("edit", "reason"),
     [
         (change(None, "format", 2), "written by fastmlp .*, and this is .*: upgrade"),
-        (change(None, "format", "1"), "not supported between"),
+        (change(None, "format", "1"), "its field format must be a whole number from 1"),
         (change(None, "estimator", "MLPRegressor"), "upgrade"),
         (change("parameters", "batch_norm", 0.5), r"no parameters \['batch_norm'\]; .*upgrade"),
         (change("parameters", "activation", "sine"), "'activation' parameter of MLPClassifier"),
-        (change("state", "momentum", 1), "momentum"),
+        (change("state", "momentum", 1), r"fields \['state.momentum'\] .* not known; .*upgrade"),
+        (
+            change(None, "momentum", 1),
+            r"it has fields \['momentum'\] that are not known; .*upgrade",
+        ),
+        (change("state", "n_samples_seen", -1), "its field state.n_samples_seen must be a whole n"),
+        (change("state", "n_samples_seen", 10**30), "from 0 to 9223372036854775807, got 10+"),
+        (
+            change("state", "loss_curve", [1, "2"]),
+            r"state.loss_curve .* list of numbers, got \[1, '2",
+        ),
+        (change("state", "best_loss", None), "state.best_loss must be a number, got None"),
+        (change("state", "history", {"loss": [1], "seconds": []}), "state.history .* equally long"),
+        (change("labels", "sparse", 0), "its field labels.sparse must be true or false, got 0"),
+        (change(None, "labels", []), r"its field labels must be an object, got \[\]"),
+        (change(None, "fastmlp", "1\n2"), "its field fastmlp must be text in one line"),
+        (change(None, "n_iter", True), "its field n_iter must be a whole number .* got True"),
+        (change("parameters", "hidden_layer_sizes", [4, "a"]), "parameter hidden_layer_sizes "),
+        (change("parameters", "max_iter", 10**400), "parameter max_iter must be below 2"),
+        (
+            change("parameters", "lr_schedule", {"items": [[0, 1]]}),
+            "parameter lr_schedule .* epochs",
+        ),
+        (change("parameters", "class_weight", {"items": [[1]]}), "parameter class_weight .* pairs"),
+        (change("parameters", "class_weight", {0: 1}), "parameter class_weight .* pairs"),
+        (change("parameters", "label_smoothing", [1, 0]), "parameter label_smoothing .*off < on"),
+        (change("parameters", "input_scale", [1, 2, 3]), "parameter input_scale .* a pair"),
+        (change("parameters", "input_scale", math.inf), "parameter input_scale .* all finite"),
+        (lambda document, arrays: document.clear(), "it lacks 'format'"),
         (lambda document, arrays: document.pop("labels"), "it lacks 'labels'"),
-        (drop("coef_1"), "layer|outputs"),
+        (drop("coef_1"), "it lacks 'coef_1'"),
         (drop("coef_0"), "it lacks 'coef_0'"),
         (drop("intercept_1"), "it lacks 'intercept_1'"),
         (drop("classes"), "it lacks 'classes'"),
@@ -339,10 +532,35 @@ def replace(name, array):
         (replace("coef_1", np.zeros((3, 3))), "shape"),
         (replace("coef_1", np.zeros((4, 3), int)), "all be float32 or all float64"),
         (replace("coef_1", np.zeros((4, 3), np.float32)), "all be float32 or all float64"),
+        (replace("coef_1", np.zeros((4, 3), "f4,f4")), "all be float32 or all float64"),
+        (
+            replace("coef_0", np.zeros((0, 4))),
+            r"coef_0 and intercept .* n at least 1, got \(0, 4\)",
+        ),
+        (
+            replace("coef_0", np.zeros((5, 0))),
+            r"coef_0 and intercept .* n at least 1, got \(5, 0\)",
+        ),
+        (replace("coef_0", np.full((5, 4), np.inf)), "its coef_0 must be finite"),
+        (replace("coef_2", np.zeros((3, 3))), "it lacks 'intercept_2'"),
         (replace("classes", np.arange(4)), "3 outputs where 4 are needed"),
         (replace("classes", np.array([2, 1, 0])), "not sorted and unique"),
-        (replace("input_scale", np.ones(4)), "do not fit 5 features"),
-        (replace("feature_names", np.array(["a"])), "do not fit 5 features"),
+        (replace("classes", np.array([0.5, 1, 2])), "its classes "),
+        (replace("classes", np.zeros(3, "i4,i4")), "its classes must be one row of numbers"),
+        (replace("classes", np.zeros(0)), "its classes must be one row of numbers"),
+        (replace("classes", np.array([1, np.nan, 2])), "classes "),
+        (replace("input_scale", np.ones(4)), "its input_scale must be 5 numbers"),
+        (
+            replace("input_scale", np.ones(5, int)),
+            "its input_scale must be 5 numbers of float32 or",
+        ),
+        (replace("input_shift", np.full(5, np.nan)), "its input_shift must be finite"),
+        (replace("feature_names", np.array(["a"])), "feature_names must be a text for each of 5"),
+        (replace("feature_names", np.arange(5)), "feature_names must be a text for each of 5"),
+        (
+            replace("target_map", np.ones(3)),
+            r"arrays \['target_map'\] that are not known; .*upgrade",
+        ),
     ],
 )
 def test_content_that_does_not_fit(edit, reason, tmp_path):
@@ -354,6 +572,205 @@ def test_content_that_does_not_fit(edit, reason, tmp_path):
     arrays["model"] = np.frombuffer(json.dumps(document).encode(), np.uint8)
     np.savez(tmp_path / "model.npz", **arrays)
     assert_refused(tmp_path / "model.npz", reason)
+
+
+# What may stand in place of a field: every type of JSON, and numbers at the edges.
+WRONG_VALUES = [
+    *(None, True, False, -1, 0, 1, 3, 2**31, 2**63, 10**400, 0.5, -0.5),
+    *(math.nan, math.inf, -math.inf, "", "x", "nan", "\n", [], [0], [1, 2, 3], [0.5], ["a"]),
+    *([[1]], [None], [True], [10**400], [math.nan], {}, {"a": [1]}, {"items": 3}),
+    *({"items": [[1, 2]]}, {"items": [[[1], 2]]}, {"items": [[1, math.nan]]}),
+]
+
+
+def wrong_arrays(array):
+    """Yield arrays that should not stand in the place of one."""
+    yield from (array[:0], array[:-1], np.concatenate([array, array[-1:]]), array[np.newaxis])
+    yield from (array[..., np.newaxis], array.T, array[::-1], array.ravel()[0])
+    for dtype in ("?", "i1", "i8", "u8", "f2", "f4", ">f8", "f8", "c16", "S3", "U3", "m8[s]"):
+        yield np.zeros(array.shape, dtype)
+    for value in (math.nan, math.inf, -1.0):
+        yield np.full(array.shape, value)
+    yield np.zeros(array.shape, "f8,f8")
+    yield np.zeros(array.shape, [("a", "f8", (2,))])
+    yield np.full(array.shape, None)
+
+
+def places(value, path=()):
+    """Yield the path of every value in a document; of a list, that of the last element."""
+    yield path
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from places(item, (*path, key))
+    elif isinstance(value, list):
+        for index in range(len(value))[-1:]:
+            yield from places(value[index], (*path, index))
+
+
+def replaced(document, path, value):
+    """Return a copy of a document with another value in one place."""
+    if not path:
+        return value
+    copied = document.copy()
+    copied[path[0]] = replaced(document[path[0]], path[1:], value) if path[1:] else value
+    return copied
+
+
+def without(document, path):
+    """Return a copy of a document that lacks one field or element."""
+    parent = document
+    for key in path[:-1]:
+        parent = parent[key]
+    smaller = parent.copy()
+    del smaller[path[-1]]
+    return replaced(document, path[:-1], smaller)
+
+
+# A model, and a pattern of the fields that no model above it has like this.
+RICH_MODELS = {
+    "classifier": (
+        lambda: fit(
+            solver="sgd",
+            input_scale=(0.5, (1.0, 2.0, 3.0, 4.0, 5.0)),
+            lr_schedule={1: 0.1, 3: 0.01},
+            dropout=(0.5,),
+            class_weight={0: 1, 1: 2, 2: 3},
+            label_smoothing=(0.01, 0.98),
+        ),
+        "",
+    ),
+    "text": (
+        lambda: fit(np.array(["a", "b", "c"], object)[CLASSES], early_stopping=True),
+        "labels|validation|stopping|no_change|solver|learning_rate",
+    ),
+    "several labels": (
+        lambda: fit(MULTILABEL, class_weight=[{0: 1, 1: 2}] * 3),
+        "labels|class_weight|smoothing|activation|loss$",
+    ),
+    "regressor": (
+        lambda: MLPRegressor(
+            hidden_layer_sizes=(3, 2), max_iter=2, input_scale="standard", dtype="float32"
+        ).fit(X, X[:, :2]),
+        "^$|^n_iter|estimator|activation|loss|labels|dtype|input_scale|hidden",
+    ),
+}
+
+
+@pytest.fixture(params=RICH_MODELS)
+def rich_file(request, tmp_path):
+    """The document and the arrays of a model that uses all that there is, and the pattern."""
+    make, pattern = RICH_MODELS[request.param]
+    model = make()
+    model.feature_names_in_ = np.array(["a", "b", "c", "d", "e"], object)
+    save(model, tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as archive:
+        arrays = dict(archive)
+    return json.loads(arrays.pop("model").tobytes()), arrays, pattern
+
+
+def check_refused_or_sound(path, document, arrays):
+    """Load a file: it is refused in a sentence, or makes a model that does all that models do.
+
+    Returns
+    -------
+    sentence : str
+        Empty if the model is sound.
+    """
+    text = json.dumps(document).encode()
+    np.savez(path, **{"model": np.frombuffer(text, np.uint8), **arrays})
+    try:
+        model = load(path)
+    except ModelFileError as error:
+        assert "\n" not in str(error) and str(error).endswith(".") and len(str(error)) < 800
+        return str(error)
+    y = X[:, :2]
+    if isinstance(model, MLPClassifier):
+        y = model.classes_[np.arange(len(X)) % len(model.classes_)]
+        if model._label_binarizer.y_type_.startswith("multilabel"):
+            y = MULTILABEL
+    # What a file may hold, but no fit can do, or not in a test.
+    own = model.get_params()
+    parameters = {"verbose": False, "n_threads": min(model.n_threads or 2, 2)}
+    parameters |= {name: min(getattr(model, name), 3) for name in ("learning_rate_init", "alpha")}
+    parameters |= {"validation_fraction": model.validation_fraction or 0.1}
+    model.set_params(**parameters)
+    model.predict(X)
+    if model.early_stopping:  # which partial_fit refuses
+        model.set_params(max_iter=1, warm_start=True).fit(X, y)
+    else:
+        model.partial_fit(X, y)
+    save(model.set_params(**own), path)
+    load(path).predict(X)
+    return ""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what a fit says of parameters and names
+def test_every_field_with_every_wrong_value(rich_file, tmp_path):
+    document, arrays, pattern = rich_file
+    path = tmp_path / "changed.npz"
+    assert check_refused_or_sound(path, document, arrays) == ""
+    n_refused = 0
+    for place in places(document):
+        if not re.search(pattern, ".".join(map(str, place))):
+            continue
+        for value in WRONG_VALUES:
+            try:
+                sentence = check_refused_or_sound(path, replaced(document, place, value), arrays)
+            except Exception as error:
+                raise AssertionError(f"{'.'.join(map(str, place))} = {value!r}") from error
+            n_refused += bool(sentence)
+            if sentence and place:
+                # Wrong parameters bring wrong names, and labels may be wrong for their weights.
+                other = "class_weight" if place[0] == "labels" else "parameter"
+                assert any(name in sentence for name in (*place[:2], other)), sentence
+    assert n_refused > 200
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_field_missing_or_added(rich_file, tmp_path):
+    document, arrays, _ = rich_file
+    path = tmp_path / "changed.npz"
+    for place in filter(len, places(document)):
+        sentence = check_refused_or_sound(path, without(document, place), arrays)
+        if (
+            place[0] not in ("parameters", "fitted_loss", "out_activation")
+            and "history" not in place
+        ):
+            assert isinstance(place[-1], int) or place[-1] in sentence
+    for place in ((), ("parameters",), ("state",), ("labels",)):
+        if set(place) <= document.keys():
+            changed = replaced(document, (*place, "extra"), 1)
+            assert "extra'" in check_refused_or_sound(path, changed, arrays)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_every_array_with_every_wrong_one(rich_file, tmp_path):
+    document, arrays, _ = rich_file
+    path = tmp_path / "changed.npz"
+    n_refused = 0
+    for name, array in arrays.items():
+        for wrong in wrong_arrays(array):
+            try:
+                sentence = check_refused_or_sound(path, document, {**arrays, name: wrong})
+            except Exception as error:
+                raise AssertionError(f"{name}: {wrong!r}") from error
+            n_refused += bool(sentence)
+            # Of two that do not fit each other, either may be named.
+            assert not sentence or re.search(r"its [a-z_]+|outputs where|\.npy has", sentence), (
+                sentence
+            )
+        others = {other: a for other, a in arrays.items() if other != name}
+        sentence = check_refused_or_sound(path, document, others)
+        assert (f"it lacks '{name}'" in sentence) or name == "feature_names"
+    for name in ("model", "extra"):
+        for wrong in wrong_arrays(np.zeros(7, np.uint8)):
+            assert check_refused_or_sound(path, document, {**arrays, name: wrong})
+    assert n_refused > 100
+
+
+def test_the_tables_name_all_that_there_is():
+    assert set(persistence._DOCUMENT["state"]) == {f.name for f in persistence._state_fields()}
 
 
 def test_a_model_from_before_a_parameter_has_its_default(tmp_path):

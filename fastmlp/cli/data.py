@@ -15,6 +15,7 @@ from fastmlp.cli.options import DataHome
 from fastmlp.cli.output import new_console, note
 
 _QUIET_SECONDS = 1.0  # what takes no longer needs no progress bar
+_MOST_LABELS = 100
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -51,11 +52,14 @@ def fetch(
 @app.command("info")
 def inspect(
     source: Annotated[
-        str, typer.Argument(metavar="NAME|PATH", help="A data set, a directory or an IDX file.")
+        str,
+        typer.Argument(
+            metavar="NAME|PATH", help="A data set, a directory, also of pictures, or an IDX file."
+        ),
     ],
     data_home: DataHome = None,
 ) -> None:
-    """Show what the headers of IDX files say.
+    """Show what the headers of IDX files say, or what is in a directory of pictures.
 
     A data set that is named must have been fetched before.
 
@@ -63,10 +67,9 @@ def inspect(
 
         fastmlp data info mnist
         fastmlp data info train-images-idx3-ubyte.gz
+        fastmlp data info photos
     """
-    from rich.table import Table
-
-    from fastmlp import datasets, idx
+    from fastmlp import datasets
 
     path = Path(source)
     if source in datasets.DATASETS:
@@ -81,22 +84,79 @@ def inspect(
         path = datasets.fetch(source, data_home)
     elif not path.exists():
         raise ValueError(f"{source!r} is no file or directory, and none of {[*datasets.DATASETS]}.")
-    paths = [path]
-    if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if "idx" in p.name.lower() and p.is_file())
-        typer.echo(path)
+    if not path.is_dir():
+        _show_headers([path])
+        return
+    found = {place: _idx_files(place) for place in (path, path / "raw", *path.glob("*/raw"))}
+    found = {place: files for place, files in found.items() if files}
+    for place in sorted(found):
+        typer.echo(place)
+        _show_headers(found[place])
+    if not found:
+        _show_pictures(path)
+
+
+def _idx_files(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted(p for p in directory.iterdir() if "idx" in p.name.lower() and p.is_file())
+
+
+def _show_headers(files: list[Path]) -> None:
+    from rich.table import Table
+
+    from fastmlp import datasets, idx
+
     table = Table("file", "kind", "type", "shape", "bytes", "gzip", box=None)
-    for path in paths:
-        header = idx.info(path)
+    for file in files:
+        header = idx.info(file)
+        has_column = "label" in file.name and datasets.has_class_column(header.dtype, header.shape)
         table.add_row(
-            path.name,
-            header.kind,
+            file.name,
+            "labels, the class in column 0" if has_column else header.kind,
             str(header.dtype),
             " x ".join(map(str, header.shape)),
             f"{header.n_bytes:,}",
             "yes" if header.compressed else "no",
         )
     new_console().print(table)
+
+
+def _show_pictures(directory: Path) -> None:
+    """Print how many pictures there are of which labels and sizes."""
+    from rich.table import Table
+
+    from fastmlp import images
+
+    names = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
+    if not any((directory / name).is_dir() for name in names):
+        raise ValueError(
+            f"{directory} must hold IDX files, or a folder of pictures per label, got "
+            f"{', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}."
+        )
+    parts = list(images.find_parts(directory).values()) or [directory]
+    with _file_display() as progress:
+        found = {part: images.find_pictures(part, progress=progress) for part in parts}
+    for part, pictures in found.items():
+        sizes = sorted(pictures.sizes, key=lambda size: (-pictures.sizes[size], size))
+        of_sizes = " x ".join(map(str, sizes[0]))
+        if len(sizes) > 1:
+            of_sizes = f"{len(sizes)} sizes, most of {of_sizes}"
+        n_pictures = sum(pictures.labels.values())
+        typer.echo(f"{part}: {n_pictures} pictures of {of_sizes}, {len(pictures.labels)} labels")
+        table = Table("label", "pictures", box=None)
+        table.columns[1].justify = "right"
+        for label, count in list(pictures.labels.items())[:_MOST_LABELS]:
+            table.add_row(label, str(count))
+        if len(pictures.labels) > _MOST_LABELS:
+            table.add_row("...", "")
+        new_console().print(table)
+        if pictures.unreadable:
+            path, reason = pictures.unreadable[0]
+            note(
+                f"{len(pictures.unreadable)} of its files would be left out: {path} ({reason})"
+                f"{', ...' if len(pictures.unreadable) > 1 else ''}."
+            )
 
 
 @app.command()

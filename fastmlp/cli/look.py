@@ -10,7 +10,7 @@ import typer
 
 from fastmlp.cli.models import check_features, load_model
 from fastmlp.cli.options import DATA, Backend, DataHome, ModelFile, Part, PictureFile, Threads
-from fastmlp.cli.output import new_console, note, noting_warnings
+from fastmlp.cli.output import new_console, note, note_columns, noting_warnings
 from fastmlp.cli.pictures import check_picture, no_images, rows_and_columns, save_picture
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def _load_part(data: str, data_home: Path | None, part: str) -> tuple["NDArray",
     from fastmlp import datasets
 
     train_part, test_part = datasets.load(data, data_home)
+    note_columns(data)
     return train_part if part == "train" else test_part
 
 

@@ -11,7 +11,13 @@ import typer
 
 from fastmlp import backends
 from fastmlp.cli.options import DATA, Backend, DataHome, ModelFile, Threads
-from fastmlp.cli.output import backend_in_words, network_in_words, noting_warnings, print_facts
+from fastmlp.cli.output import (
+    backend_in_words,
+    network_in_words,
+    note_columns,
+    noting_warnings,
+    print_facts,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +47,7 @@ def evaluate(
 
     model = load_model(model_file, backend, threads)
     train_part, (X_test, y_test) = datasets.load(data, data_home)
+    note_columns(data)
     check_features(model_file, model, data, X_test)
     with noting_warnings():
         started = time.perf_counter()

@@ -27,7 +27,9 @@ data_option = partial(typer.Option, rich_help_panel="Data")
 engine_option = partial(typer.Option, rich_help_panel="Engine")
 
 DATA = data_option(
-    metavar="NAME|DIR", help="mnist, fashion, kmnist, digits, or a directory with four IDX files."
+    metavar="NAME|DIR",
+    help="mnist, fashion, kmnist, digits, or a directory with four IDX files, which may be "
+    "torchvision's root.",
 )
 DataHome: TypeAlias = Annotated[
     Path | None,

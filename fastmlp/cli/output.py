@@ -56,6 +56,15 @@ def noting_warnings() -> Iterator[list[str]]:
         yield texts
 
 
+def note_columns(data: str) -> None:
+    """Say which column of a data set's labels is the class, if there are several."""
+    from fastmlp import datasets
+
+    n_columns = datasets.label_columns(data)
+    if n_columns > 1:
+        note(f"the labels of {data} have {n_columns} columns; column 0 is the class.")
+
+
 def note(text: str) -> None:
     """Write a sentence to standard error."""
     # Not typer.echo, which looks behind what a progress bar has put in the place of sys.stderr.

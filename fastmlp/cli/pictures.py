@@ -1,7 +1,7 @@
 """Pictures of samples and models: what can be drawn, where to, and writing it."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,22 @@ def check_writable(folder: Path, named: Path) -> None:
 
 def save_picture(path: Path, draw: Callable[..., Any]) -> Path:
     """Write the picture of a display, which `draw` draws on an Axes, in the display's size."""
+    return save_pictures({path: draw})[0]
+
+
+def save_pictures(drawings: Mapping[Path, Callable[..., Any]]) -> list[Path]:
+    """Write pictures as `save_picture` does, all or none."""
     from matplotlib.figure import Figure
 
-    from fastmlp.files import atomic_write
+    from fastmlp.files import atomic_files
 
-    figure = Figure(layout="constrained")  # not pyplot's: there may be no screen
-    display = draw(ax=figure.subplots())
-    figure.set_size_inches(*display.figsize_)
-    with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
-    return path
+    with atomic_files(list(drawings)) as files:
+        for file, (path, draw) in zip(files, drawings.items(), strict=True):
+            figure = Figure(layout="constrained")  # not pyplot's: there may be no screen
+            display = draw(ax=figure.subplots())
+            figure.set_size_inches(*display.figsize_)
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    return list(drawings)
 
 
 def rows_and_columns(data: str) -> tuple[int, int] | None:

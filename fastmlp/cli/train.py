@@ -22,10 +22,11 @@ from fastmlp.cli.output import (
     network_in_words,
     new_console,
     note,
+    note_columns,
     noting_warnings,
     print_facts,
 )
-from fastmlp.cli.pictures import check_writable, no_images, rows_and_columns, save_picture
+from fastmlp.cli.pictures import check_writable, no_images, rows_and_columns, save_pictures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -233,6 +234,7 @@ def train(
         note(f"{name} cannot be had ('fastmlp data fetch {name}' says why); using the digits.")
         name = "digits"
         (X, y), (X_test, y_test) = datasets.load(name)
+    note_columns(name)
 
     shape = rows_and_columns(name)
     if (augment or chosen.is_augmented) and shape is None:
@@ -387,7 +389,7 @@ def _draw_training(
             "mistakes": partial(MistakesDisplay.from_estimator, model, *test_part, shape=shape),
         }
     folder.mkdir(parents=True, exist_ok=True)
-    return [save_picture(folder / f"{name}.png", draw) for name, draw in drawings.items()]
+    return save_pictures({folder / f"{name}.png": draw for name, draw in drawings.items()})
 
 
 @contextmanager
