@@ -2,12 +2,18 @@
 
 /* ---- memory --------------------------------------------------------------------------- */
 
+/* Memory that is not set to anything. */
+static void *NAME(allocate_raw)(int64_t n, size_t size)
+{
+    return aligned_alloc(64, ((size_t)(n > 0 ? n : 1) * size + 63) / 64 * 64);
+}
+
+/* Zeros. */
 static REAL *NAME(allocate)(int64_t n)
 {
-    size_t bytes = ((size_t)(n > 0 ? n : 1) * sizeof(REAL) + 63) / 64 * 64;
-    REAL *memory = aligned_alloc(64, bytes);
+    REAL *memory = NAME(allocate_raw)(n, sizeof(REAL));
     if (memory != NULL)
-        memset(memory, 0, bytes);
+        memset(memory, 0, (size_t)n * sizeof(REAL));
     return memory;
 }
 
@@ -125,7 +131,7 @@ static void *NAME(create)(const network_spec *network)
         y->n_out = network->units[l + 1];
         y->width = NAME(padded)(y->n_out);
         y->back_width = NAME(padded)(y->n_in);
-        y->vectors[0] = NAME(allocate)((y->n_in + 1) * y->width);
+        y->vectors[0] = NAME(allocate_raw)((y->n_in + 1) * y->width, sizeof(REAL));
         e->n_weights += y->n_in * y->width;
         if (l > 0)
             y->transposed = NAME(allocate)(y->n_out * y->back_width);
@@ -253,20 +259,40 @@ static int NAME(reserve_lists)(engine *e, const input_matrix *inputs, const int6
 
 /* ---- panels --------------------------------------------------------------------------- */
 
-/* Copy a (n_rows, n_columns) matrix in C order into panels, or back. Padding stays zero. */
+/* Copy one row of a panel, `count` numbers of it, and set the padding behind them to zero. The
+ * length of a full panel is a constant, because a call that copies one takes longer than that. */
+static inline void NAME(copy_row)(REAL *restrict to, const REAL *restrict from, int64_t count,
+                                  int64_t padding)
+{
+    if (count == PANEL_UNITS) {
+        for (int j = 0; j < PANEL_UNITS; j++)
+            to[j] = from[j];
+        return;
+    }
+    for (int64_t j = 0; j < count; j++)
+        to[j] = from[j];
+    for (int64_t j = 0; j < padding; j++)
+        to[count + j] = 0;
+}
+
+/* Copy a (n_rows, n_columns) matrix in C order into panels, or back. Some rows at a time, so that
+ * neither side jumps to another page at every step. */
 static void NAME(copy_panels)(REAL *panels, REAL *matrix, int64_t n_rows, int64_t n_columns,
                               int64_t width, int into_panels)
 {
-    for (int64_t first = 0; first < width; first += PANEL_UNITS) {
-        int64_t stride = NAME(panel_width)(width, first);
-        int64_t count = n_columns - first < stride ? n_columns - first : stride;
-        for (int64_t i = 0; i < n_rows; i++) {
-            REAL *in_panel = panels + first * n_rows + i * stride;
-            REAL *in_matrix = matrix + i * n_columns + first;
-            if (into_panels)
-                memcpy(in_panel, in_matrix, (size_t)count * sizeof(REAL));
-            else
-                memcpy(in_matrix, in_panel, (size_t)count * sizeof(REAL));
+    const int64_t together = 16;
+    for (int64_t begin = 0; begin < n_rows; begin += together) {
+        int64_t end = n_rows - begin < together ? n_rows : begin + together;
+        for (int64_t first = 0; first < width; first += PANEL_UNITS) {
+            int64_t stride = NAME(panel_width)(width, first);
+            int64_t count = n_columns - first < stride ? n_columns - first : stride;
+            REAL *in_panel = panels + first * n_rows, *in_matrix = matrix + first;
+            for (int64_t i = begin; i < end; i++)
+                if (into_panels)
+                    NAME(copy_row)(in_panel + i * stride, in_matrix + i * n_columns, count,
+                                   stride - count);
+                else
+                    NAME(copy_row)(in_matrix + i * n_columns, in_panel + i * stride, count, 0);
         }
     }
 }
@@ -296,11 +322,10 @@ static void NAME(copy_flat)(engine *e, int which, REAL *flat, int into_panels)
     for (int l = 0; l < e->n_layers; l++) {
         layer *y = &e->layers[l];
         REAL *intercepts = y->vectors[which] + y->n_in * y->width;
-        size_t bytes = (size_t)y->n_out * sizeof(REAL);
         if (into_panels)
-            memcpy(intercepts, flat, bytes);
+            NAME(copy_row)(intercepts, flat, y->n_out, y->width - y->n_out);
         else
-            memcpy(flat, intercepts, bytes);
+            NAME(copy_row)(flat, intercepts, y->n_out, 0);
         flat += y->n_out;
     }
 }
@@ -331,8 +356,9 @@ static int NAME(load)(void *handle, int which, const void *flat)
     engine *e = handle;
     for (int l = 0; l < e->n_layers; l++) {
         layer *y = &e->layers[l];
-        if (y->vectors[which] == NULL)
-            y->vectors[which] = NAME(allocate)((y->n_in + 1) * y->width);
+        int64_t n = (y->n_in + 1) * y->width;
+        if (y->vectors[which] == NULL)  /* copying sets every number of it */
+            y->vectors[which] = flat ? NAME(allocate_raw)(n, sizeof(REAL)) : NAME(allocate)(n);
         if (y->vectors[which] == NULL)
             return 1;
     }

@@ -532,12 +532,6 @@ static void NAME(predict_few)(void *context, int thread, barrier *meeting)
 
 /* ---- the call ---------------------------------------------------------------------------- */
 
-/* Memory that is not set to anything. */
-static void *NAME(allocate_raw)(int64_t n, size_t size)
-{
-    return aligned_alloc(64, ((size_t)(n > 0 ? n : 1) * size + 63) / 64 * 64);
-}
-
 /* Look at the affine map of inputs whose zeros are skipped, and find what the first layer's sums
  * begin with: its intercepts and what the shift adds to every sample. */
 static void NAME(map_inputs)(prediction *p, const int32_t *all_inputs)
