@@ -20,9 +20,10 @@ import os
 import reprlib
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from numbers import Integral, Real
 from typing import IO, Any, TypeAlias
 
@@ -85,9 +86,10 @@ def _is_history(value: Any) -> bool:
     )
 
 
-def _one_of(options: Sequence[str], **kwargs: Any) -> _Field:
-    accepts = lambda value: type(value) is str and value in options  # noqa: E731
-    return _Field(f"one of {', '.join(options)}", accepts, **kwargs)
+def _one_of(options: Iterable[str], *, is_optional: bool = False) -> _Field:
+    names = sorted(set(options))
+    words = f"one of {', '.join(map(repr, names))}"
+    return _Field(words, lambda value: type(value) is str and value in names, is_optional)
 
 
 _COUNT = _Field(f"a whole number from 0 to {_MAX_INTEGER}", _is_count)
@@ -106,8 +108,8 @@ _DOCUMENT: dict[str, Any] = {
     "parameters": _OBJECT,
     "n_iter": _COUNT,
     "loss": _Field("a number or null", lambda value: value is None or _is_number(value)),
-    "fitted_loss": _one_of(sorted({"", *sum(LOSSES.values(), ())}), is_optional=True),
-    "out_activation": _one_of(sorted({*LOSSES, *ACTIVATIONS}), is_optional=True),
+    "fitted_loss": _one_of(("", *chain(*LOSSES.values())), is_optional=True),
+    "out_activation": _one_of((*LOSSES, *ACTIVATIONS), is_optional=True),
     "state": {
         "n_samples_seen": _COUNT,
         "loss_curve": _NUMBERS,
@@ -164,11 +166,15 @@ def save(model: BaseMLP, path: PathArgument) -> None:
     if type(model) not in _ESTIMATORS.values():
         raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
     check_is_fitted(model)
+    moment = object.__new__(type(model))
+    moment.__dict__ = vars(model).copy()  # another thread may be fitting it
     try:
-        document, arrays = _contents(model)
+        document, arrays = _contents(moment)
         text = json.dumps(document, indent=1, default=_to_json)
         arrays["model"] = np.frombuffer(text.encode(), np.uint8)
         _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
+    except MemoryError:
+        raise
     except Exception as error:
         raise ValueError(f"the model cannot be saved: {_in_words(error)}.") from error
     with uninterrupted(), atomic_write(path) as file:
@@ -291,6 +297,8 @@ def load(path: PathArgument) -> BaseMLP:
         try:
             arrays = _read_arrays(file)
             model = _rebuild(json.loads(_get(arrays, "model").tobytes()), arrays)
+        except MemoryError:
+            raise
         # Whatever a damaged file makes of the parsers of zip, NumPy's headers and JSON.
         except Exception as error:
             reason = _in_words(error)
@@ -374,9 +382,8 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     for name, value in parameters.items():
         with _naming(f"its parameter {name}"):
             constraints.validate({name: value}, estimator._constraints, estimator.__name__)
-        if type(value) is bool and constraints.BOOLEAN[0] not in estimator._constraints.get(
-            name, ()
-        ):
+        alternatives = estimator._constraints.get(name, ())
+        if type(value) is bool and constraints.BOOLEAN[0] not in alternatives:
             parameters[name] = int(value)  # Python takes True for 1
 
     model = estimator(**parameters)

@@ -1,6 +1,7 @@
 """Models in files: what comes back is what was saved, and a broken file is refused."""
 
 import io
+import itertools
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import tracemalloc
 import warnings
 import zipfile
@@ -285,6 +287,26 @@ def test_a_classifier_set_by_hand(tmp_path):
     model._label_binarizer = LabelBinarizer().fit(model.classes_)
     loaded = round_trip(model, tmp_path)
     np.testing.assert_array_equal(loaded.predict(X), model.classes_[fitted.predict(X)])
+
+
+def test_saving_while_another_thread_fits(tmp_path):
+    """What is saved is of one moment, whatever network the other thread makes meanwhile."""
+    model = fit()
+    stop = threading.Event()
+
+    def fit_again():
+        sizes = itertools.cycle([(2,), (3, 4), (5, 6, 7)])
+        while not stop.is_set():
+            model.set_params(hidden_layer_sizes=next(sizes), max_iter=1).fit(X, CLASSES)
+
+    thread = threading.Thread(target=fit_again)
+    thread.start()
+    try:
+        found = {round_trip(model, tmp_path).n_layers_ for _ in range(60)}
+    finally:
+        stop.set()
+        thread.join()
+    assert len(found) > 1
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
