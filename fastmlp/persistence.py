@@ -8,21 +8,22 @@ stranger can at worst be a wrong model, and ``numpy.load(path, allow_pickle=Fals
     intercept_0, ...            (fan_out,) per layer
     classes                     (n_classes,), of a classifier; str objects as fixed-width text
     input_scale, input_shift    (n_features,), if the model has such a map
+    target_scale, target_shift  (n_outputs,), likewise, of a regressor
     feature_names               (n_features,), if the training data had them
 
 The JSON is Python's dialect: infinite and undefined numbers are written Infinity and NaN.
 """
 
-import dataclasses
 import json
 import math
 import os
 import reprlib
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from numbers import Integral, Real
 from typing import IO, Any, TypeAlias
 
@@ -32,11 +33,11 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp import __version__, constraints
+from fastmlp import __version__, constraints, prediction
 from fastmlp.base import BaseMLP, _dropout_rates, _hidden_units
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.files import atomic_write, uninterrupted, write_npz
-from fastmlp.inputs import affine_map
+from fastmlp.inputs import affine_map, target_map
 from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters
 from fastmlp.training import TrainingState
 
@@ -85,9 +86,10 @@ def _is_history(value: Any) -> bool:
     )
 
 
-def _one_of(options: Sequence[str], **kwargs: Any) -> _Field:
-    accepts = lambda value: type(value) is str and value in options  # noqa: E731
-    return _Field(f"one of {', '.join(options)}", accepts, **kwargs)
+def _one_of(options: Iterable[str], *, is_optional: bool = False) -> _Field:
+    names = sorted(set(options))
+    words = f"one of {', '.join(map(repr, names))}"
+    return _Field(words, lambda value: type(value) is str and value in names, is_optional)
 
 
 _COUNT = _Field(f"a whole number from 0 to {_MAX_INTEGER}", _is_count)
@@ -106,8 +108,8 @@ _DOCUMENT: dict[str, Any] = {
     "parameters": _OBJECT,
     "n_iter": _COUNT,
     "loss": _Field("a number or null", lambda value: value is None or _is_number(value)),
-    "fitted_loss": _one_of(sorted({*sum(LOSSES.values(), ())}), is_optional=True),
-    "out_activation": _one_of(sorted({*LOSSES, *ACTIVATIONS}), is_optional=True),
+    "fitted_loss": _one_of(("", *chain(*LOSSES.values())), is_optional=True),
+    "out_activation": _one_of((*LOSSES, *ACTIVATIONS), is_optional=True),
     "state": {
         "n_samples_seen": _COUNT,
         "loss_curve": _NUMBERS,
@@ -122,7 +124,11 @@ _LABELS = {"multilabel": _FLAG, "sparse": _FLAG, "objects": _FLAG}
 
 #: Fitted attribute, a pair (scale, shift) or None -> the names of its arrays, and the property of
 #: the network that says how long they are.
-_MAPS = {"input_scale_": ("input_scale", "input_shift", "n_features")}
+_INPUT_MAPS = {"input_scale_": ("input_scale", "input_shift", "n_features")}
+_MAPS = {
+    MLPClassifier: _INPUT_MAPS,
+    MLPRegressor: _INPUT_MAPS | {"target_scale_": ("target_scale", "target_shift", "n_outputs")},
+}
 
 
 class ModelFileError(ValueError):
@@ -160,11 +166,15 @@ def save(model: BaseMLP, path: PathArgument) -> None:
     if type(model) not in _ESTIMATORS.values():
         raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
     check_is_fitted(model)
+    moment = object.__new__(type(model))
+    moment.__dict__ = vars(model).copy()  # another thread may be fitting it
     try:
-        document, arrays = _contents(model)
+        document, arrays = _contents(moment)
         text = json.dumps(document, indent=1, default=_to_json)
         arrays["model"] = np.frombuffer(text.encode(), np.uint8)
         _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
+    except MemoryError:
+        raise
     except Exception as error:
         raise ValueError(f"the model cannot be saved: {_in_words(error)}.") from error
     with uninterrupted(), atomic_write(path) as file:
@@ -173,21 +183,21 @@ def save(model: BaseMLP, path: PathArgument) -> None:
 
 def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """Return what a file holds of a model: the document and the arrays."""
-    training = getattr(model, "_state", TrainingState())  # a model made by hand has none
-    state = {field.name: getattr(training, field.name) for field in _state_fields()}
+    state = vars(model._state_to_resume()).copy()  # a model made by hand has none
+    state["history"] = _padded(state["history"])
+    for name in ("n_samples_seen", "no_improvement_count"):
+        if float(state[name]).is_integer():  # by hand, they may be set to 0.0
+            state[name] = int(state[name])
     document: dict[str, Any] = {
         "format": _FORMAT,
         "fastmlp": __version__,
         "estimator": type(model).__name__,
-        "parameters": {
-            name: _as_plain(int(value) if _is_odd_boolean(type(model), name, value) else value)
-            for name, value in model.get_params(deep=False).items()
-        },
+        "parameters": {k: _as_plain(v) for k, v in model.get_params(deep=False).items()},
         "n_iter": getattr(model, "n_iter_", 0),
-        "fitted_loss": model._network().loss,
+        "fitted_loss": model._fitted_loss or LOSSES.get(model.out_activation_, ("",))[0],
         "out_activation": model.out_activation_,
         "loss": getattr(model, "loss_", None),
-        "state": state | {"history": _padded(training.history)},
+        "state": state,
     }
     arrays = {}
     if isinstance(model, MLPClassifier):
@@ -198,21 +208,16 @@ def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
             "objects": model.classes_.dtype == object,
         }
         arrays["classes"] = _as_plain_labels(model.classes_)
-    coefs, intercepts = map(_as_weights, (model.coefs_, model.intercepts_))
+    coefs, intercepts = prediction.layers(model)
     for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
-    for attribute, (scale, shift, _) in _MAPS.items():
+    for attribute, (scale, shift, _) in _MAPS[type(model)].items():
         pair = getattr(model, attribute, None)
         if pair is not None:
-            arrays[scale], arrays[shift] = map(np.asarray, pair)
+            arrays[scale], arrays[shift] = map(_as_floats, pair)
     if hasattr(model, "feature_names_in_"):
         arrays["feature_names"] = _as_plain_labels(np.asarray(model.feature_names_in_))
     return document, arrays
-
-
-def _state_fields() -> list[dataclasses.Field]:
-    """Return what is saved of a `TrainingState`: all but the best weights, which are in use."""
-    return [field for field in dataclasses.fields(TrainingState) if field.name != "best_flat"]
 
 
 def _padded(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
@@ -224,21 +229,11 @@ def _padded(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
     }
 
 
-def _as_weights(layers: Sequence[Any]) -> list[NDArray]:
-    """Return weights as they are or, if they were set by hand to other numbers, in float64."""
-    arrays = [np.asarray(layer) for layer in layers]
-    if all(array.dtype == np.float32 for array in arrays):
-        return arrays
-    return [
-        array if array.dtype.kind not in "biuf" else array.astype(np.float64, copy=False)
-        for array in arrays
-    ]
-
-
-def _is_odd_boolean(estimator: type[BaseMLP], name: str, value: Any) -> bool:
-    """Tell whether a parameter is True or False in place of 1 or 0."""
-    alternatives = estimator._constraints.get(name, ())
-    return isinstance(value, bool | np.bool_) and constraints.BOOLEAN[0] not in alternatives
+def _as_floats(numbers: Any) -> NDArray:
+    """Return half of a map as it is or, if it was set by hand to other numbers, in float64."""
+    array = np.asarray(numbers)
+    is_other = array.dtype.kind in "biu" or array.dtype == np.float16
+    return array.astype(np.float64) if is_other else array
 
 
 def _as_plain(value: Any) -> Any:
@@ -302,13 +297,15 @@ def load(path: PathArgument) -> BaseMLP:
         try:
             arrays = _read_arrays(file)
             model = _rebuild(json.loads(_get(arrays, "model").tobytes()), arrays)
+        except MemoryError:
+            raise
         # Whatever a damaged file makes of the parsers of zip, NumPy's headers and JSON.
         except Exception as error:
             reason = _in_words(error)
         else:
             dtype = model.coefs_[0].dtype.newbyteorder("=")
             parameters = Parameters.from_layers(
-                model._network(), model.coefs_, model.intercepts_, dtype
+                _network(model), model.coefs_, model.intercepts_, dtype
             )
             model.coefs_, model.intercepts_ = parameters.coefs, parameters.intercepts
             return model
@@ -385,8 +382,9 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     for name, value in parameters.items():
         with _naming(f"its parameter {name}"):
             constraints.validate({name: value}, estimator._constraints, estimator.__name__)
-            if _is_odd_boolean(estimator, name, value):
-                raise ValueError(f"it must not be {value}")
+        alternatives = estimator._constraints.get(name, ())
+        if type(value) is bool and constraints.BOOLEAN[0] not in alternatives:
+            parameters[name] = int(value)  # Python takes True for 1
 
     model = estimator(**parameters)
     known = _restore_weights(model, arrays)
@@ -399,7 +397,7 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     model.out_activation_ = document.get("out_activation", model._output_activation())
     model._fitted_loss = document.get("fitted_loss", model.loss)
     with _naming("its fields out_activation and fitted_loss"):
-        network = model._network()
+        network = _network(model)
     if network.n_outputs != model.n_outputs_:
         raise ValueError(f"it has {network.n_outputs} outputs where {model.n_outputs_} are needed")
     known += _restore_maps(model, arrays, network)
@@ -413,6 +411,15 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     model._state = TrainingState(**_with_floats(document["state"]))
     model._publish_history()
     return model
+
+
+def _network(model: BaseMLP) -> Network:
+    """Return the network; its outputs are as they are trained, whatever is done to them then."""
+    units = (len(model.coefs_[0]), *map(len, model.intercepts_))
+    output, loss = model.out_activation_, model._fitted_loss
+    if output not in LOSSES:  # set by hand, to clip outputs at 0 for example
+        output, loss = model._output_activation(), ""
+    return Network(units, model.activation, output, float(model.alpha), loss)
 
 
 def _check_fields(fields: Any, table: Mapping[str, Any], writer: str, where: str = "") -> None:
@@ -505,6 +512,12 @@ def _check_parameters(model: BaseMLP, network: Network) -> None:
         with _naming("its parameter input_scale"):
             samples = np.zeros((2, network.n_features), np.uint8)
             _check_finite(affine_map(model.input_scale, samples, dtype))
+        if isinstance(model, MLPRegressor):
+            with _naming("its parameter target_scale"):
+                keeps_sign = model.out_activation_ == "exp"
+                target_map(
+                    model.target_scale, np.zeros((2, network.n_outputs)), keeps_sign=keeps_sign
+                )
         with _naming("its parameter lr_schedule"):
             model._schedule()
         if isinstance(model, MLPClassifier):
@@ -586,13 +599,15 @@ def _restore_labels(model: MLPClassifier, labels: Mapping[str, bool], classes: N
 def _restore_maps(model: BaseMLP, arrays: Mapping[str, NDArray], network: Network) -> list[str]:
     """Set what has an entry per feature or output; return the names of these arrays."""
     known = []
-    for attribute, (scale, shift, unit) in _MAPS.items():
+    for attribute, (scale, shift, unit) in _MAPS[type(model)].items():
         pair = None
         if scale in arrays or shift in arrays:
             n_units = getattr(network, unit)
             pair = tuple(_numbers(arrays, name, n_units) for name in (scale, shift))
             known += [scale, shift]
         setattr(model, attribute, pair)
+    if "target_scale" in known and not np.all(arrays["target_scale"]):
+        raise ValueError("its target_scale must not be 0, which cannot be undone")
     if "feature_names" in arrays:
         names = arrays["feature_names"]
         if names.dtype.kind != "U" or names.shape != (network.n_features,):

@@ -56,7 +56,7 @@ ALLOWED = {
     "augment_kernels": {"random_bits"},
     "formats": {"datasets", "files", "idx", "images", "notices"},
     "persistence": {
-        "base", "constraints", "estimators", "files", "inputs", "network", "training",
+        "base", "constraints", "estimators", "files", "inputs", "network", "prediction", "training",
     },
     "recipes": {"augment"},  # when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
