@@ -500,7 +500,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         engine = backend.Engine(
             network,
             parameters,
-            self._inputs(samples.X, dtype),
+            prediction.mapped(self, samples.X, dtype),
             Y,
             weight,
             self.n_threads,
@@ -565,7 +565,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 before, X = X, augment(X)
                 _check_augmented(before, X)
             weight = None if samples.weight is None else samples.weight[rows]
-            return self._inputs(X, dtype), samples.Y[rows], weight
+            return prediction.mapped(self, X, dtype), samples.Y[rows], weight
 
         return augmented
 
@@ -977,16 +977,6 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         wanted: Any = affine_map(self.input_scale, X, self.input_scale_[0].dtype)
         return not np.array_equal(wanted, self.input_scale_)
 
-    def _inputs(self, X: Any, dtype: np.dtype) -> Inputs:
-        """Return X behind the fitted affine map."""
-        if X.dtype != np.uint8 or issparse(X):
-            X = X.astype(dtype, copy=False)
-        if not issparse(X):
-            X = np.require(X, requirements=["C", "ALIGNED"])
-        if self.input_scale_ is None:
-            return Inputs(X, dtype)
-        return Inputs(X, dtype, *prediction.fitted_map(self.input_scale_, X.shape[1], dtype))
-
     def _batch_rows(self, n_samples: int) -> int:
         """Return the samples per update that are asked for."""
         if self.batch_size == "auto":
@@ -1068,7 +1058,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if samples is None:
             return None
         dtype = engine.parameters.flat.dtype
-        inputs = self._inputs(samples.X, dtype)
+        inputs = prediction.mapped(self, samples.X, dtype)
         Y = self._targets(samples.Y, dtype)
         outputs = np.empty(Y.shape, dtype)
 

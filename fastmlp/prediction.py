@@ -65,7 +65,7 @@ def activations(model: Any, X: Any) -> list[Any]:
     numpy_backend: Any = backends.get("numpy")
     network, activate_outputs = _network(model, coefs, intercepts)
     dtype = X.dtype if X.dtype in _FLOATS else np.dtype(np.float64)
-    values = numpy_backend.forward(network, coefs, intercepts, _inputs(model, X, dtype))
+    values = numpy_backend.forward(network, coefs, intercepts, mapped(model, X, dtype))
     if activate_outputs is not None:
         activate_outputs(values[-1])
     return [X, *values[1:]]
@@ -86,7 +86,10 @@ def layers(model: Any) -> tuple[list[NDArray], list[NDArray]]:
     ValueError
         If they are not numbers, or their shapes do not fit together.
     """
-    coefs, intercepts = list(model.coefs_), list(model.intercepts_)
+    try:
+        coefs, intercepts = list(model.coefs_), list(model.intercepts_)
+    except TypeError:
+        coefs = intercepts = []
     if not coefs or len(coefs) != len(intercepts):
         raise ValueError(
             "coefs_ and intercepts_ must hold an array per layer, got "
@@ -177,7 +180,7 @@ def _compute(
     network, activate_outputs = _network(model, coefs, intercepts)
     result = np.empty((X.shape[0], network.n_outputs), dtype)
     backend: Any = backends.get(model.backend)
-    inputs = _inputs(model, X, dtype)
+    inputs = mapped(model, X, dtype)
     is_finite = backend.predict(network, coefs, intercepts, inputs, model.n_threads, result)
     if activate_outputs is not None:
         activate_outputs(result)
@@ -223,7 +226,7 @@ def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tup
 _shared_network = lru_cache(Network)
 
 
-def _inputs(model: Any, X: Any, dtype: np.dtype) -> Inputs:
+def mapped(model: Any, X: Any, dtype: np.dtype) -> Inputs:
     """Return X in the network's dtype, behind the fitted affine map."""
     if not _is_ready(X, dtype):
         if issparse(X) or X.dtype != np.uint8:

@@ -333,9 +333,10 @@ class TestWhatWasReplaced:
         model.intercepts_ = model.intercepts_[:-1]
         with pytest.raises(ValueError, match="an array per layer"):
             model.predict(X)
-        model.coefs_ = model.intercepts_ = []
-        with pytest.raises(ValueError, match="an array per layer"):
-            model.predict(X)
+        for nothing in ([], None):
+            model.coefs_ = model.intercepts_ = nothing
+            with pytest.raises(ValueError, match="an array per layer"):
+                model.predict(X)
 
     def test_an_unknown_function_of_the_outputs(self):
         model = pair()[1]
