@@ -2,8 +2,9 @@
 
     python benchmarks/prediction_table.py [--quick] [--json FILE]
 
-Both models have the same weights, take turns in one process, and must give the same
-probabilities. A line per network and form, a column per number of rows: our time, and as a share of
+Both models have the same weights, take turns, and must give the same probabilities. Before every
+turn there is a pause, because the threads of the other library's last call still spin on the
+processors for a while; all of it takes some ten minutes. A line per network and form, a column per number of rows: our time, and as a share of
 scikit-learn's, medians of some turns. Then 64-50-10 beside onnxruntime, where it and onnx are
 installed, with as many threads as we have; and a row of a text pipeline. Ctrl-C ends it.
 """
@@ -27,7 +28,8 @@ from fastmlp.threads import usable_threads
 
 NETWORKS = [(784, 50, 10), (784, 1024, 1024, 10)]
 ROWS = [1, 2, 8, 16, 17, 32, 100, 300, 1000, 10_000]
-TURNS = 9
+TURNS = 5
+PAUSE = 0.25  # seconds
 
 #: Form of the input -> the dtype of the weights, and what makes it of an array.
 FORMS = {
@@ -61,6 +63,8 @@ def medians(actions):
         action()
     for _ in range(TURNS):
         for action, of in zip(actions, times, strict=True):
+            time.sleep(PAUSE)
+            action()
             start, n = time.perf_counter(), 0
             while n == 0 or time.perf_counter() < start + 0.01:
                 action()
