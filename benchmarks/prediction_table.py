@@ -4,9 +4,10 @@
 
 Both models have the same weights, take turns, and must give the same probabilities. Before every
 turn there is a pause, because the threads of the other library's last call still spin on the
-processors for a while; all of it takes some ten minutes. A line per network and form, a column per number of rows: our time, and as a share of
-scikit-learn's, medians of some turns. Then 64-50-10 beside onnxruntime, where it and onnx are
-installed, with as many threads as we have; and a row of a text pipeline. Ctrl-C ends it.
+processors for a while; all of it takes some ten minutes. A line per network and form, a column per
+number of rows: our time, and as a share of scikit-learn's, medians of some turns. Then 64-50-10
+beside onnxruntime, where it and onnx are installed, with as many threads as we have; and a row of a
+text pipeline. Ctrl-C ends it.
 """
 
 import argparse
