@@ -384,9 +384,11 @@ class TestInterrupt:
             "from fastmlp import MLPClassifier\n"
             "X = np.zeros((2_000_000, 50), np.uint8); X[::2] = 1\n"
             "y = np.arange(len(X)) % 2\n"
-            f"m = MLPClassifier((512, 512), backend={backend!r}, batch_size=500, max_iter=3)\n"
+            # Called when the first epoch begins, however long the imports and checks before it take.
+            "rate = lambda epoch: print('ready', flush=True) or 1e-3\n"
+            f"m = MLPClassifier((512, 512), backend={backend!r}, batch_size=500, max_iter=3,\n"
+            "                  lr_schedule=rate)\n"
             "warnings.simplefilter('always')\n"
-            "print('ready', flush=True)\n"
             "m.fit(X, y)\n"
             "print(m.predict(X[:4]).shape, m.n_iter_, flush=True)\n"
         )
