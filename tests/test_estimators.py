@@ -384,7 +384,7 @@ class TestInterrupt:
             "from fastmlp import MLPClassifier\n"
             "X = np.zeros((2_000_000, 50), np.uint8); X[::2] = 1\n"
             "y = np.arange(len(X)) % 2\n"
-            # Called when the first epoch begins, however long the imports and checks before it take.
+            # Called when an epoch begins, however long the imports and checks before it take.
             "rate = lambda epoch: print('ready', flush=True) or 1e-3\n"
             f"m = MLPClassifier((512, 512), backend={backend!r}, batch_size=500, max_iter=3,\n"
             "                  lr_schedule=rate)\n"
