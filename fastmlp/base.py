@@ -876,7 +876,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 "effect.",
                 WarmStartWarning,
             )
-        self._check_features(network, samples.X)
+        prediction.check_features(self.coefs_, samples.X)
         if self.input_scale_ is not None:
             prediction.fitted_map(self.input_scale_, network.n_features, dtype)  # is one
         if self._changed_input_scale(samples.X):
@@ -900,23 +900,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained on; "
                 "set what is missing, or fit a new model."
             )
-        try:
-            self.coefs_, self.intercepts_ = prediction.layers(self)
-        except TypeError:  # not even lists
-            raise ValueError(
-                "coefs_ and intercepts_ must be lists of arrays, got "
-                f"{in_words(self.coefs_)} and {in_words(self.intercepts_)}; put the fitted ones "
-                "back, or fit anew."
-            ) from None
-
-    @staticmethod
-    def _check_features(network: Network, X: Any) -> None:
-        """Refuse weights that somebody has replaced by others that do not fit the data."""
-        if network.n_features != X.shape[1]:
-            raise ValueError(
-                f"coefs_ take {network.n_features} features, but the model was fitted on, and X "
-                f"has, {X.shape[1]}; put the fitted coefs_ back."
-            )
+        self.coefs_, self.intercepts_ = prediction.layers(self)
 
     def _hold_out(
         self, samples: Samples, random_state: np.random.RandomState

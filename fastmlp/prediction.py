@@ -6,7 +6,6 @@ that is converted. A plain array or CSR matrix is checked here, in some microsec
 there is goes through scikit-learn's validation, which explains what is wrong with it.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -61,7 +60,7 @@ def outputs(model: Any, X: Any) -> NDArray:
 def activations(model: Any, X: Any) -> list[Any]:
     """Return the values of all layers for a validated matrix, beginning with X itself."""
     coefs, intercepts = layers(model)
-    _check_features(coefs, X)
+    check_features(coefs, X)
     numpy_backend: Any = backends.get("numpy")
     network, activate_outputs = _network(model, coefs, intercepts)
     dtype = X.dtype if X.dtype in _FLOATS else np.dtype(np.float64)
@@ -88,18 +87,18 @@ def layers(model: Any) -> tuple[list[NDArray], list[NDArray]]:
     """
     try:
         coefs, intercepts = list(model.coefs_), list(model.intercepts_)
-    except TypeError:
+    except TypeError:  # not even lists
         coefs = intercepts = []
     if not coefs or len(coefs) != len(intercepts):
         raise ValueError(
-            "coefs_ and intercepts_ must hold an array per layer, got "
-            f"{len(coefs)} and {len(intercepts)}; put the fitted ones back."
+            "coefs_ and intercepts_ must be lists with an array per layer, got "
+            f"{len(coefs)} and {len(intercepts)} of these; put the fitted ones back."
         )
-    dtype = coefs[0].dtype if isinstance(coefs[0], np.ndarray) else None
+    dtype = getattr(coefs[0], "dtype", None)
+    if not (dtype in _FLOATS and all(_is_ready(array, dtype) for array in coefs + intercepts)):
+        coefs, intercepts = _made_ready(coefs, intercepts)
     fan_in = None
     for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
-        if not (dtype in _FLOATS and _is_ready(coef, dtype) and _is_ready(intercept, dtype)):
-            return layers(_Ready(coefs, intercepts))
         fits = coef.ndim == 2 and intercept.shape == coef.shape[1:] and coef.size > 0
         if not fits or (fan_in is not None and coef.shape[0] != fan_in):
             raise ValueError(
@@ -111,21 +110,19 @@ def layers(model: Any) -> tuple[list[NDArray], list[NDArray]]:
     return coefs, intercepts
 
 
-class _Ready:
-    """Weights that somebody has assembled or replaced, as arrays that backends can read."""
-
-    def __init__(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
-        try:
-            arrays = [np.asarray(array) for array in (*coefs, *intercepts)]
-            if not all(array.dtype.kind in "biuf" for array in arrays):
-                raise ValueError("not numbers")
-        except (TypeError, ValueError):
-            raise ValueError(
-                "coefs_ and intercepts_ must be arrays of numbers; put the fitted ones back."
-            ) from None
-        dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
-        ready = [np.require(array, dtype, ["C", "ALIGNED"]) for array in arrays]
-        self.coefs_, self.intercepts_ = ready[: len(coefs)], ready[len(coefs) :]
+def _made_ready(coefs: list[Any], intercepts: list[Any]) -> tuple[list[NDArray], list[NDArray]]:
+    """Return weights that somebody has assembled or replaced as arrays that backends can read."""
+    try:
+        arrays = [np.asarray(array) for array in coefs + intercepts]
+    except (TypeError, ValueError):
+        arrays = []
+    if not arrays or not all(array.dtype.kind in "biuf" for array in arrays):
+        raise ValueError(
+            "coefs_ and intercepts_ must be arrays of numbers; put the fitted ones back."
+        )
+    dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
+    ready = [np.require(array, dtype, ["C", "ALIGNED"]) for array in arrays]
+    return ready[: len(coefs)], ready[len(coefs) :]
 
 
 def _is_ready(array: Any, dtype: Any) -> bool:
@@ -167,7 +164,7 @@ def _compute(
     """Return the outputs for an array or CSR matrix, and whether an array's elements are finite."""
     if model.n_threads is not None or model.backend != "auto" or model.dtype is not None:
         _check_parameters(model)
-    _check_features(coefs, X)
+    check_features(coefs, X)
     dtype = coefs[0].dtype
     if model.dtype is not None:
         dtype = np.dtype(model.dtype)
@@ -193,7 +190,7 @@ def _check_parameters(model: Any) -> None:
     constraints.validate(parameters, model._constraints, type(model).__name__)
 
 
-def _check_features(coefs: list[NDArray], X: Any) -> None:
+def check_features(coefs: list[NDArray], X: Any) -> None:
     """Refuse weights that somebody has replaced by others that do not fit the data."""
     if len(coefs[0]) != X.shape[1]:
         raise ValueError(

@@ -49,7 +49,7 @@ typedef struct {
     int64_t n_samples;
     int is_in_place;         /* whether dense inputs are used where they lie */
     int64_t n_masks;         /* per sample; 0 unless zeros are skipped */
-    REAL table[256];         /* as in engine */
+    REAL table[256];         /* of bytes whose zeros are skipped; see find_table */
     const REAL *byte_scale;
     REAL **intercepts;       /* per layer, padded; the first layer's with what the shift adds */
     REAL *packed;            /* all layers' weights in panels, if they are small */
@@ -537,19 +537,10 @@ static void NAME(predict_few)(void *context, int thread, barrier *meeting)
 static void NAME(map_inputs)(prediction *p, const int32_t *all_inputs)
 {
     const fitted_network *network = p->network;
-    const REAL *scale = p->inputs->scale, *shift = p->inputs->shift;
     int64_t n_in = network->units[0], n_out = network->units[1];
-    int is_uniform = 1, is_shifted = 0;
-    for (int64_t i = 0; i < n_in && scale != NULL; i++) {
-        is_uniform &= scale[i] == scale[0];
-        is_shifted |= shift[i] != 0;
-    }
-    p->byte_scale = is_uniform ? NULL : scale;
-    for (int i = 0; i < 256; i++)
-        p->table[i] = (REAL)i * (is_uniform && scale != NULL ? scale[0] : 1);
-    if (is_shifted)
-        NAME(add_rows)(network->narrow, n_in, all_inputs, shift, NULL, network->coefs[0], n_out,
-                       n_out, p->intercepts[0]);
+    if (NAME(find_table)(p->inputs, n_in, p->table, &p->byte_scale))
+        NAME(add_rows)(network->narrow, n_in, all_inputs, p->inputs->shift, NULL,
+                       network->coefs[0], n_out, n_out, p->intercepts[0]);
 }
 
 /* What a call takes, in vector products, makes so many threads worth while. */

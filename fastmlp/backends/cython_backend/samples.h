@@ -46,6 +46,25 @@ static inline void NAME(fetch)(NAME(upcoming) *u)
     }
 }
 
+/* Find what the bytes of inputs stand for whose zeros are skipped: table[byte], multiplied by the
+ * feature's *byte_scale unless that is NULL, because one factor holds for all and is in the table.
+ * Return whether the map shifts any feature. */
+static int NAME(find_table)(const input_matrix *inputs, int64_t n_in, REAL *table,
+                            const REAL **byte_scale)
+{
+    const REAL *scale = inputs->scale, *shift = inputs->shift;
+    int is_uniform = 1, is_shifted = 0;
+    for (int64_t i = 0; i < n_in && scale != NULL; i++) {
+        is_uniform &= scale[i] == scale[0];
+        is_shifted |= shift[i] != 0;
+    }
+    *byte_scale = is_uniform ? NULL : scale;
+    for (int i = 0; i < 256; i++)
+        table[i] = (inputs->table ? ((const REAL *)inputs->table)[i] : (REAL)i) *
+                   (is_uniform && scale != NULL ? scale[0] : 1);
+    return is_shifted;
+}
+
 /* Sparse inputs stay where they are. */
 static void NAME(gather_row)(engine *e, const input_matrix *inputs, int64_t sample, int64_t row)
 {

@@ -235,20 +235,11 @@ static void NAME(estimate_costs)(engine *e, const input_matrix *inputs, int64_t 
 static int NAME(prepare_inputs)(engine *e, const input_matrix *inputs, int n_threads)
 {
     const layer *y = &e->layers[0];
-    const REAL *scale = inputs->scale, *shift = inputs->shift;
     e->byte_scale = e->shift = NULL;
     if (!inputs->skips_zeros)
         return 0;
-    int is_uniform = 1;
-    for (int64_t i = 0; i < y->n_in && scale != NULL; i++) {
-        is_uniform &= scale[i] == scale[0];
-        if (shift[i] != 0)
-            e->shift = shift;
-    }
-    e->byte_scale = is_uniform ? NULL : scale;
-    for (int i = 0; i < 256; i++)
-        e->table[i] = (inputs->table ? ((const REAL *)inputs->table)[i] : (REAL)i) *
-                      (is_uniform && scale != NULL ? scale[0] : 1);
+    if (NAME(find_table)(inputs, y->n_in, e->table, &e->byte_scale))
+        e->shift = inputs->shift;
     if (e->shift == NULL)
         return 0;
     if (n_threads > e->n_members) {
