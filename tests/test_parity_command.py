@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from fastmlp import backends, base, cli, parity
 from fastmlp.backends import numpy_backend
-from fastmlp.network import Parameters
 
 NOT_PASSED, USAGE_ERROR = 1, 2
 
@@ -132,13 +131,12 @@ def test_another_epsilon_is_caught(monkeypatch):
 
 
 def test_other_initial_weights_are_caught(monkeypatch):
-    def doubled(cls, network, rng, dtype):
-        parameters = initial(network, rng, dtype)
-        parameters.flat *= 2
-        return parameters
+    def doubled(*args):
+        coef, intercept = initial_layer(*args)
+        return 2 * coef, 2 * intercept
 
-    initial = Parameters.initial
-    monkeypatch.setattr(Parameters, "initial", classmethod(doubled))
+    initial_layer = base.initial_layer
+    monkeypatch.setattr(base, "initial_layer", doubled)
     for row in rows("--n", 1, status=NOT_PASSED).values():
         assert row["largest"]["initial_weights"] == 1 and row["failures"] == 1
 
@@ -149,12 +147,13 @@ def test_other_backends_have_a_tolerance(monkeypatch, error, status):
         pytest.skip(backends.unavailable()["cython"])
     module = backends.get("cython")
 
-    class Inexact(module.Engine):
-        def predict(self, inputs, out):
-            super().predict(inputs, out)
-            out += error
+    def inexact(network, coefs, intercepts, inputs, n_threads, out):
+        finite = predict(network, coefs, intercepts, inputs, n_threads, out)
+        out += error
+        return finite
 
-    monkeypatch.setattr(module, "Engine", Inexact)
+    predict = module.predict
+    monkeypatch.setattr(module, "predict", inexact)
     row = rows("--n", 3, "--backend", "cython", status=status)["cython", "float64"]
     assert bool(row["failures"]) == bool(status)
     assert row["largest"]["predictions"] > error / 10
