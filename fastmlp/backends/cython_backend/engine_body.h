@@ -154,6 +154,7 @@ static const engine_api NAME(api) = {
 #undef PANEL_UNITS
 #undef MASK_BITS
 #undef MASKED_ROWS
+#undef MASKED_PANELS
 #undef BLOCK_ROWS
 #undef BLOCK_ROWS_MAX
 #undef GROUP_ROWS_MAX

@@ -21,6 +21,10 @@
  * often zero together; a number that is zero all the same costs little in such a tile. */
 #define MASKED_ROWS 4
 
+/* Panels that a row with a mask of its own passes at once: eight vectors of sums, as an addition
+ * takes four to five cycles and two may begin in each. */
+#define MASKED_PANELS (8 / PANEL_VECTORS)
+
 typedef REAL NAME(vec) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 #define vec NAME(vec)
 
@@ -236,6 +240,65 @@ static void NAME(masked_product)(int64_t n, int rows, int64_t width, const uint6
 #undef MASKED_TILES
 }
 
+/* The masked tile for one row of A and several panels of B, which are panel_step apart. The more
+ * panels, the less a sum waits for the one before it. */
+static inline __attribute__((always_inline)) void NAME(masked_row)(
+    const int panels, const int has_table, const int has_scale, uint64_t mask,
+    const void *restrict values, const REAL *restrict table, const REAL *restrict scale,
+    const REAL *restrict B, int64_t panel_step, const REAL *C0, REAL *C)
+{
+    vec sums[MASKED_PANELS * PANEL_VECTORS];
+    UNROLL
+    for (int j = 0; j < panels * PANEL_VECTORS; j++)
+        sums[j] = *(const vec *)(C0 + j * LANES);
+    while (mask != 0) {
+        int64_t k = __builtin_ctzll(mask);
+        mask &= mask - 1;
+        REAL a = has_table ? table[((const uint8_t *)values)[k]] : ((const REAL *)values)[k];
+        if (has_scale)
+            a *= scale[k];
+        UNROLL
+        for (int j = 0; j < panels * PANEL_VECTORS; j++)
+            sums[j] += a * *(const vec *)(B + j / PANEL_VECTORS * panel_step + k * PANEL_UNITS +
+                                          j % PANEL_VECTORS * LANES);
+    }
+    UNROLL
+    for (int j = 0; j < panels * PANEL_VECTORS; j++)
+        *(vec *)(C + j * LANES) = sums[j];
+}
+
+/* The masked row for n rows of A, whose masks are mask_step apart, and values value_step. */
+static void NAME(masked_rows)(int64_t n, int panels, const uint64_t *masks, int64_t mask_step,
+                              NAME(masked_matrix) a, int64_t value_step, const REAL *B,
+                              int64_t panel_step, const REAL *C0, int64_t c0_step, REAL *C,
+                              int64_t c_step)
+{
+#define MASKED_ROWS_OF(panels, has_table, has_scale, element) \
+    for (int64_t i = 0; i < n; i++) \
+        NAME(masked_row)(panels, has_table, has_scale, masks[i * mask_step], \
+                         (const element *)a.values + i * value_step, a.table, a.scale, B, \
+                         panel_step, C0 + i * c0_step, C + i * c_step)
+#define MASKED_PANEL_CASE(panels) \
+    case panels: \
+        if (a.table == NULL) \
+            MASKED_ROWS_OF(panels, 0, 0, REAL); \
+        else if (a.scale == NULL) \
+            MASKED_ROWS_OF(panels, 1, 0, uint8_t); \
+        else \
+            MASKED_ROWS_OF(panels, 1, 1, uint8_t); \
+        break
+
+    switch (panels) {
+    MASKED_PANEL_CASE(1);
+    MASKED_PANEL_CASE(2);
+#if MASKED_PANELS > 2
+    MASKED_PANEL_CASE(4);
+#endif
+    }
+#undef MASKED_PANEL_CASE
+#undef MASKED_ROWS_OF
+}
+
 /* The mask of the bytes that are not zero, among MASK_BITS. */
 static inline uint64_t NAME(mask_of_bytes)(const uint8_t *bytes)
 {
@@ -287,6 +350,19 @@ static inline uint64_t NAME(mask_of_numbers)(const REAL *restrict numbers)
         bytes[i] = numbers[i] != 0;
     return NAME(mask_of_bytes)(bytes);
 #endif
+}
+
+/* The masks of a row of n numbers. */
+static void NAME(find_masks)(const REAL *restrict numbers, int64_t n, uint64_t *restrict masks)
+{
+    int64_t first = 0;
+    for (; first + MASK_BITS <= n; first += MASK_BITS)
+        *masks++ = NAME(mask_of_numbers)(numbers + first);
+    if (first == n)
+        return;
+    REAL tail[MASK_BITS] = {0};  /* what lies behind the row is not ours */
+    memcpy(tail, numbers + first, (size_t)(n - first) * sizeof(REAL));
+    *masks = NAME(mask_of_numbers)(tail);
 }
 
 /* One stage of the transposition of 64 x 64 bits: in all squares of 2 * width bits, the upper

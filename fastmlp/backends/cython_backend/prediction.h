@@ -31,14 +31,19 @@
  * 100 us, takes longer than it saves. */
 #define THREAD_COST 600000
 
+/* Vectors of weights that an activation must meet to pay for looking whether it is zero. */
+#define MASKED_VECTORS 16
+
 #define prediction NAME(prediction)
 #define sample_rows NAME(sample_rows)
 
 /* Rows of inputs or activations. */
 typedef struct {
-    const REAL *values;      /* NULL: bytes or CSR, which are read from the inputs */
+    const REAL *values;      /* or NULL: bytes or CSR */
+    const uint8_t *bytes;    /* or NULL */
     int64_t stride;
-    const uint64_t *masks;   /* which inputs are not zero, or NULL: zeros are not skipped */
+    const uint64_t *masks;   /* which of them are not zero, or NULL: zeros are not skipped */
+    int64_t n_masks;         /* per row */
     int64_t first_sample;    /* of the inputs */
 } sample_rows;
 
@@ -49,6 +54,7 @@ typedef struct {
     int64_t n_samples;
     int is_in_place;         /* whether dense inputs are used where they lie */
     int64_t n_masks;         /* per sample; 0 unless zeros are skipped */
+    int64_t n_hidden_masks;  /* per row of activations; 0 unless zeros of ReLU are skipped */
     REAL table[256];         /* of bytes whose zeros are skipped; see find_table */
     const REAL *byte_scale;
     REAL **intercepts;       /* per layer, padded; the first layer's with what the shift adds */
@@ -58,7 +64,8 @@ typedef struct {
     int64_t rows;            /* of activations that a thread, or a chunk, has room for */
     REAL *scratch;           /* of all threads */
     int64_t scratch_length;  /* of one thread, or of a chunk */
-    uint64_t *masks;         /* likewise (rows, n_masks) */
+    uint64_t *masks;         /* likewise (rows, n_masks), then two (rows, n_hidden_masks) */
+    int64_t masks_length;    /* of one thread, or of a chunk */
     REAL *blocks;            /* (n_threads, PACKED_INPUTS * PACKED_UNITS) for large weights */
     int32_t *lists;          /* (n_threads, most units) for few rows */
     atomic_int next[2];      /* task that is taken next, in this phase and in the one after it */
@@ -216,17 +223,19 @@ static void NAME(load_sample)(const prediction *p, int64_t sample, REAL *restric
                 to[i] = (REAL)bytes[i];
         numbers = to;
     }
-    for (int64_t i = 0; i < p->n_masks; i++) {
-        int64_t first = i * MASK_BITS, count = n - first < MASK_BITS ? n - first : MASK_BITS;
-        if (count == MASK_BITS) {
-            masks[i] = is_dense ? NAME(mask_of_numbers)(numbers + first)
-                                : NAME(mask_of_bytes)(bytes + first);
-            continue;
-        }
-        REAL tail[MASK_BITS] = {0};  /* what lies behind the row is not ours */
-        for (int64_t j = 0; j < count; j++)
-            tail[j] = is_dense ? numbers[first + j] : (REAL)bytes[first + j];
-        masks[i] = NAME(mask_of_numbers)(tail);
+    if (p->n_masks == 0)
+        return;
+    if (is_dense) {
+        NAME(find_masks)(numbers, n, masks);
+        return;
+    }
+    int64_t first = 0;
+    for (; first + MASK_BITS <= n; first += MASK_BITS)
+        *masks++ = NAME(mask_of_bytes)(bytes + first);
+    if (first < n) {
+        uint8_t tail[MASK_BITS] = {0};  /* what lies behind the row is not ours */
+        memcpy(tail, bytes + first, (size_t)(n - first));
+        *masks = NAME(mask_of_bytes)(tail);
     }
 }
 
@@ -247,21 +256,36 @@ static int NAME(load_samples)(const prediction *p, int64_t first, int64_t n, REA
 static sample_rows NAME(input_rows)(const prediction *p, int64_t sample, const REAL *to,
                                     const uint64_t *masks)
 {
-    sample_rows rows = {.first_sample = sample, .masks = p->n_masks > 0 ? masks : NULL};
+    sample_rows rows = {.first_sample = sample, .masks = p->n_masks > 0 ? masks : NULL,
+                        .n_masks = p->n_masks};
     int64_t n_in = p->network->units[0];
     if (p->inputs->kind == CSR)
         return rows;
     if (!p->is_in_place) {
         rows.values = to;
         rows.stride = p->input_stride;
-    } else if (p->inputs->kind == DENSE) {
-        rows.values = (const REAL *)p->inputs->values + sample * n_in;
+    } else {
         rows.stride = n_in;
+        if (p->inputs->kind == DENSE)
+            rows.values = (const REAL *)p->inputs->values + sample * n_in;
+        else
+            rows.bytes = (const uint8_t *)p->inputs->values + sample * n_in;
     }
     return rows;
 }
 
 /* ---- layers ------------------------------------------------------------------------------ */
+
+/* Whether so few of the n rows' inputs are not zero that skipping zeros pays: a row alone loads
+ * weights more often than a tile of rows. */
+static int NAME(is_sparse)(int64_t n, const uint64_t *masks, int64_t step, int64_t n_k)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t word = 0; word * MASK_BITS < n_k; word++)
+            found += __builtin_popcountll(masks[i * step + word]);
+    return 4 * found < 3 * n * n_k;
+}
 
 /* C = C0 + A B for n_rows rows of A from `row` on, the n_k inputs from k on, and packed weights
  * B of `width` units. C0 may be C; its rows are c0_step apart. */
@@ -269,42 +293,42 @@ static void NAME(weigh)(const prediction *p, const sample_rows *A, int64_t row, 
                         int64_t k, int64_t n_k, const REAL *B, int64_t width,
                         const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
-    if (A->masks == NULL) {
-        const REAL *values = A->values + row * A->stride + k;
-        for (int64_t first = 0; first < width; first += PANEL_UNITS) {
-            int64_t panel = NAME(panel_width)(width, first);
-            NAME(product)(n_rows, panel, n_k, values, A->stride, 1, B + first * n_k, panel,
-                          C0 + first, c0_step, C + first, c_step);
-        }
-        return;
-    }
-    const uint64_t *masks = A->masks + row * p->n_masks;
-    int64_t n_in = p->network->units[0], stride = A->values ? A->stride : n_in;
+    /* Rows in groups, whose inputs stay in the second-level cache until all panels have passed. */
     for (int64_t at = 0; at < n_rows; at += GROUP_ROWS) {
         int64_t n = n_rows - at < GROUP_ROWS ? n_rows - at : GROUP_ROWS;
-        for (int64_t first = 0; first < width; first += PANEL_UNITS) {
-            int64_t panel = NAME(panel_width)(width, first);
-            const REAL *from = C0 + at * c0_step + first;
-            int64_t from_step = c0_step;
-            REAL *to = C + at * c_step + first;
-            for (int64_t i = 0; i < n_k; i += MASK_BITS) {
-                /* A(0, j): one sample is a tile */
-                NAME(masked_matrix) a = {.stride = 1, .scales_columns = 1};
-                int64_t element = (row + at) * stride + k + i;
-                if (A->values) {
-                    a.values = A->values + element;
-                } else {
-                    a.values = (const uint8_t *)p->inputs->values + A->first_sample * n_in +
-                               element;
-                    a.table = p->table;
-                    a.scale = p->byte_scale ? p->byte_scale + k + i : NULL;
-                }
-                NAME(masked_product)(n, 1, panel, masks + at * p->n_masks + (k + i) / MASK_BITS,
-                                     p->n_masks, a, stride, B + first * n_k + i * panel, panel,
-                                     from, from_step, to, c_step);
-                from = to;
-                from_step = c_step;
+        int64_t stride = A->stride, element = (row + at) * stride + k, from_step = c0_step;
+        const uint64_t *masks = A->masks ? A->masks + (row + at) * A->n_masks + k / MASK_BITS : NULL;
+        const REAL *from = C0 + at * c0_step;
+        REAL *to = C + at * c_step;
+        if (masks == NULL || (A->values && !NAME(is_sparse)(n, masks, A->n_masks, n_k))) {
+            for (int64_t first = 0; first < width; first += PANEL_UNITS) {
+                int64_t panel = NAME(panel_width)(width, first);
+                NAME(product)(n, panel, n_k, A->values + element, stride, 1, B + first * n_k,
+                              panel, from + first, from_step, to + first, c_step);
             }
+            continue;
+        }
+        for (int64_t i = 0; i < n_k; i += MASK_BITS, from = to, from_step = c_step) {
+            /* A(0, j): one sample is a tile */
+            NAME(masked_matrix) a = {.stride = 1, .scales_columns = 1};
+            if (A->values) {
+                a.values = A->values + element + i;
+            } else {
+                a.values = A->bytes + element + i;
+                a.table = p->table;
+                a.scale = p->byte_scale ? p->byte_scale + k + i : NULL;
+            }
+            const uint64_t *words = masks + i / MASK_BITS;
+            int64_t first = 0;
+            for (int panels = MASKED_PANELS; panels > 0; panels /= 2)
+                for (; first + panels * PANEL_UNITS <= width; first += panels * PANEL_UNITS)
+                    NAME(masked_rows)(n, panels, words, A->n_masks, a, stride,
+                                      B + first * n_k + i * PANEL_UNITS, n_k * PANEL_UNITS,
+                                      from + first, from_step, to + first, c_step);
+            if (first < width)  /* the last panel is narrower */
+                NAME(masked_product)(n, 1, width - first, words, A->n_masks, a, stride,
+                                     B + first * n_k + i * (width - first), width - first,
+                                     from + first, from_step, to + first, c_step);
         }
     }
 }
@@ -330,6 +354,26 @@ static enum activation NAME(activation_of)(const fitted_network *network, int l)
     return l == network->n_layers - 1 ? network->output : network->hidden;
 }
 
+/* Apply the function of layer l to n_rows rows of sums, from unit `first` on, with which a mask
+ * begins, and find their masks if the next layer skips zeros. */
+static void NAME(activate_rows)(const prediction *p, int l, REAL *C, int64_t n_rows, int64_t first,
+                                int64_t n_units, uint64_t *masks)
+{
+    for (int64_t i = 0; i < n_rows; i++) {
+        REAL *row = C + i * p->stride + first;
+        NAME(activate)(NAME(activation_of)(p->network, l), row, n_units, NAME(padded)(n_units));
+        if (p->n_hidden_masks > 0)
+            NAME(find_masks)(row, n_units, masks + i * p->n_hidden_masks + first / MASK_BITS);
+    }
+}
+
+/* Activations as inputs of the next layer. */
+static sample_rows NAME(activation_rows)(const prediction *p, const REAL *C, const uint64_t *masks)
+{
+    return (sample_rows){.values = C, .stride = p->stride, .n_masks = p->n_hidden_masks,
+                         .masks = p->n_hidden_masks > 0 ? masks : NULL};
+}
+
 /* Hand out n_rows rows of the output layer. */
 static void NAME(hand_out)(const prediction *p, const REAL *A, int64_t stride, int64_t sample,
                            int64_t n_rows)
@@ -348,7 +392,8 @@ static void NAME(predict_groups)(void *context, int thread, barrier *meeting)
     const fitted_network *network = p->network;
     REAL *X = p->scratch + thread * p->scratch_length;
     REAL *buffers = X + (p->is_in_place ? 0 : p->rows * p->input_stride);
-    uint64_t *masks = p->masks + thread * p->rows * p->n_masks;
+    uint64_t *masks = p->masks + thread * p->masks_length;
+    uint64_t *hidden_masks = masks + p->rows * p->n_masks;
     for (;;) {
         int64_t begin = (int64_t)atomic_fetch_add(&p->next[0], 1) * p->rows;
         if (begin >= p->n_samples)
@@ -369,9 +414,9 @@ static void NAME(predict_groups)(void *context, int thread, barrier *meeting)
                             p->stride);
                 packed += n_in * width;
             }
-            for (int64_t i = 0; i < n; i++)
-                NAME(activate)(NAME(activation_of)(network, l), C + i * p->stride, n_out, width);
-            A = (sample_rows){.values = C, .stride = p->stride};
+            uint64_t *C_masks = hidden_masks + l % 2 * p->rows * p->n_hidden_masks;
+            NAME(activate_rows)(p, l, C, n, 0, n_out, C_masks);
+            A = NAME(activation_rows)(p, C, C_masks);
         }
         NAME(hand_out)(p, A.values, p->stride, begin, n);
     }
@@ -395,7 +440,7 @@ static int64_t NAME(part)(int64_t n, int thread, int n_threads)
 /* One layer for the n rows of a chunk, all threads together: a task is some rows by a piece of
  * the units, so many that every thread finds some. */
 static void NAME(predict_layer)(prediction *p, int l, int phase, const sample_rows *A, int64_t n,
-                                REAL *C, int thread, int n_threads)
+                                REAL *C, uint64_t *C_masks, int thread, int n_threads)
 {
     const fitted_network *network = p->network;
     int64_t n_in = network->units[l], n_out = network->units[l + 1];
@@ -429,8 +474,8 @@ static void NAME(predict_layer)(prediction *p, int l, int phase, const sample_ro
                         p->stride);
         }
         if (l < network->n_layers - 1)
-            for (int64_t i = 0; i < n_rows; i++)
-                NAME(activate)(network->hidden, to + i * p->stride, n_units, width);
+            NAME(activate_rows)(p, l, C + begin * p->stride, n_rows, first, n_units,
+                                C_masks + begin * p->n_hidden_masks);
     }
 }
 
@@ -441,6 +486,7 @@ static void NAME(predict_chunks)(void *context, int thread, barrier *meeting)
     int n_threads = meeting->n_threads, phase = 0;
     int64_t n_out = network->units[network->n_layers];
     REAL *buffers = p->scratch + (p->is_in_place ? 0 : p->rows * p->input_stride);
+    uint64_t *hidden_masks = p->masks + p->rows * p->n_masks;
     for (int64_t at = 0; at < p->n_samples; at += p->rows) {
         int64_t n = p->n_samples - at < p->rows ? p->n_samples - at : p->rows;
         int64_t begin = NAME(part)(n, thread, n_threads);
@@ -454,8 +500,9 @@ static void NAME(predict_chunks)(void *context, int thread, barrier *meeting)
             barrier_wait(meeting);
             if (thread == 0)
                 atomic_store(&p->next[(phase + 1) % 2], 0);
-            NAME(predict_layer)(p, l, phase, &A, n, C, thread, n_threads);
-            A = (sample_rows){.values = C, .stride = p->stride};
+            uint64_t *C_masks = hidden_masks + l % 2 * p->rows * p->n_hidden_masks;
+            NAME(predict_layer)(p, l, phase, &A, n, C, C_masks, thread, n_threads);
+            A = NAME(activation_rows)(p, C, C_masks);
         }
         barrier_wait(meeting);
         for (int64_t i = begin; i < end; i++)
@@ -562,6 +609,16 @@ static int NAME(threads_for_prediction)(const fitted_network *network, const inp
     return worth < MAX_THREADS ? (int)worth : MAX_THREADS;
 }
 
+/* Whether a hidden layer's activations meet so many vectors of weights that it pays to look for
+ * their zeros. */
+static int NAME(wide_layers)(const fitted_network *network)
+{
+    for (int l = 1; l < network->n_layers; l++)
+        if (NAME(padded)(network->units[l + 1]) / LANES >= MASKED_VECTORS)
+            return 1;
+    return 0;
+}
+
 static int NAME(predict)(const fitted_network *network, const input_matrix *inputs, int n_threads,
                          void *outputs)
 {
@@ -580,6 +637,8 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
                     .stride = NAME(odd_lines)(most), .input_stride = NAME(odd_lines)(units[0])};
     if (inputs->skips_zeros && !is_few && !is_sparse)
         p.n_masks = (units[0] + MASK_BITS - 1) / MASK_BITS;
+    if (network->hidden == RELU && !is_few && NAME(wide_layers)(network))
+        p.n_hidden_masks = (most + MASK_BITS - 1) / MASK_BITS;
     /* Bytes whose zeros are skipped are looked up in the table. */
     p.is_in_place = is_sparse || (inputs->kind == BYTES ? p.n_masks > 0 : inputs->scale == NULL);
 
@@ -607,12 +666,13 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
         n_scratch = 0;
     }
     n_scratch += n_places * p.scratch_length;
+    p.masks_length = p.rows * (p.n_masks + 2 * p.n_hidden_masks);
     int64_t n_lists = is_few ? n_threads * p.stride : p.n_masks > 0 ? units[0] : 0;
     int64_t n_blocks = is_few || is_small ? 0 : (int64_t)n_threads * PACKED_INPUTS * PACKED_UNITS;
     REAL *intercepts = NAME(allocate)(n_intercepts);
     p.intercepts = malloc((size_t)network->n_layers * sizeof(REAL *));
     p.scratch = NAME(allocate_raw)(n_scratch, sizeof(REAL));
-    p.masks = NAME(allocate_raw)(n_places * p.rows * p.n_masks, sizeof(uint64_t));
+    p.masks = NAME(allocate_raw)(n_places * p.masks_length, sizeof(uint64_t));
     p.lists = NAME(allocate_raw)(n_lists, sizeof(int32_t));
     p.blocks = NAME(allocate_raw)(n_blocks, sizeof(REAL));
     p.packed = NAME(allocate_raw)(is_small && !is_few ? n_weights : 0, sizeof(REAL));
@@ -662,3 +722,4 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
 #undef PACKED_INPUTS
 #undef PACKED_UNITS
 #undef THREAD_COST
+#undef MASKED_VECTORS
