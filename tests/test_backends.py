@@ -1,6 +1,7 @@
 """Every backend against the oracle, through one table of cases."""
 
 import inspect
+import itertools
 import os
 import subprocess
 import sys
@@ -478,19 +479,20 @@ def test_predict_tells_inputs_that_are_not_finite(engine_class, dtype, bad):
 
 # Rows that take each way of a prediction, and rows around the tiles; layers that take each.
 ROWS = [1, 2, 4, 5, 7, 47, 49, 250]
-PREDICTED = [(21, 3, 4), (784, 50, 10), (130, 300, 600, 7), (5, 2), (70, 1100)]
+PREDICTED = [(21, 3, 4), (784, 50, 10), (60, 90, 270, 3), (130, 300, 600, 7), (5, 2), (70, 1100)]
+HIDDEN = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}  # zeros of ReLU may be skipped
 
 
 def check_rows(predict, dtype, weights_dtype, source):
     """Whatever way a prediction takes, it is what the formulas give."""
-    for units in PREDICTED:
-        case = (max(ROWS), units, "tanh", "softmax", 1, False)
+    for units, activation in itertools.product(PREDICTED, HIDDEN):
+        case = (max(ROWS), units, activation, "softmax", 1, False)
         network, parameters, everything, _, _, _ = problem(case, dtype, source=source)
         parameters = Parameters(network, parameters.flat.astype(weights_dtype))
         expected = as_seen(everything)  # in NumPy: the oracle's loops would take minutes
         *hidden, (coef, intercept) = zip(*layers(parameters), strict=True)
         for W, b in hidden:
-            expected = np.tanh(expected @ W + b)
+            expected = HIDDEN[activation](expected @ W + b)
         expected = scipy.special.softmax(expected @ coef + intercept, axis=1)
         for n in ROWS:
             inputs = replace(everything, values=everything.values[:n])
@@ -521,6 +523,25 @@ class TestRows:
     @pytest.mark.parametrize("name", backends.available())
     def test_without_an_engine(self, name, dtype, source):
         check_rows(predicting(name), dtype, dtype, source)
+
+
+@pytest.mark.parametrize("n_units", [300, 1000])  # of which weights are small, and large
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_zeros_of_relu_are_skipped_if_they_are_many(n_units, dtype):
+    """0 times an infinite weight is NaN, so the outputs tell whether it was multiplied."""
+    if "cython" not in backends.available():
+        pytest.skip(backends.unavailable()["cython"])
+    network = Network((1, n_units, n_units, 1), "relu", "identity")
+    parameters = Parameters(network, np.ones(1 + n_units * (n_units + 4), dtype))
+    inputs = Inputs(np.linspace(1, 2, 200, dtype=dtype)[:, None], np.dtype(dtype))
+    outputs = np.empty((200, 1), dtype)
+    for eighths in (4, 1):
+        zeros = np.arange(n_units) % 8 < eighths  # units of the first hidden layer
+        parameters.intercepts[0][:] = np.where(zeros, -9, 1)
+        parameters.coefs[1][:] = np.where(zeros, np.inf, 1)[:, None]
+        with np.errstate(all="ignore"):
+            predicting("cython")(network, parameters, inputs, outputs)
+        assert (np.isfinite(outputs) if eighths == 4 else np.isnan(outputs)).all()
 
 
 @pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zero-bytes-shifted"])

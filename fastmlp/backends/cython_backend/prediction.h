@@ -297,7 +297,8 @@ static void NAME(weigh)(const prediction *p, const sample_rows *A, int64_t row, 
     for (int64_t at = 0; at < n_rows; at += GROUP_ROWS) {
         int64_t n = n_rows - at < GROUP_ROWS ? n_rows - at : GROUP_ROWS;
         int64_t stride = A->stride, element = (row + at) * stride + k, from_step = c0_step;
-        const uint64_t *masks = A->masks ? A->masks + (row + at) * A->n_masks + k / MASK_BITS : NULL;
+        const uint64_t *masks =
+            A->masks ? A->masks + (row + at) * A->n_masks + k / MASK_BITS : NULL;
         const REAL *from = C0 + at * c0_step;
         REAL *to = C + at * c_step;
         if (masks == NULL || (A->values && !NAME(is_sparse)(n, masks, A->n_masks, n_k))) {
