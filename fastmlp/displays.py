@@ -38,6 +38,8 @@ _LONGEST_LABEL = 14
 _LONGEST_LINE = 15  # in the title of an image
 _MOST_COUNTS = 25  # classes up to which counts are written into the matrix
 _MOST_TICKS = 50
+_UNEQUAL = 1.5  # ratio of class sizes from which on rates are shown beside counts
+_CHARACTER = 0.009  # inches that a character takes on average, per point of its size
 _MOST_MARKERS = 30  # epochs
 
 
@@ -268,6 +270,8 @@ class LossCurveDisplay:
         On validation data; not a number in epochs without.
     score_name : str, default="score"
         What the score is.
+    kept_epoch : int, optional
+        The epoch, counted from 1, whose weights early stopping has kept. It is marked.
 
     Attributes
     ----------
@@ -298,7 +302,9 @@ class LossCurveDisplay:
         val_loss: ArrayLike | None = None,
         val_score: ArrayLike | None = None,
         score_name: str = "score",
+        kept_epoch: int | None = None,
     ) -> None:
+        self.kept_epoch = kept_epoch
         self.loss = np.asarray(loss, np.float64)
         self.val_loss = None if val_loss is None else np.asarray(val_loss, np.float64)
         self.val_score = None if val_score is None else np.asarray(val_score, np.float64)
@@ -331,11 +337,16 @@ class LossCurveDisplay:
                 f"{type(model).__name__} must have kept its losses to have them drawn, got none "
                 f"(solver={model.solver!r}): scikit-learn's lbfgs keeps none, fastmlp's does."
             )
+        val_score = history.get("val_score")
+        kept = None
+        if model.early_stopping and val_score is not None and np.isfinite(val_score).any():
+            kept = int(np.nanargmax(val_score)) + 1  # the first of equals, as early stopping does
         return cls(
             history["loss"],
             val_loss=history.get("val_loss"),
-            val_score=history.get("val_score"),
-            score_name="accuracy" if hasattr(model, "classes_") else "R²",
+            val_score=val_score,
+            score_name=_score_name(model),
+            kept_epoch=kept,
         ).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -373,8 +384,12 @@ class LossCurveDisplay:
             self.score_ax_.set_ylabel(name, color="tab:green")
             self.score_ax_.tick_params(axis="y", colors="tab:green")
             self.score_ax_.spines[["top", "left"]].set_visible(False)
+        if self.kept_epoch is not None:
+            name = f"kept: epoch {self.kept_epoch}"
+            lines += [ax.axvline(self.kept_epoch, label=name, color="#999", linewidth=1)]
         # Above the axes, where no curve goes.
-        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": len(lines)}
+        n_columns = len(lines) if len(lines) < 4 else 2
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": n_columns}
         ax.legend(handles=lines, frameon=False, **place)
         self.ax_, self.figure_ = ax, ax.figure
         return self
@@ -416,7 +431,9 @@ def count_confusions(
 class ConfusionDisplay:
     """The confusion matrix, and beside it the most confused pairs of classes.
 
-    What is predicted correctly is written in grey; colours compare the mistakes.
+    What is predicted correctly is written in grey; colours compare the mistakes. Where one class
+    is more than one and a half times as frequent as another, counts say little: colours, and a
+    second line, give the share of the true class.
 
     Parameters
     ----------
@@ -541,7 +558,7 @@ class ConfusionDisplay:
         side = min(max(4.0, 0.42 * len(self.confusion_matrix) + 1.2), 12.0)
         room = int(2 * side)
         n_pairs = room if n_pairs is None else n_pairs
-        height = max(side, 0.25 * min(n_pairs, len(self.pairs_)) + 0.5)
+        height = max(side, 0.25 * min(n_pairs, len(self.pairs_)) + 0.5) + 0.3  # the title
         self.figsize_ = side + 3.0 * bool(n_pairs), height
         ax = _bounding_axes(ax, self.figsize_)
         self.figure_ = ax.figure
@@ -549,22 +566,45 @@ class ConfusionDisplay:
         if n_pairs:
             self.ax_, self.pairs_ax_ = _split(ax, [len(self.confusion_matrix) ** 0.5 + 1, 1.6])
             self._list_pairs(self.pairs_ax_, n_pairs, room)
-        self._draw_matrix(self.ax_)
+        self._draw_matrix(self.ax_, 0.8 * (side - 1.2))
         return self
 
-    def _draw_matrix(self, ax: Any) -> None:
-        matrix = self.confusion_matrix
+    def _title(self) -> str:
+        """Return what the matrix comes to."""
+        total, correct = self.confusion_matrix.sum(), np.trace(self.confusion_matrix)
+        if self.confusion_matrix.dtype.kind not in "iu" or not total:
+            return ""  # rates, or nothing
+        wrong = total - correct
+        mistakes = "1 mistake" if wrong == 1 else f"{wrong or 'no'} mistakes"
+        return f"accuracy {correct / total:.3f}: {mistakes} of {total}"
+
+    def _rates(self) -> NDArray | None:
+        """Return the shares of the true classes, if they are of very different sizes."""
+        sizes = self.confusion_matrix.sum(axis=1, keepdims=True)
+        present = sizes[sizes > 0]
+        if self.confusion_matrix.dtype.kind not in "iu" or not len(present):
+            return None
+        if present.max() <= _UNEQUAL * present.min():
+            return None
+        return self.confusion_matrix / np.maximum(sizes, 1)
+
+    def _draw_matrix(self, ax: Any, inches: float) -> None:
+        """Draw the matrix, of which all columns together are some inches wide."""
+        matrix, rates = self.confusion_matrix, self._rates()
         n_classes = len(matrix)
         correct = np.eye(n_classes, dtype=bool)
-        mistakes = np.ma.masked_where(correct | (matrix == 0), matrix)
-        largest = max(1, matrix[~correct].max(initial=0))
+        weights = matrix if rates is None else rates  # what colours compare
+        mistakes = np.ma.masked_where(correct | (matrix == 0), weights)
+        largest = weights[~correct].max(initial=0) or 1
+        ax.set_title(self._title(), fontsize=10)
         ax.imshow(np.where(correct, 0.12, 0), cmap="gray_r", vmin=0, vmax=1)
         picture = ax.imshow(mistakes, cmap="YlOrRd", vmin=0, vmax=largest)
         step = -(-n_classes // _MOST_TICKS)
         ticks = np.arange(0, n_classes, step)
         names = [_label(label) for label in self.display_labels[ticks]]
         small = 9 if n_classes <= _MOST_COUNTS else 7
-        upright = max(map(len, names), default=0) > 2
+        longest = max(map(len, names), default=0)
+        upright = longest > 2 and longest * _CHARACTER * small > inches / max(1, len(names))
         ax.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=small)
         ax.set_yticks(ticks, names, fontsize=small)
         ax.tick_params(length=0)
@@ -572,14 +612,18 @@ class ConfusionDisplay:
         ax.set_ylabel("true class")
         ax.spines[:].set_color("#ccc")
         if n_classes > _MOST_COUNTS:
-            bar = ax.figure.colorbar(picture, ax=ax, label="mistakes", shrink=0.6)
+            label = "mistakes" if rates is None else "share of the true class"
+            bar = ax.figure.colorbar(picture, ax=ax, label=label, shrink=0.6)
             bar.outline.set_visible(False)
             return
         for i, j in zip(*np.nonzero(matrix), strict=True):
-            dark = i != j and matrix[i, j] > 0.6 * largest
+            dark = i != j and weights[i, j] > 0.6 * largest
             colour = "#777" if i == j else "white" if dark else "black"
             text = f"{matrix[i, j]:d}" if matrix.dtype.kind in "iu" else f"{matrix[i, j]:.2g}"
             size = 9 if len(text) <= 4 else 6
+            if rates is not None:
+                text = f"{text}\n{rates[i, j]:.0%}" if rates[i, j] >= 0.01 else f"{text}\n<1%"
+                size = min(size, 9 if n_classes <= 10 else 5)
             ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
 
     def _list_pairs(self, ax: Any, n_pairs: int, room: int) -> None:
@@ -633,6 +677,8 @@ class MistakesDisplay:
     >>> display = MistakesDisplay(X, [3, 8, 3, 5], [8, 8, 5, 3], confidence=[0.6, 1, 0.9, 0.7])
     >>> display.indices.tolist(), display.caption(2)
     ([2, 3, 0], '3 → 5, 90.0%')
+    >>> display.caption(2, with_index=True)
+    '#2: 3 → 5, 90.0%'
     >>> MistakesDisplay(X, [3, 8, 3, 5], [8, 8, 5, 3], pair=(8, 3)).indices.tolist()
     [0]
     """
@@ -739,7 +785,7 @@ class MistakesDisplay:
         """Return the first `n` mistakes, or all, as an array of shape (n, rows, columns)."""
         return as_images(self.X[self.indices[:n]], self.shape)
 
-    def caption(self, index: int, line: int = 1000) -> str:
+    def caption(self, index: int, line: int = 1000, *, with_index: bool = False) -> str:
         """Return what is said of a sample: true → predicted, and the confidence.
 
         Parameters
@@ -748,7 +794,12 @@ class MistakesDisplay:
             Into `X`.
         line : int, default=1000
             Characters at most before the text goes on in the next line.
+        with_index : bool, default=False
+            Begin with the index, on a line of its own if lines are short.
         """
+        if with_index:
+            text = self.caption(index, line)
+            return f"#{index}: {text}" if len(text) + 10 <= line else f"#{index}\n{text}"
         true, predicted = _label(self.y_true[index]), _label(self.y_pred[index])
         gap = " " if len(true) + len(predicted) + 3 <= line else "\n"
         text = f"{true} →{gap}{predicted}"
@@ -774,10 +825,13 @@ class MistakesDisplay:
         n = _number(n, len(self.indices))
         images = self.images(n)
         width, height = _gallery_size(n)
-        self.figsize_ = max(width, 6.4), height + 0.4  # room for the title
+        height += 0.15 * _gallery_grid(n)[0]  # captions have a line more than labels
+        self.figsize_ = max(width, 6.4), height + 0.5  # room for the title
         ax = _bounding_axes(ax, self.figsize_)
-        captions = [self.caption(index, _LONGEST_LINE) for index in self.indices[:n]]
-        top, below = _split(ax, heights=[0.4, height])
+        captions = [
+            self.caption(index, _LONGEST_LINE, with_index=True) for index in self.indices[:n]
+        ]
+        top, below = _split(ax, heights=[0.5, height])
         top.set_axis_off()
         top.text(0.5, 0.5, self._title(n), ha="center", va="center")
         self.axes_ = _draw_gallery(below, images, captions)
@@ -785,15 +839,18 @@ class MistakesDisplay:
         return self
 
     def _title(self, n: int) -> str:
-        total = len(self.indices)
+        total, n_samples = len(self.indices), len(self.y_true)
         text = "1 mistake" if total == 1 else f"{total or 'no'} mistakes"
         if n < total:
             text = f"{n} of {text}"
         if self.pair is not None:
             text += " between {} and {}".format(*map(_label, self.pair))
-        if total > 1 and self.confidence is not None:
-            text += ", the most confident first"
-        return f"{text} (true → predicted)" if total else text
+        elif n_samples:
+            text = f"accuracy {1 - total / n_samples:.3f}: {text} of {n_samples} samples"
+        if not total:
+            return text
+        order = "the most confident first, " if total > 1 and self.confidence is not None else ""
+        return f"{text}\n({order}#row: true → predicted)"
 
 
 # ----------------------------------------------------------------------------------------- helpers
@@ -817,6 +874,11 @@ def _predictions(estimator: Any, X: Any) -> NDArray:
         check_is_fitted(estimator)
         raise ValueError(f"estimator must be a classifier, got {type(estimator).__name__}.")
     return estimator.predict(X)
+
+
+def _score_name(model: Any) -> str:
+    """Return what `score` of a model is."""
+    return "accuracy" if hasattr(model, "classes_") else "R²"
 
 
 def _classes(y: ArrayLike, name: str) -> NDArray:

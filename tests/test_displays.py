@@ -185,7 +185,7 @@ def test_what_has_no_weights(model, call, error, message):
 
 
 def curves(ax):
-    return {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
+    return {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in ax.get_lines()}
 
 
 def test_loss_curve(model):
@@ -219,6 +219,8 @@ def test_loss_curve_of_early_stopping(digits, estimator):
     display = LossCurveDisplay.from_estimator(model)
     assert curves(display.score_ax_) == {"validation R²": model.validation_scores_}
     assert ("validation loss" in curves(display.ax_)) == (estimator is MLPRegressor)
+    assert model.validation_scores_[display.kept_epoch - 1] == model.best_validation_score_
+    assert f"kept: epoch {display.kept_epoch}" in curves(display.ax_)
     assert png(display)
 
 
@@ -256,9 +258,11 @@ def test_confusion_from_predictions():
         [0, 3, 0, 1],
     ]
     assert display.pairs_ == [(8, 3, 3), (3, 8, 2), (5, 3, 1)]
-    assert sorted(texts(display.ax_)) == sorted(["1", "1", "2", "1", "1", "3", "1"])
     where = {text.get_position(): text.get_text() for text in display.ax_.texts}
-    assert where[1, 3] == "3"  # column: predicted 3, row: true 8
+    assert len(where) == 7
+    # Column: predicted 3, row: true 8. The classes are of unequal size, so there are rates.
+    assert where[1, 3] == "3\n75%" and where[0, 0] == "1\n100%"
+    assert display.ax_.get_title() == "accuracy 0.400: 6 mistakes of 10"
     listed = [label.get_text() for label in display.pairs_ax_.get_yticklabels()]
     assert listed == ["8 → 3", "3 → 8", "5 → 3"]
     assert texts(display.pairs_ax_) == ["3", "2", "1"]
@@ -278,6 +282,34 @@ def test_confusion_from_estimator(model, digits):
     assert sum(counts) == len(y) - np.trace(display.confusion_matrix)
     assert len(display.pairs_ax_.patches) == 3
     assert png(display)
+
+
+@pytest.mark.parametrize(("frequent", "text"), [(3, "1"), (4, "1\n25%"), (200, "1\n<1%")])
+def test_rates_stand_beside_counts_of_unequal_classes(frequent, text):
+    display = ConfusionDisplay([[frequent - 1, 1], [0, 2]]).plot()
+    where = {place.get_position(): place.get_text() for place in display.ax_.texts}
+    assert where[1, 0] == text
+    shown = display.ax_.get_images()[1].get_array()
+    assert shown[0, 1] == (1 if frequent == 3 else 1 / frequent)  # colours compare rates
+    assert png(display)
+
+
+def test_rates_themselves_have_no_accuracy():
+    display = ConfusionDisplay([[0.25, 0.75], [0.0, 1.0]]).plot()
+    assert display.ax_.get_title() == ""
+    assert sorted(texts(display.ax_)) == ["0.25", "0.75", "1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "rotation"), [(["malignant", "benign"], 0), ([f"class {i}" for i in range(20)], 90)]
+)
+def test_names_are_turned_where_they_have_no_room(names, rotation):
+    display = ConfusionDisplay(np.eye(len(names), dtype=int), names).plot()
+    assert {label.get_rotation() for label in display.ax_.get_xticklabels()} == {rotation}
+    assert png(display)
+    renderer = display.figure_.canvas.get_renderer()
+    boxes = [label.get_window_extent(renderer) for label in display.ax_.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_counts_are_scikit_learns():
@@ -351,10 +383,13 @@ def test_mistakes_from_predictions():
     confidence = np.array([1, 0.5, 0.9, 1, 0.7, 0.9, 0.8, 1, 0.953, 1])
     display = MistakesDisplay.from_predictions(X, TRUE, PREDICTED, confidence)
     assert display.indices.tolist() == [8, 2, 5, 6, 4, 1]  # 2 and 5 are equally confident
-    assert titles(display.axes_)[:2] == ["5 → 3, 95.3%", "3 → 8, 90.0%"]
+    assert titles(display.axes_)[:2] == ["#8\n5 → 3, 95.3%", "#2\n3 → 8, 90.0%"]
     np.testing.assert_array_equal(display.axes_[0].get_images()[0].get_array().ravel(), X[8])
     assert limits(display.axes_) == {(0, 80)}  # one scale: from 0 to the largest that is shown
-    title = "6 mistakes, the most confident first (true → predicted)"
+    title = (
+        "accuracy 0.400: 6 mistakes of 10 samples\n"
+        "(the most confident first, #row: true → predicted)"
+    )
     assert any(title in texts(ax) for ax in display.figure_.axes)
     assert png(display)
 
@@ -364,8 +399,8 @@ def test_mistakes_of_a_pair(pair):
     X = np.arange(90).reshape(10, 9)
     display = MistakesDisplay.from_predictions(csr_matrix(X), TRUE, PREDICTED, pair=pair, n=2)
     assert display.indices.tolist() == [1, 2, 4, 5, 6]
-    assert titles(display.axes_) == ["3 → 8", "3 → 8"]
-    title = f"2 of 5 mistakes between {pair[0]} and {pair[1]} (true → predicted)"
+    assert titles(display.axes_) == ["#1: 3 → 8", "#2: 3 → 8"]
+    title = f"2 of 5 mistakes between {pair[0]} and {pair[1]}\n(#row: true → predicted)"
     assert any(title in texts(ax) for ax in display.figure_.axes)
     assert png(display)
 
@@ -386,7 +421,8 @@ def test_mistakes_from_estimator(model, digits):
     assert (np.diff(confidence) <= 0).all()
     first = display.indices[0]
     predicted = probabilities[first].argmax()
-    assert display.axes_[0].get_title() == f"{y[first]} → {predicted}, {confidence[0]:.1%}"
+    title = f"#{first}\n{y[first]} → {predicted}, {confidence[0]:.1%}"
+    assert display.axes_[0].get_title() == title
     assert len(display.axes_) == 5 and display.images(2).shape == (2, 8, 8)
     assert png(display)
 
@@ -402,16 +438,18 @@ def test_no_mistakes_and_one():
     X = np.zeros((2, 9))
     display = MistakesDisplay.from_predictions(X, [1, 2], [1, 2])
     assert display.axes_.shape == (0,)
-    assert any("no mistakes" in texts(ax) for ax in display.figure_.axes)
+    title = "accuracy 1.000: no mistakes of 2 samples"
+    assert any(title in texts(ax) for ax in display.figure_.axes)
     assert png(display)
     display = MistakesDisplay.from_predictions(X, [1, 2], [1, 1], [0.4, 0.6], n=None)
-    assert any("1 mistake (true → predicted)" in texts(ax) for ax in display.figure_.axes)
+    title = "accuracy 0.500: 1 mistake of 2 samples\n(#row: true → predicted)"
+    assert any(title in texts(ax) for ax in display.figure_.axes)
 
 
 def test_long_names_go_to_the_next_line():
     names = ["Ankle boot", "a name that is far too long"]
     display = MistakesDisplay.from_predictions(np.zeros((2, 9)), names, names[::-1], [0.9, 0.8])
-    assert titles(display.axes_)[0] == "Ankle boot →\na name t… long,\n90.0%"
+    assert titles(display.axes_)[0] == "#0\nAnkle boot →\na name t… long,\n90.0%"
     assert png(display)
     renderer = display.figure_.canvas.get_renderer()
     left, right = (place.title.get_window_extent(renderer) for place in display.axes_)
