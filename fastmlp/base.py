@@ -1,5 +1,7 @@
 """What both estimators share: validation, the way from data to engine, fitted attributes."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 import operator
@@ -124,6 +126,13 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     output layer computes (`_output_activation`) and how outputs are scored
     (`_score_outputs`).
     """
+
+    # What the HTML representation links to. scikit-learn's page has the parameters that both have.
+    _doc_link_module = "fastmlp"
+    _doc_link_template = (
+        "https://scikit-learn.org/stable/modules/generated/"
+        "sklearn.neural_network.{estimator_name}.html"
+    )
 
     _constraints: ClassVar[dict[str, Sequence[Constraint]]] = {
         "hidden_layer_sizes": [constraints.ArrayLike(), Interval(Integral, 1, None, "[)")],

@@ -9,6 +9,8 @@ With `ax`, pyplot is not touched: ``Figure(layout="constrained").subplots()`` is
 programs without a screen. A display of several images divides the place that `ax` has in its grid.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -1,5 +1,7 @@
 """The estimators: scikit-learn's interface around the engine."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ClassVar, Self

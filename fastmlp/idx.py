@@ -9,6 +9,8 @@ download, a header written by hand), so each of them has a message of its own. N
 allocated before the header's sizes have been compared with what the file can hold.
 """
 
+from __future__ import annotations
+
 import gzip
 import io
 import math

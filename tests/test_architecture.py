@@ -1,6 +1,8 @@
-"""Who imports whom, and what importing fastmlp costs."""
+"""Who imports whom, what importing fastmlp costs, and what help() shows."""
 
 import ast
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -203,3 +205,22 @@ def test_public_names_exist():
         assert getattr(fastmlp, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'MLPClusterer'"):
         fastmlp.MLPClusterer  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["fastmlp.estimators", "fastmlp.displays", "fastmlp.idx"])
+def test_signatures_are_readable(module):
+    """As help() shows them: type aliases by their names, not all that they stand for."""
+    module = importlib.import_module(module)
+    for name in module.__all__:
+        public = getattr(module, name)
+        if inspect.isclass(public) and issubclass(public, Exception):  # warnings, too
+            continue
+        methods = inspect.getmembers(public, inspect.isfunction) if inspect.isclass(public) else []
+        for _, function in [(name, public), *methods]:
+            assert "numpy._typing" not in str(inspect.signature(function))
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_html_links_to_the_documentation(name):
+    page = f"https://scikit-learn.org/stable/modules/generated/sklearn.neural_network.{name}.html"
+    assert page in getattr(fastmlp, name)()._repr_html_()
