@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -758,7 +759,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     @property
     def _no_improvement_count(self) -> int:
         """Epochs in a row without improvement, under scikit-learn's name; may be set."""
-        return self._state.no_improvement_count
+        return vars(self).get("_state", TrainingState()).no_improvement_count
 
     @_no_improvement_count.setter
     def _no_improvement_count(self, count: float) -> None:
@@ -796,7 +797,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together, got only one of them.")
-        X = self._validate_matrix(X, reset=False)
+        try:
+            X = self._validate_matrix(X, reset=False)
+        except ValueError as error:  # which speaks of X
+            raise ValueError(f"X_val: {error}") from None
         Y = self._encode_validation(y)
         if Y.shape[1] != n_outputs:
             raise ValueError(
@@ -909,7 +913,19 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained on; "
                 "set what is missing, or fit a new model."
             )
+        if self.out_activation_ not in LOSSES:
+            raise ValueError(
+                f"out_activation_ must be one of {tuple(LOSSES)} to be trained on, got "
+                f"{self.out_activation_!r}; put the fitted one back, or fit a new model."
+            )
         self.coefs_, self.intercepts_ = prediction.layers(self)
+        for name in ("coefs_", "intercepts_"):
+            for layer, array in enumerate(getattr(self, name)):
+                if not np.isfinite(array).all():
+                    raise ValueError(
+                        f"{name}[{layer}] must be finite to be trained on, but some of its numbers "
+                        "are NaN or infinite; put the fitted ones back, or fit a new model."
+                    )
 
     def _hold_out(
         self, samples: Samples, random_state: np.random.RandomState
@@ -1024,7 +1040,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if isinstance(schedule, str):
             return partial(self._named_rate, schedule)
         if not isinstance(schedule, Mapping):
-            return schedule
+            return partial(_checked_rate, schedule)
         if not all(
             isinstance(epoch, Integral) and isinstance(rate, Real) and epoch >= 1 and rate > 0
             for epoch, rate in schedule.items()
@@ -1131,6 +1147,21 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
             raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!")
     check_any_weight(weights)
     return weights
+
+
+def _checked_rate(schedule: Callable[[int], float], epoch: int) -> float:
+    """Return the rate of an epoch, by a user's function."""
+    rate = schedule(epoch)
+    try:
+        number = float(rate)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(
+            "lr_schedule must return a finite learning rate of at least 0, got "
+            f"{rate!r} for epoch {epoch}."
+        )
+    return number
 
 
 def _first_not_finite(sample_weight: Any) -> str:

@@ -84,8 +84,9 @@ def to_sklearn(model: BaseMLP) -> Any:
     _copy_fitted_attributes(model, theirs)
     theirs.coefs_ = [coef.copy() for coef in model.coefs_]
     theirs.intercepts_ = [intercept.copy() for intercept in model.intercepts_]
-    if model.input_scale_ is not None:
-        _fold(model.input_scale_, theirs.coefs_[0], theirs.intercepts_[0])
+    input_scale = getattr(model, "input_scale_", None)  # not there if it was made by hand
+    if input_scale is not None:
+        _fold(input_scale, theirs.coefs_[0], theirs.intercepts_[0])
     if getattr(model, "target_scale_", None) is not None:
         _unfold(
             model.target_scale_, model.out_activation_, theirs.coefs_[-1], theirs.intercepts_[-1]

@@ -29,7 +29,7 @@ from fastmlp.notices import (
     warn_as_sklearn,
     warn_of_column,
 )
-from fastmlp.turns import turn_of
+from fastmlp.turns import in_turn
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 
@@ -275,9 +275,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
 
-    fit = with_callbacks(BaseMLP.fit)
+    fit = in_turn(with_callbacks(BaseMLP.fit))  # callbacks are set up and torn down in the turn
 
     @available_if(lambda self: self._check_solver())
+    @in_turn
     @with_callbacks
     def partial_fit(
         self,
@@ -300,14 +301,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        with turn_of(self):
-            before = self.__dict__.copy()
-            try:
-                self._set_classes(classes, y)
-                return self._fit(X, y, sample_weight=sample_weight, incremental=True)
-            finally:
-                if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
-                    self.__dict__ = before
+        before = self.__dict__.copy()
+        try:
+            self._set_classes(classes, y)
+            return self._fit(X, y, sample_weight=sample_weight, incremental=True)
+        finally:
+            if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
+                self.__dict__ = before
 
     def _set_classes(self, classes: Any, y: Any) -> None:
         """Take the classes of the first call to partial_fit, and refuse others in later ones."""
@@ -337,6 +337,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The most probable class; for a multilabel problem, 1 where the
             label's probability exceeds one half.
         """
+        return self._predict(X)
+
+    def _predict(self, X: ArrayLike, check_input: bool = True) -> NDArray:
+        """Predict class labels; scikit-learn's hook for subclasses."""
         outputs = self._forward_pass_fast(X)
         if self._is_multiclass():
             return self.classes_[outputs.argmax(axis=1)]
@@ -666,9 +670,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.loss = loss
         self.target_scale = target_scale
 
-    fit = with_callbacks(BaseMLP.fit)
+    fit = in_turn(with_callbacks(BaseMLP.fit))  # callbacks are set up and torn down in the turn
 
     # scikit-learn's regressor has partial_fit whatever the solver; L-BFGS then runs in full.
+    @in_turn
     @with_callbacks
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -698,6 +703,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         array of shape (n_samples,) or (n_samples, n_outputs)
         """
+        return self._predict(X)
+
+    def _predict(self, X: ArrayLike, check_input: bool = True) -> NDArray:
+        """Predict numbers; scikit-learn's hook for subclasses."""
         outputs = self._unscaled(self._forward_pass_fast(X))
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 

@@ -2,8 +2,8 @@
 
 In scikit-learn, training and prediction are Python methods that call one another, and subclasses
 change what one of them does. Here they are compiled. Overrides of `_init_coef`, `_fit` and
-`_check_solver` are honoured, and of `_forward_pass_fast` in predictions; one of a method that the
-engine stands in for would be ignored, so it is refused.
+`_check_solver` are honoured, and of `_predict` and `_forward_pass_fast` in predictions; one of a
+method that the engine stands in for would be ignored, so it is refused.
 """
 
 from typing import Any
@@ -18,13 +18,15 @@ _ENGINES_PART = {
     "_forward_pass_fast": "the outputs for validation data",
     "_initialize": "the first weights (override _init_coef to change them)",
     "_loss_grad_lbfgs": "the loss and its gradient",
-    "_predict": "predictions",
+    "_predict": "the predictions for validation data",
     "_score": "the score of validation data",
     "_score_with_function": "the score of validation data",
     "_unpack": "the weights",
     "_update_no_improvement_count": "the count of epochs without improvement",
     "_validate_input": "the validation of the training data",
 }
+
+_OF_PREDICTIONS = ("_forward_pass_fast", "_predict")
 
 
 def check_overrides(model: Any) -> None:
@@ -36,7 +38,7 @@ def check_overrides(model: Any) -> None:
         With the name of the method, the reason, and the way out.
     """
     for name, part in _ENGINES_PART.items():
-        if name == "_forward_pass_fast" and not model.early_stopping:
+        if name in _OF_PREDICTIONS and not model.early_stopping:
             continue  # predictions call it; only the score of validation data does not
         if owner := _overrider(model, name):
             # The class by a name that is scikit-learn's under `fastmlp.accel`, too.

@@ -120,7 +120,8 @@ def _made_ready(coefs: list[Any], intercepts: list[Any]) -> tuple[list[NDArray],
         raise ValueError(
             "coefs_ and intercepts_ must be arrays of numbers; put the fitted ones back."
         )
-    dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
+    is_narrow = all(array.dtype.kind == "f" and array.dtype.itemsize <= 4 for array in arrays)
+    dtype = np.float32 if is_narrow else np.float64
     ready = [np.require(array, dtype, ["C", "ALIGNED"]) for array in arrays]
     return ready[: len(coefs)], ready[len(coefs) :]
 
@@ -207,6 +208,12 @@ def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tup
     """
     units = (len(coefs[0]), *map(len, intercepts))
     output = model.out_activation_
+    if not isinstance(model.activation, str) or model.activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation must be one of {tuple(sorted(ACTIVATIONS))}, got {model.activation!r}."
+        )
+    if not isinstance(output, str):
+        output = repr(output)  # of no activation
     if output in LOSSES:
         return _shared_network(units, model.activation, output), None
     if output not in ACTIVATIONS:

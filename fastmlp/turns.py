@@ -2,8 +2,10 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 from weakref import WeakValueDictionary
 
 #: The lock of an object, by its identity, while anybody has or awaits its turn. Not an attribute of
@@ -24,6 +26,17 @@ def turn_of(owner: object) -> Iterator[None]:
             lock = _locks[id(owner)] = threading.RLock()
     with lock:
         yield
+
+
+def in_turn(method: Callable) -> Callable:
+    """Return a method that has its object's turn while it runs."""
+
+    @wraps(method)
+    def having_the_turn(self: Any, *args: Any, **options: Any) -> Any:
+        with turn_of(self):
+            return method(self, *args, **options)
+
+    return having_the_turn
 
 
 def _forget() -> None:

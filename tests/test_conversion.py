@@ -321,3 +321,12 @@ class TestFromSklearn:
             from_sklearn(MLPClassifier())
         with pytest.raises(TypeError, match=r"got builtins\.str\."):
             from_sklearn("MLPClassifier()")
+
+
+def test_a_model_made_by_hand_becomes_scikit_learns():
+    model = MLPRegressor(hidden_layer_sizes=(2,))
+    model.coefs_ = [np.ones((3, 2)), np.ones((2, 1))]
+    model.intercepts_, model.out_activation_ = [np.zeros(2), np.zeros(1)], "identity"
+    model.n_layers_, model.n_outputs_ = 3, 1
+    X = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_allclose(model.to_sklearn().predict(X), [6, 24])

@@ -1130,7 +1130,7 @@ CHANGED = {
         went_on(put(_label_binarizer=None), "binary"), "classes_ and _label_binarizer must"
     ),
     "the function of the outputs": (
-        went_on(put(out_activation_="relu")), "output_activation must be one of"
+        went_on(put(out_activation_="relu")), "out_activation_ must be one of"
     ),
     "the loss": (went_on(put(_fitted_loss="hinge")), "the loss of identity outputs must be one of"),
 }  # fmt: skip

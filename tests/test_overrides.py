@@ -163,6 +163,38 @@ class TestRefused:
         assert Special(hidden_layer_sizes=(3,), max_iter=1).fit(X, NUMBERS).called_
 
 
+class TestPredict:
+    """`_predict` is called by predictions in both libraries, fitted or not."""
+
+    @pytest.mark.parametrize("is_fitted", [True, False])
+    @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+    def test_an_override_is_called_as_scikit_learns(self, name, is_fitted):
+        class First:
+            def _predict(self, X, check_input=True):
+                return super()._predict(X, check_input=check_input)[:1]
+
+        y = LABELS if name == "MLPClassifier" else NUMBERS[:, 0]
+        predictions = []
+        for cls in pair(First, name):
+            model = cls(hidden_layer_sizes=(3,), max_iter=2, random_state=0)
+            if is_fitted:
+                model.fit(X, y)
+            else:
+                plain = cls.__mro__[2](hidden_layer_sizes=(3,), max_iter=2, random_state=0)
+                model.__dict__.update(vars(plain.fit(X, y)))
+            predictions.append(model.predict(X))
+        assert len(predictions[0]) == len(predictions[1]) == 1
+        if name == "MLPRegressor":
+            np.testing.assert_allclose(*predictions, rtol=1e-9)
+        else:
+            assert predictions[0] == predictions[1]
+
+    def test_it_is_refused_where_validation_data_are_scored(self):
+        special = type("Special", (MLPRegressor,), {"_predict": lambda self, X, check_input: 0})
+        with pytest.raises(TypeError, match="overrides _predict.*for validation data"):
+            special(early_stopping=True).fit(X, NUMBERS[:, 0])
+
+
 class TestFit:
     """`_fit` and `_check_solver` are Python in both libraries."""
 

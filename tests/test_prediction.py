@@ -349,3 +349,40 @@ class TestWhatWasReplaced:
         row.indices[-1] = 10**6
         with pytest.raises(ValueError, match="column"):
             pair()[1].set_params(backend=backend).predict(row)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+def test_weights_that_are_not_finite_are_not_trained_on(name, bad):
+    model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=3, random_state=0)
+    with warnings.catch_warnings(action="ignore"):
+        model.fit([[0.0], [1.0]], [0.0, 1.0])
+    getattr(model, name)[1][0] = bad
+    with pytest.raises(ValueError, match=rf"{name}\[1\] must be finite to be trained on"):
+        model.partial_fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+def test_clipped_outputs_are_not_trained_on():
+    with warnings.catch_warnings(action="ignore"):
+        model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=3).fit([[0.0], [1.0]], [0.0, 1.0])
+    model.out_activation_ = "relu"
+    with pytest.raises(ValueError, match="out_activation_ must be one of .* to be trained on"):
+        model.partial_fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["activation", "out_activation_"])
+def test_functions_that_are_no_names(name):
+    with warnings.catch_warnings(action="ignore"):
+        model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=3).fit([[0.0], [1.0]], [0.0, 1.0])
+    setattr(model, name, ["relu"])
+    with pytest.raises(ValueError, match=f"{name} must be one of"):
+        model.predict([[0.0]])
+
+
+@pytest.mark.parametrize("dtype", [">f4", "float16", "float32"])
+def test_narrow_weights_of_any_kind_predict_in_float32(dtype):
+    with warnings.catch_warnings(action="ignore"):
+        model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=3).fit([[0.0], [1.0]], [0.0, 1.0])
+    model.coefs_ = [coef.astype(dtype) for coef in model.coefs_]
+    model.intercepts_ = [intercept.astype(dtype) for intercept in model.intercepts_]
+    assert model.predict(np.zeros((3, 1), np.float32)).dtype == np.float32

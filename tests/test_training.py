@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp import MLPRegressor
 from fastmlp.network import Network, Parameters
 from fastmlp.training import SGD, Adam, Progress, TrainingState, train
 
@@ -137,3 +138,12 @@ def test_state_goes_on():
     epochs, _, state = run([0.92] * 5, state=state)
     assert epochs == 1
     assert len(state.loss_curve) == 5
+
+
+@pytest.mark.parametrize("rate", [-0.1, np.nan, np.inf, None, "a", [0.1, 0.2]])
+def test_what_a_schedule_returns_is_checked(rate):
+    rates = {1: 0.1, 2: rate}
+    model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=3, lr_schedule=rates.get)
+    message = r"lr_schedule must return a finite learning rate of at least 0, got .* for epoch 2\."
+    with pytest.raises(ValueError, match=message):
+        model.fit([[0.0], [1.0]], [0.0, 1.0])

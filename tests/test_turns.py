@@ -39,6 +39,24 @@ def in_threads(*works):
     return raised
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_callbacks_are_set_up_and_torn_down_in_the_turn():
+    """Threads that fit one estimator, switching as often as they can."""
+    model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=1)
+
+    def fit():
+        for _ in range(100):
+            model.fit(X, X[:, 0])
+            model.partial_fit(X, X[:, 0])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        assert in_threads(fit, fit, fit) == []
+    finally:
+        sys.setswitchinterval(interval)
+
+
 class TestTurns:
     def test_one_at_a_time(self):
         owner, inside, most = object(), [], []

@@ -2,7 +2,8 @@
  *
  * Weights are read where they lie, so that nothing has to be kept with a model, and nothing that is
  * kept can be out of date. There are three ways, and all add up in the order of the inputs, so that
- * they give the same bits:
+ * they give the same bits (of finite weights; but for inputs with a shift, which becomes part of the
+ * intercepts where zeros are skipped):
  *
  *   few rows        Rows of the weights are added up, multiplied by the inputs that are not zero.
  *                   CSR rows always enter the first layer like this.
@@ -636,6 +637,8 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
     int is_small = n_weights * (int64_t)sizeof(REAL) <= SMALL_BYTES;
     prediction p = {.network = network, .inputs = inputs, .outputs = outputs, .n_samples = n,
                     .stride = NAME(odd_lines)(most), .input_stride = NAME(odd_lines)(units[0])};
+    if (is_sparse)
+        p.input_stride = 0;  /* rows are read where they lie */
     if (inputs->skips_zeros && !is_few && !is_sparse)
         p.n_masks = (units[0] + MASK_BITS - 1) / MASK_BITS;
     if (network->hidden == RELU && !is_few && NAME(wide_layers)(network))
