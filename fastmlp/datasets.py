@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from fastmlp import idx, sources
 from fastmlp.files import workspace
+from fastmlp.suggestions import did_you_mean
 
 __all__ = [
     "DATASETS",
@@ -463,9 +464,10 @@ def load(
         return _load_verified(DATASETS[name_or_directory], data_home, download, as_frame)
     if Path(name_or_directory).expanduser().is_dir():
         return load_idx_directory(name_or_directory, as_frame=as_frame)
+    names, got = [*DATASETS, "digits"], os.fspath(name_or_directory)
     raise ValueError(
-        f"data set must be one of {[*DATASETS, 'digits']} or a directory with four IDX files, "
-        f"got {os.fspath(name_or_directory)!r}."
+        f"data set must be one of {names} or a directory with four IDX files, got {got!r}"
+        f"{did_you_mean(got, names)}"
     )
 
 
@@ -518,6 +520,19 @@ def label_columns(name_or_directory: PathArgument) -> int:
     return math.prod(shape[1:])
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that is none of `DATASETS`.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown; the message lists those there are.
+    """
+    if name not in DATASETS:
+        end = did_you_mean(name, DATASETS)
+        raise ValueError(f"name must be one of {list(DATASETS)}, got {name!r}{end}")
+
+
 def fetch(name: str, data_home: PathArgument | None = None) -> Path:
     """Make sure that the four files of a data set are on this machine, and genuine.
 
@@ -539,8 +554,7 @@ def fetch(name: str, data_home: PathArgument | None = None) -> Path:
     DatasetError
         As in `load_mnist`.
     """
-    if name not in DATASETS:
-        raise ValueError(f"name must be one of {list(DATASETS)}, got {name!r}.")
+    check_name(name)
     directory, _ = _read_verified_files(DATASETS[name], data_home, download=True)
     return directory
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fastmlp.suggestions import did_you_mean
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -261,5 +263,6 @@ def get(name: str) -> Recipe:
     (50,)
     """
     if name not in RECIPES:
-        raise ValueError(f"recipe must be one of {list(RECIPES)}, got {name!r}.")
+        end = did_you_mean(name, RECIPES)
+        raise ValueError(f"recipe must be one of {list(RECIPES)}, got {name!r}{end}")
     return RECIPES[name]

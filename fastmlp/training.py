@@ -16,6 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import searches
+from fastmlp.logs import LOGGER
 from fastmlp.notices import warn_as_sklearn
 from fastmlp.random_bits import Dropout
 
@@ -706,6 +707,7 @@ def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> N
 
 
 def _say(verbose: bool, line: str) -> None:
-    """Print a line of scikit-learn's training log."""
+    """Print a line of scikit-learn's training log, which is a log record in any case."""
+    LOGGER.debug(line)
     if verbose:
         print(line)  # noqa: T201

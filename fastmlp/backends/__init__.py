@@ -17,6 +17,8 @@ import importlib
 from functools import cache
 from types import ModuleType
 
+from fastmlp.suggestions import did_you_mean
+
 #: In the order in which "auto" prefers them; what follows "numpy" is used only when named.
 NAMES = ("cython", "numba", "numpy", "cuda")
 
@@ -68,7 +70,8 @@ def resolve(name: str = "auto") -> str:
         return next(name for name in NAMES if _load(name)[0] is not None)
     if name not in NAMES:
         choices = ", ".join(repr(choice) for choice in ("auto", *NAMES))
-        raise ValueError(f"backend must be one of {choices}, got {name!r}.")
+        end = did_you_mean(name, ("auto", *NAMES), {"gpu": "cuda"})
+        raise ValueError(f"backend must be one of {choices}, got {name!r}{end}")
     module, reason = _load(name)  # no other: importing a backend may take seconds
     if module is None:
         raise BackendUnavailableError(

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastmlp.suggestions import did_you_mean
+
 TITLES = {"fastmlp": "fastmlp", "sklearn": "scikit-learn", "torch": "PyTorch", "jax": "JAX"}
 
 #: What a measurement is, per task.
@@ -391,10 +393,12 @@ def select(names: Iterable[str]) -> list[Case]:
     ['r1', 'predict-1', 'predict-10000']
     """
     wanted = set(names)
-    if unknown := wanted - {*SUITES, *(case.name for case in CASES)}:
+    cases = [case.name for case in CASES]
+    if unknown := wanted - {*SUITES, *cases}:
+        end = did_you_mean(min(unknown), ["devices", *SUITES, *cases])
         raise ValueError(
             f"a suite must be one of {', '.join(SUITES)}, devices, or a case: "
-            f"{', '.join(case.name for case in CASES)}; got {min(unknown)!r}."
+            f"{', '.join(cases)}; got {min(unknown)!r}{end}"
         )
     return [case for case in CASES if wanted & {"all", case.group, case.name}]
 

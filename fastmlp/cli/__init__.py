@@ -5,19 +5,21 @@ quick. Results go to standard output; notes and errors, a sentence each, to stan
 """
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from fastmlp import __version__, backends
 from fastmlp.cli import about, data, look, measure, models, train
-
-_USAGE_ERROR = 2
+from fastmlp.cli.output import showing_notes
+from fastmlp.cli.usage import EXIT_STATUS, USAGE_ERROR, Command, Group, exit_status
 
 app = typer.Typer(
+    cls=Group,
     help="Multilayer perceptrons, trained by a compiled engine.",
+    epilog=EXIT_STATUS,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -36,7 +38,7 @@ def main() -> None:
         backends.BackendUnavailableError,
     ) as error:
         typer.echo(f"Error: {_in_words(error)}", err=True)
-        sys.exit(_USAGE_ERROR)
+        sys.exit(USAGE_ERROR)
 
 
 def _show_version(wanted: bool) -> None:
@@ -47,26 +49,35 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
+            *("--version", "-V"),
+            callback=_show_version,
+            is_eager=True,
+            help="Print the version and leave.",
         ),
     ] = False,
 ) -> None:
-    pass
+    context.with_resource(showing_notes())
+
+
+def _add(command: Callable[..., None], name: str | None = None, failure: str = "") -> None:
+    epilog = exit_status(failure) if failure else EXIT_STATUS
+    app.command(name, cls=Command, epilog=epilog)(command)
 
 
 # In the order of the help.
-app.command()(train.train)
-app.command()(models.evaluate)
-app.command()(models.predict)
-app.command()(look.show)
-app.command()(look.confusions)
-app.command()(measure.parity)
-app.command()(measure.bench)
-app.command()(about.info)
-app.command("recipes")(about.list_recipes)
+_add(train.train)
+_add(models.evaluate)
+_add(models.predict)
+_add(look.show)
+_add(look.confusions)
+_add(measure.parity, failure="if a difference is too large")
+_add(measure.bench, failure="if losses are too far apart")
+_add(about.info)
+_add(about.list_recipes, "recipes")
 app.add_typer(data.app, name="data", help="Fetch, inspect and convert data sets.")
 
 

@@ -1,10 +1,13 @@
 """``fastmlp info`` and ``recipes``: what is installed, and what can be trained."""
 
+from typing import Any
+
 from fastmlp import __version__, backends, recipes
-from fastmlp.cli.output import new_console, print_facts
+from fastmlp.cli.options import Json, Quiet
+from fastmlp.cli.output import print_facts, print_json, print_table
 
 
-def info() -> None:
+def info(as_json: Json = False, quiet: Quiet = False) -> None:
     """Show versions, backends, instruction set, threads and the data directory."""
     import platform
 
@@ -15,7 +18,7 @@ def info() -> None:
     from fastmlp.threads import usable_threads
 
     reasons = backends.unavailable()
-    facts = {
+    facts: dict[str, Any] = {
         "fastmlp": __version__,
         "Python": platform.python_version(),
         "NumPy": np.__version__,
@@ -24,17 +27,22 @@ def info() -> None:
     for name in backends.NAMES:
         reason = reasons.get(name)
         facts[f"{name} backend"] = f"not available: {reason}" if reason else "available"
+    isa, isas = None, []
     if "cython" in backends.available():
         from fastmlp.backends import cython_backend
 
-        others = ", ".join(cython_backend.supported_isas())
-        facts["instruction set"] = f"{cython_backend.ISA} (this CPU can: {others})"
+        isa, isas = cython_backend.ISA, list(cython_backend.supported_isas())
+        facts["instruction set"] = f"{isa} (this CPU can: {', '.join(isas)})"
     facts["threads"] = str(usable_threads())
     facts["data directory"] = str(datasets.data_home_path())
-    print_facts(facts)
+    if as_json:
+        numbers = {"instruction set": isa, "instruction sets": isas, "threads": usable_threads()}
+        print_json(facts | numbers)
+    else:
+        print_facts(facts)
 
 
-def list_recipes() -> None:
+def list_recipes(as_json: Json = False, quiet: Quiet = False) -> None:
     """List the published systems that 'fastmlp train --recipe NAME' trains again.
 
     Shown are the published accuracy, and ours: on the test images or, for dropout-300, on the
@@ -46,10 +54,12 @@ def list_recipes() -> None:
         fastmlp recipes
         fastmlp train --recipe lbfgs-397
     """
-    from rich.table import Table
-
-    table = Table("recipe", "what it is", "published", "ours", box=None, pad_edge=False)
-    for recipe in recipes.RECIPES.values():
-        scores = f"{recipe.published:.3f}", f"{recipe.ours:.3f}"
-        table.add_row(recipe.name, recipe.description, *scores)
-    new_console().print(table)
+    headings = ("recipe", "what it is", "published", "ours")
+    rows = [(r.name, r.description, r.published, r.ours) for r in recipes.RECIPES.values()]
+    if as_json:
+        print_json({"recipes": [dict(zip(headings, row, strict=True)) for row in rows]})
+        return
+    print_table(
+        headings,
+        [(name, what, f"{published:.3f}", f"{ours:.3f}") for name, what, published, ours in rows],
+    )

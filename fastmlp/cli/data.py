@@ -1,23 +1,26 @@
 """``fastmlp data``: fetch, inspect and convert data sets."""
 
-import math
-import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastmlp.cli.options import DataHome
-from fastmlp.cli.output import new_console, note
+from fastmlp.cli.options import DATA_NAMES, DataHome, Json, Quiet, complete
+from fastmlp.cli.output import note, print_json, print_table
+from fastmlp.cli.progress import file_display
+from fastmlp.cli.usage import EXIT_STATUS, Command, Group
+from fastmlp.suggestions import did_you_mean
 
-_QUIET_SECONDS = 1.0  # what takes no longer needs no progress bar
+if TYPE_CHECKING:
+    from fastmlp import images
+
 _MOST_LABELS = 100
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="markdown")
+_command = partial(app.command, cls=Command, epilog=EXIT_STATUS)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -28,12 +31,19 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-@app.command()
+@_command()
 def fetch(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="mnist, fashion or kmnist.")
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="mnist, fashion or kmnist.",
+            autocompletion=complete(DATA_NAMES[:3]),
+        ),
     ],
     data_home: DataHome = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make sure that data sets are here and genuine, and print where.
 
@@ -46,10 +56,17 @@ def fetch(
     from fastmlp import datasets
 
     for name in names:
-        typer.echo(datasets.fetch(name, data_home))
+        datasets.check_name(name)
+    directories = {}
+    for name in names:
+        directories[name] = datasets.fetch(name, data_home)
+        if not as_json:
+            typer.echo(directories[name])
+    if as_json:
+        print_json({"directories": directories})
 
 
-@app.command("info")
+@_command("info")
 def inspect(
     source: Annotated[
         str,
@@ -58,6 +75,8 @@ def inspect(
         ),
     ],
     data_home: DataHome = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what the headers of IDX files say, or what is in a directory of pictures.
 
@@ -83,17 +102,41 @@ def inspect(
             ) from None
         path = datasets.fetch(source, data_home)
     elif not path.exists():
-        raise ValueError(f"{source!r} is no file or directory, and none of {[*datasets.DATASETS]}.")
+        names = [*datasets.DATASETS]
+        raise ValueError(
+            f"{source!r} is no file or directory, and none of {names}{did_you_mean(source, names)}"
+        )
     if not path.is_dir():
-        _show_headers([path])
-        return
-    found = {place: _idx_files(place) for place in (path, path / "raw", *path.glob("*/raw"))}
-    found = {place: files for place, files in found.items() if files}
-    for place in sorted(found):
-        typer.echo(place)
-        _show_headers(found[place])
-    if not found:
-        _show_pictures(path)
+        places = {path.parent: [path]}
+    else:
+        found = {place: _idx_files(place) for place in (path, path / "raw", *path.glob("*/raw"))}
+        places = {place: found[place] for place in sorted(found) if found[place]}
+    files = {place: [_header(file) for file in of_place] for place, of_place in places.items()}
+    pictures = {} if files else _find_pictures(path, shows_progress=not (quiet or as_json))
+    if as_json:
+        print_json(
+            {
+                "files": [
+                    {"directory": place} | header
+                    for place, headers in files.items()
+                    for header in headers
+                ],
+                "pictures": [_picture_entry(*entry) for entry in pictures.items()],
+            }
+        )
+    for place, headers in () if as_json else files.items():
+        if path.is_dir():
+            typer.echo(place)
+        _show_headers(headers)
+    for part, of_part in pictures.items():
+        if not as_json:
+            _show_pictures(part, of_part)
+        if of_part.unreadable:
+            file, reason = of_part.unreadable[0]
+            note(
+                f"{len(of_part.unreadable)} of its files would be left out: {file} ({reason})"
+                f"{', ...' if len(of_part.unreadable) > 1 else ''}."
+            )
 
 
 def _idx_files(directory: Path) -> list[Path]:
@@ -102,30 +145,39 @@ def _idx_files(directory: Path) -> list[Path]:
     return sorted(p for p in directory.iterdir() if "idx" in p.name.lower() and p.is_file())
 
 
-def _show_headers(files: list[Path]) -> None:
-    from rich.table import Table
-
+def _header(file: Path) -> dict[str, Any]:
+    """Return what the header of an IDX file says."""
     from fastmlp import datasets, idx
 
-    table = Table("file", "kind", "type", "shape", "bytes", "gzip", box=None)
-    for file in files:
-        header = idx.info(file)
-        has_column = "label" in file.name and datasets.has_class_column(header.dtype, header.shape)
-        table.add_row(
-            file.name,
-            "labels, the class in column 0" if has_column else header.kind,
-            str(header.dtype),
-            " x ".join(map(str, header.shape)),
-            f"{header.n_bytes:,}",
-            "yes" if header.compressed else "no",
+    header = idx.info(file)
+    has_column = "label" in file.name and datasets.has_class_column(header.dtype, header.shape)
+    return {
+        "file": file.name,
+        "kind": "labels, the class in column 0" if has_column else header.kind,
+        "type": str(header.dtype),
+        "shape": header.shape,
+        "bytes": header.n_bytes,
+        "gzip": header.compressed,
+    }
+
+
+def _show_headers(headers: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        (
+            header["file"],
+            header["kind"],
+            header["type"],
+            " x ".join(map(str, header["shape"])),
+            f"{header['bytes']:,}",
+            "yes" if header["gzip"] else "no",
         )
-    new_console().print(table)
+        for header in headers
+    ]
+    print_table(list(headers[0]), rows, pad_edge=True)
 
 
-def _show_pictures(directory: Path) -> None:
-    """Print how many pictures there are of which labels and sizes."""
-    from rich.table import Table
-
+def _find_pictures(directory: Path, shows_progress: bool) -> dict[Path, "images.Pictures"]:
+    """Return what pictures there are in a directory's parts, or in itself."""
     from fastmlp import images
 
     names = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
@@ -135,31 +187,39 @@ def _show_pictures(directory: Path) -> None:
             f"{', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}."
         )
     parts = list(images.find_parts(directory).values()) or [directory]
-    with _file_display() as progress:
-        found = {part: images.find_pictures(part, progress=progress) for part in parts}
-    for part, pictures in found.items():
-        sizes = sorted(pictures.sizes, key=lambda size: (-pictures.sizes[size], size))
-        of_sizes = " x ".join(map(str, sizes[0]))
-        if len(sizes) > 1:
-            of_sizes = f"{len(sizes)} sizes, most of {of_sizes}"
-        n_pictures = sum(pictures.labels.values())
-        typer.echo(f"{part}: {n_pictures} pictures of {of_sizes}, {len(pictures.labels)} labels")
-        table = Table("label", "pictures", box=None)
-        table.columns[1].justify = "right"
-        for label, count in list(pictures.labels.items())[:_MOST_LABELS]:
-            table.add_row(label, str(count))
-        if len(pictures.labels) > _MOST_LABELS:
-            table.add_row("...", "")
-        new_console().print(table)
-        if pictures.unreadable:
-            path, reason = pictures.unreadable[0]
-            note(
-                f"{len(pictures.unreadable)} of its files would be left out: {path} ({reason})"
-                f"{', ...' if len(pictures.unreadable) > 1 else ''}."
-            )
+    with file_display(shows_progress) as progress:
+        return {part: images.find_pictures(part, progress=progress) for part in parts}
 
 
-@app.command()
+def _picture_entry(part: Path, pictures: "images.Pictures") -> dict[str, Any]:
+    """Return what pictures there are, as JSON has it."""
+    return {
+        "directory": part,
+        "pictures": sum(pictures.labels.values()),
+        "labels": pictures.labels,
+        "sizes": [
+            {"rows": rows, "columns": columns, "pictures": count}
+            for (rows, columns), count in pictures.sizes.items()
+        ],
+        "left out": [{"file": file, "reason": reason} for file, reason in pictures.unreadable],
+    }
+
+
+def _show_pictures(part: Path, pictures: "images.Pictures") -> None:
+    """Print how many pictures there are of which labels and sizes."""
+    sizes = sorted(pictures.sizes, key=lambda size: (-pictures.sizes[size], size))
+    of_sizes = " x ".join(map(str, sizes[0]))
+    if len(sizes) > 1:
+        of_sizes = f"{len(sizes)} sizes, most of {of_sizes}"
+    n_pictures = sum(pictures.labels.values())
+    typer.echo(f"{part}: {n_pictures} pictures of {of_sizes}, {len(pictures.labels)} labels")
+    rows = [(label, str(count)) for label, count in [*pictures.labels.items()][:_MOST_LABELS]]
+    if len(pictures.labels) > _MOST_LABELS:
+        rows.append(("...", ""))
+    print_table(("label", "pictures"), rows, right=(1,), pad_edge=True)
+
+
+@_command()
 def convert(
     source: Annotated[
         str,
@@ -178,6 +238,8 @@ def convert(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace TARGET if it exists.")] = False,
     data_home: DataHome = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert a data set between IDX, NPZ, CSV, Parquet and folders of pictures.
 
@@ -201,7 +263,10 @@ def convert(
     from fastmlp import formats
     from fastmlp.notices import FastMLPWarning
 
-    with warnings.catch_warnings(record=True) as caught, _file_display() as progress:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        file_display(not (quiet or as_json)) as progress,
+    ):
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", FastMLPWarning)  # files that were left out
         written = formats.convert(
@@ -209,28 +274,9 @@ def convert(
         )
     for warning in caught:
         note(str(warning.message))
+    if as_json:
+        files = [{"file": path, "content": content} for path, content in written.items()]
+        print_json({"files": files})
+        return
     for path, content in written.items():
         typer.echo(f"{path}: {content}")
-
-
-@contextmanager
-def _file_display() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal, if it is not all done within a second."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn()
-    display = Progress(*columns, console=new_console(), transient=True)
-    # rich would take FORCE_COLOR for a terminal, too
-    due = time.monotonic() + _QUIET_SECONDS if sys.stdout.isatty() else math.inf
-    task = display.add_task("")
-
-    def show(done: int, of: int) -> None:
-        if time.monotonic() > due and not display.live.is_started:
-            display.start()
-        display.update(task, completed=done, total=of)
-
-    try:
-        yield show
-    finally:
-        if display.live.is_started:  # otherwise it would print an empty line
-            display.stop()

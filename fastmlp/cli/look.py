@@ -1,16 +1,34 @@
 """``fastmlp show`` and ``confusions``: samples and mistakes, in the terminal or as a picture."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from fastmlp.cli.models import check_features, load_model
-from fastmlp.cli.options import DATA, Backend, DataHome, ModelFile, Part, PictureFile, Threads
-from fastmlp.cli.output import new_console, note, note_columns, noting_warnings
+from fastmlp.cli.options import (
+    DATA,
+    Backend,
+    DataHome,
+    Json,
+    ModelFile,
+    Part,
+    PictureFile,
+    Quiet,
+    Threads,
+    whole,
+)
+from fastmlp.cli.output import (
+    new_console,
+    note,
+    note_columns,
+    noting_warnings,
+    print_json,
+    print_table,
+)
 from fastmlp.cli.pictures import check_picture, no_images, rows_and_columns, save_picture
 
 if TYPE_CHECKING:
@@ -25,16 +43,16 @@ def show(
     part: Part = "test",
     index: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="The sample, counted from 0; otherwise the first."),
+        typer.Option(**whole(0), help="The sample, counted from 0; otherwise the first."),
     ] = None,
     at_random: Annotated[bool, typer.Option("--random", help="Draw samples at random.")] = False,
-    n: Annotated[
-        int, typer.Option("--n", min=1, metavar="N", help="How many, from --index on.")
-    ] = 1,
+    n: Annotated[int, typer.Option("--n", **whole(1), help="How many, from --index on.")] = 1,
     seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Determines what --random draws.")
+        int | None, typer.Option(**whole(0), help="Determines what --random draws.")
     ] = None,
     out: PictureFile = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show samples of a data set as images, in the terminal or in a file.
 
@@ -44,7 +62,7 @@ def show(
 
         fastmlp show --index 42
         fastmlp show --data fashion --part train --random --n 8
-        fastmlp show --data digits --random --n 16 --out digits.png
+        fastmlp show --data digits --n 16 --out digits.png
     """
     import numpy as np
 
@@ -69,11 +87,23 @@ def show(
     if at_random:
         indices = np.random.default_rng(seed).choice(len(X), n, replace=False)
     captions = [f"{i}: {y[i]}" for i in indices]
-    if out is None:
+    if out is not None:
+        display = displays.DigitDisplay(X[indices], captions, shape=shape)
+        save_picture(out, display.plot)
+    if as_json:
+        print_json(
+            {
+                "data set": data,
+                "part": part,
+                "shape": shape,
+                "samples": [{"index": i, "label": y[i]} for i in indices],
+                "picture": out,
+            }
+        )
+    elif out is None:
         _print_images(X[indices], shape, captions)
     else:
-        display = displays.DigitDisplay(X[indices], captions, shape=shape)
-        typer.echo(save_picture(out, display.plot))
+        typer.echo(out)
 
 
 def confusions(
@@ -87,12 +117,12 @@ def confusions(
             metavar="A,B", help="Show the mistakes between these two classes, such as 3,8."
         ),
     ] = None,
-    n: Annotated[
-        int, typer.Option("--n", min=1, metavar="N", help="Pairs, or mistakes, at most.")
-    ] = 10,
+    n: Annotated[int, typer.Option("--n", **whole(1), help="Pairs, or mistakes, at most.")] = 10,
     out: PictureFile = None,
     backend: Backend = None,
     threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show which classes a saved model confuses, and how it errs.
 
@@ -113,27 +143,42 @@ def confusions(
     model = load_model(model_file, backend, threads)
     if not hasattr(model, "classes_"):
         raise ValueError(f"MODEL must be a classifier, got a {type(model).__name__}.")
+    two = () if pair is None else tuple(pair.split(","))
+    if pair is not None and (len(two) != 2 or two[0] == two[1]):  # before data is loaded
+        _refuse_pair(pair, model.classes_.tolist())
     X, y = _load_part(data, data_home, part)
     check_features(model_file, model, data, X)
     with noting_warnings():
         predictions = model.predict(X)
     matrix, classes = displays.count_confusions(y, predictions)
+    n_wrong = int(matrix.sum() - matrix.trace())
+    confusion = displays.ConfusionDisplay(matrix, classes)
+    document = {
+        "data set": data,
+        "part": part,
+        "samples": len(y),
+        "errors": n_wrong,
+        "pairs": _most_confused(confusion, n),
+        "pair": None,
+        "mistakes": None,
+        "mistakes of the pair": None,
+        "picture": out,
+    }
     if pair is None:
-        n_wrong = int(matrix.sum() - matrix.trace())
-        typer.echo(f"{data}: {n_wrong} of {len(y)} {part} samples are taken for another class")
-        confusion = displays.ConfusionDisplay(matrix, classes)
-        _print_pairs(confusion, n)
         if out is not None:
-            typer.echo(save_picture(out, partial(confusion.plot, n_pairs=n)))
+            save_picture(out, partial(confusion.plot, n_pairs=n))
+        if as_json:
+            print_json(document)
+            return
+        typer.echo(f"{data}: {n_wrong} of {len(y)} {part} samples are taken for another class")
+        _print_pairs(document["pairs"])
+        if out is not None:
+            typer.echo(out)
         return
 
     names = {str(name): name for name in classes.tolist()}
-    two = pair.split(",")
-    if len(two) != 2 or two[0] == two[1] or not names.keys() >= set(two):
-        raise ValueError(
-            f"--pair must be two of the classes {', '.join(names)} with a comma between them, got "
-            f"{pair!r}."
-        )
+    if not names.keys() >= set(two):
+        _refuse_pair(pair, names)
     shape = rows_and_columns(data)
     if shape is None and out is not None:
         raise ValueError(no_images(data))
@@ -145,15 +190,32 @@ def confusions(
         pair=(names[two[0]], names[two[1]]),
         shape=shape,
     )
+    if out is not None:
+        save_picture(out, partial(mistakes.plot, n=n))
+    if as_json:
+        found = {
+            "pair": mistakes.pair,
+            "mistakes": _first_mistakes(mistakes, n),
+            "mistakes of the pair": len(mistakes.indices),
+        }
+        print_json(document | found)
+        return
     _print_mistakes(mistakes, f"{data}, {part} samples", n)
     if out is not None:
-        typer.echo(save_picture(out, partial(mistakes.plot, n=n)))
+        typer.echo(out)
     elif shape is None:
         note(no_images(data))
     elif len(mistakes.indices):
         typer.echo()
         captions = [f"{i}: {mistakes.y_true[i]}" for i in mistakes.indices[:n]]
         _print_images(X[mistakes.indices[:n]], shape, captions)
+
+
+def _refuse_pair(pair: str, classes: Iterable[Any]) -> NoReturn:
+    raise ValueError(
+        f"--pair must be two of the classes {', '.join(map(str, classes))} with a comma between "
+        f"them, got {pair!r}."
+    )
 
 
 def _load_part(data: str, data_home: Path | None, part: str) -> tuple["NDArray", "NDArray"]:
@@ -173,12 +235,8 @@ def _print_images(X: "NDArray", shape: tuple[int, int], captions: Sequence[str])
     blocks.print_images(new_console(), X.reshape(len(X), *shape), captions, width)
 
 
-def _print_pairs(confusion: "ConfusionDisplay", n: int) -> None:
-    """Print the most confused pairs, and how large a part of the true class each is."""
-    from rich.table import Table
-
-    if not confusion.pairs_:
-        return
+def _most_confused(confusion: "ConfusionDisplay", n: int) -> list[dict[str, Any]]:
+    """Return the most confused pairs, and how large a part of the true class each is."""
     sizes = dict(
         zip(
             confusion.display_labels.tolist(),
@@ -186,18 +244,48 @@ def _print_pairs(confusion: "ConfusionDisplay", n: int) -> None:
             strict=True,
         )
     )
-    table = Table("true", "predicted", "times", "of the class", box=None, pad_edge=False)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for true, predicted, count in confusion.pairs_[:n]:
-        table.add_row(str(true), str(predicted), str(count), f"{count / sizes[true]:.1%}")
-    new_console().print(table)
+    return [
+        {
+            "true": true,
+            "predicted": predicted,
+            "times": count,
+            "of the class": count / sizes[true],
+        }
+        for true, predicted, count in confusion.pairs_[:n]
+    ]
+
+
+def _print_pairs(pairs: Sequence[Mapping[str, Any]]) -> None:
+    """Print the most confused pairs."""
+    if not pairs:
+        return
+    rows = [
+        (
+            str(pair["true"]),
+            str(pair["predicted"]),
+            str(pair["times"]),
+            f"{pair['of the class']:.1%}",
+        )
+        for pair in pairs
+    ]
+    print_table(list(pairs[0]), rows, right=(2, 3))
+
+
+def _first_mistakes(mistakes: "MistakesDisplay", n: int) -> list[dict[str, Any]]:
+    """Return where mistakes between two classes are, the most confident first."""
+    return [
+        {
+            "index": i,
+            "true": mistakes.y_true[i],
+            "predicted": mistakes.y_pred[i],
+            "confidence": None if mistakes.confidence is None else mistakes.confidence[i],
+        }
+        for i in mistakes.indices[:n]
+    ]
 
 
 def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int) -> None:
     """Print where the mistakes between two classes are."""
-    from rich.table import Table
-
     total = len(mistakes.indices)
     a, b = mistakes.pair or ("", "")
     more = f", of which these are the first {n}" if total > n else ""
@@ -205,10 +293,8 @@ def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int) -> None:
     typer.echo(f"{where}: {total} {mistake} between {a} and {b}{more}")
     if not total:
         return
-    table = Table("index", "true", "predicted", "confidence", box=None, pad_edge=False)
-    for column in (table.columns[0], table.columns[3]):
-        column.justify = "right"
-    for i in mistakes.indices[:n]:
-        confidence = "" if mistakes.confidence is None else f"{mistakes.confidence[i]:.1%}"
-        table.add_row(str(i), str(mistakes.y_true[i]), str(mistakes.y_pred[i]), confidence)
-    new_console().print(table)
+    rows = []
+    for found in _first_mistakes(mistakes, n):
+        confidence = "" if found["confidence"] is None else f"{found['confidence']:.1%}"
+        rows.append((str(found["index"]), str(found["true"]), str(found["predicted"]), confidence))
+    print_table(("index", "true", "predicted", "confidence"), rows, right=(0, 3))

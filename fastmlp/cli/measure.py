@@ -1,7 +1,5 @@
 """``fastmlp parity`` and ``bench``: the same numbers as others, and how fast."""
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp import __version__, backends
-from fastmlp.cli.output import new_console, note
+from fastmlp.cli.options import Json, Quiet, complete, whole
+from fastmlp.cli.output import new_console, note, on_terminal, print_json, print_table
 
 if TYPE_CHECKING:
     from fastmlp.parity import Row
@@ -17,22 +16,27 @@ if TYPE_CHECKING:
 _NO_PARITY = 1
 _UNEQUAL_LOSSES = 1
 
+#: As shells complete them: importing `fastmlp.bench` for its names would take too long.
+_SUITES = (
+    *("mnist", "tabular", "sparse", "predict", "startup", "memory", "backends", "threads", "all"),
+    "devices",
+)
+
 
 def parity(
-    n: Annotated[
-        int, typer.Option("--n", min=1, metavar="N", help="Configurations to draw.")
-    ] = 200,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Determines what is drawn.")] = 0,
+    n: Annotated[int, typer.Option("--n", **whole(1), help="Configurations to draw.")] = 200,
+    seed: Annotated[int, typer.Option(**whole(0), help="Determines what is drawn.")] = 0,
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="|".join(backends.NAMES),
-            help="Check this backend; may be given again. Otherwise all that are available.",
+            metavar="NAME",
+            help=f"Check this backend: {', '.join(backends.NAMES)}; may be given again. Otherwise "
+            "all that are available.",
+            autocompletion=complete(backends.NAMES),
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of the table.")
-    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare every backend with the installed scikit-learn.
 
@@ -58,7 +62,7 @@ def parity(
         total=n,
         console=new_console(),
         transient=True,
-        disable=not sys.stdout.isatty(),  # rich would take FORCE_COLOR for a terminal, too
+        disable=quiet or as_json or not on_terminal(),
     )
     rows = check(drawn, names)
     passed = not any(row.failures for row in rows)
@@ -72,7 +76,7 @@ def parity(
             "NumPy": np.__version__,
             "rows": [row.as_dict() for row in rows],
         }
-        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+        print_json(document)
     else:
         _print_parity(rows)
     if not passed:
@@ -84,6 +88,7 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=complete(_SUITES),
             help="mnist, tabular, sparse, predict, startup, memory, backends, threads, all, or a "
             "case of theirs, or devices; may be given again. Otherwise all, without devices.",
         ),
@@ -92,8 +97,9 @@ def bench(
         bool,
         typer.Option("--quick", help="A tenth of the samples: shows that it works, not how fast."),
     ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all that was measured.")
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all that was measured, as --json prints it."),
     ] = None,
     plot: Annotated[
         Path | None,
@@ -102,6 +108,9 @@ def bench(
             help="Draw the ratios (benchmark.png, .svg) or a heat map (devices.png, .svg).",
         ),
     ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    json_file: Annotated[Path | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Measure fastmlp beside scikit-learn, and PyTorch and JAX if they are installed.
 
@@ -119,23 +128,35 @@ def bench(
     For example:
 
         fastmlp bench --quick
-        fastmlp bench --suite mnist --suite tabular --json run.json --plot .
+        fastmlp bench --suite mnist --suite tabular --plot .
+        fastmlp bench --suite mnist --out run.json
         fastmlp bench --suite devices --plot .
     """
+    import json
+
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from fastmlp import bench
     from fastmlp.bench import devices
     from fastmlp.files import atomic_write
 
+    if json_file is not None:
+        # "--json FILE" was the option before --json printed; typer has no option with a value or
+        # without, but it can tell what follows.
+        if not as_json:
+            raise ValueError(
+                f"bench takes options only, got {json_file}: '--suite {json_file}' names a suite."
+            )
+        note(f"--json {json_file} is old: write --out {json_file}.")
+        as_json, out = False, out or json_file
     others = [name for name in suite or ["all"] if name != "devices"]
     cases = bench.select(others) if others else []
     if plot is not None:
         bench.check_plot()
         if not plot.is_dir():
             raise ValueError(f"--plot must be a directory that exists, got {plot}.")
-    if json_file is not None and not json_file.parent.is_dir():
-        raise ValueError(f"--json must be a file in a directory that exists, got {json_file}.")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
     columns = TextColumn("{task.description}"), BarColumn(bar_width=16), TimeElapsedColumn()
     entries: list[dict[str, Any]] = []
     found: dict[str, Any] | None = None
@@ -143,7 +164,7 @@ def bench(
         *columns,
         console=new_console(),
         transient=True,
-        disable=not sys.stdout.isatty(),  # rich would take FORCE_COLOR for a terminal, too
+        disable=quiet or as_json or not on_terminal(),
     ) as progress:
         task = progress.add_task("", total=len(cases))
 
@@ -159,18 +180,22 @@ def bench(
                 quick, lambda done, of: progress.update(task, completed=done, total=of)
             )
     document = bench.document(entries, quick)
-    if cases:
-        _print_bench(document)
     if found is not None:
         document |= {"devices": found, "passed": document["passed"] and found["passed"]}
-        _print_devices(found)
-    if json_file is not None:
-        with atomic_write(json_file) as file:
+    if as_json:
+        print_json(document)
+    else:
+        if cases:
+            _print_bench(document)
+        if found is not None:
+            _print_devices(found)
+    if out is not None:
+        with atomic_write(out) as file:
             file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     if plot is not None:
         drawn = bench.plot(document, plot) if cases else []
         drawn += devices.plot(found, plot) if found and found["cells"] else []
-        for path in drawn:
+        for path in () if as_json else drawn:
             typer.echo(path)
     if not document["passed"]:
         raise typer.Exit(_UNEQUAL_LOSSES)
@@ -180,16 +205,14 @@ def _print_parity(rows: Sequence["Row"]) -> None:
     """Print the largest differences, and the worst configuration of every row that failed."""
     from dataclasses import astuple
 
-    from rich.table import Table
-
     headings = ("initial\nweights", "loss\ncurves", "weights", "predictions", "labels")
-    table = Table("backend", "dtype", "fits", *headings, "verdict", box=None, pad_edge=False)
+    lines = []
     for row in rows:
         numbers = astuple(row.largest)[: len(headings)]
         cells = [f"{number:.1e}" if number else "0" for number in numbers]
         verdict = "FAILED" if row.failures else "passed"
-        table.add_row(row.backend, row.dtype, str(row.fits), *cells, verdict)
-    new_console().print(table)
+        lines.append((row.backend, row.dtype, str(row.fits), *cells, verdict))
+    print_table(("backend", "dtype", "fits", *headings, "verdict"), lines)
     if unstable := max(row.unstable for row in rows):
         note(
             f"in float32, {unstable} are not judged: scikit-learn's own losses change too much "
@@ -206,21 +229,17 @@ def _print_parity(rows: Sequence["Row"]) -> None:
 
 def _print_bench(document: Mapping[str, Any]) -> None:
     """Print a line per pair, then why somebody is missing and whose losses differ."""
-    from rich.table import Table
-
     from fastmlp.bench import in_words
 
     headings = (
-        "theirs",
-        "theirs / ours",
-        "losses\ndiffer by",
-        "matrix\nproducts",
-        "ours /\nproducts",
+        *("case", "ours", "", "beside", "theirs", "theirs / ours", "losses\ndiffer by"),
+        *("matrix\nproducts", "ours /\nproducts"),
     )
-    table = Table("case", "ours", "", "beside", *headings, box=None, pad_edge=False)
-    for column in table.columns[2:3] + table.columns[4:]:
-        column.justify = "right"
-    notes = []
+    names = (
+        *("case", "ours", "ours takes", "beside", "theirs takes", "theirs / ours"),
+        *("losses differ by", "matrix products", "ours / products"),
+    )
+    rows, notes = [], []
     for entry in document["cases"]:
         if "missing" in entry:
             notes.append(f"{entry['name']}: {entry['missing']}")
@@ -249,9 +268,9 @@ def _print_bench(document: Mapping[str, Any]) -> None:
             spread = f"({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
             theirs = in_words(peer["median"], unit)
             times = f"{ratio['median']:.1f} {spread}"
-            table.add_row(*left, peer["label"], theirs, times, verdict, *right)
+            rows.append((*left, peer["label"], theirs, times, verdict, *right))
             left, right = ("", "", ""), ("", "")
-    new_console().print(table)
+    print_table(headings, rows, right=(2, 4, 5, 6, 7, 8), names=names)
     if document["quick"]:
         notes.insert(0, "--quick shows that it works, not how fast.")
     for text in notes:
@@ -260,17 +279,13 @@ def _print_bench(document: Mapping[str, Any]) -> None:
 
 def _print_devices(found: Mapping[str, Any]) -> None:
     """Print a line per cell of the grid, and from where on a GPU pays."""
-    from rich.table import Table
-
     from fastmlp.bench import devices, in_words
 
     labels = list(found["cells"][0]["epoch"]) if found["cells"] else []
-    table = Table("hidden", "batch", *labels, box=None, pad_edge=False)
+    headings = ["hidden", "batch", *labels]
     if "cuda" in labels:
-        table.add_column("CPU / GPU")
-        table.add_column("copies in, out")
-    for column in table.columns:
-        column.justify = "right"
+        headings += ["CPU / GPU", "copies in, out"]
+    rows = []
     for cell in found["cells"]:
         cells = []
         for label in labels:
@@ -279,9 +294,9 @@ def _print_devices(found: Mapping[str, Any]) -> None:
         if "cuda" in labels:
             copies = (in_words(cell[way]["cuda"], "s") for way in ("into", "out"))
             cells += [f"{devices.gain(cell) or 0:.1f}", ", ".join(copies)]
-        table.add_row(str(cell["n_hidden"]), str(cell["batch_size"]), *cells)
+        rows.append((str(cell["n_hidden"]), str(cell["batch_size"]), *cells))
     if labels:
-        new_console().print(table)
+        print_table(headings, rows, right=range(len(headings)))
     for sentence in devices.conclusions(found):
         typer.echo(sentence)
     for label, reason in found["missing"].items():

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastmlp import backends
-from fastmlp.cli.options import DATA, Backend, DataHome, ModelFile, Threads
+from fastmlp.cli.options import DATA, Backend, DataHome, Json, ModelFile, Quiet, Threads
 from fastmlp.cli.output import (
     backend_in_words,
+    instruction_set,
     network_in_words,
     note_columns,
     noting_warnings,
     print_facts,
+    print_json,
+    units_of,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ def evaluate(
     data_home: DataHome = None,
     backend: Backend = None,
     threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score a saved model on a data set.
 
@@ -39,7 +44,7 @@ def evaluate(
     For example:
 
         fastmlp evaluate model.npz --data mnist
-        fastmlp evaluate model.npz --data directory/with/four/idx/files
+        fastmlp evaluate model.npz --data folder/of/idx/files
     """
     from sklearn.metrics import accuracy_score
 
@@ -55,13 +60,31 @@ def evaluate(
         seconds = time.perf_counter() - started
         n_errors = len(y_test) - int(accuracy_score(y_test, predictions, normalize=False))
         train_score = model.score(*train_part)
+    test_score = 1 - n_errors / len(y_test)
+    if as_json:
+        name = backends.resolve(model.backend)
+        print_json(
+            {
+                "data set": data,
+                "network": units_of(model),
+                "activation": model.activation,
+                "backend": name,
+                "instruction set": instruction_set(name),
+                "train score": train_score,
+                "test score": test_score,
+                "test errors": n_errors,
+                "test samples": len(y_test),
+                "test time": seconds,
+            }
+        )
+        return
     print_facts(
         {
             "data set": data,
             "network": network_in_words(model),
             "backend": backend_in_words(model.backend),
             "train score": f"{train_score:.3f}",
-            "test score": f"{1 - n_errors / len(y_test):.3f}",
+            "test score": f"{test_score:.3f}",
             "test errors": f"{n_errors} of {len(y_test)}",
             "test time": f"{seconds:.3f} s",
         }
@@ -82,6 +105,8 @@ def predict(
     ] = False,
     backend: Backend = None,
     threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Print the label of every sample as a saved model predicts it, one a line.
 
@@ -89,12 +114,17 @@ def predict(
 
     For example:
 
-        fastmlp predict model.npz t10k-images-idx3-ubyte.gz > labels.txt
-        fastmlp predict model.npz images.npy --proba > probabilities.csv
+        fastmlp predict model.npz images.npy > labels.txt
+        fastmlp predict model.npz images.npy --proba > proba.csv
     """
     from fastmlp.formats import read_array
 
     model = load_model(model_file, backend, threads)
+    is_classifier = hasattr(model, "classes_")
+    if proba and not is_classifier:
+        raise ValueError(
+            f"--proba must be used with a classifier, got a {type(model).__name__}: leave it out."
+        )
     samples = read_array(file)
     if samples.ndim < 2:
         raise ValueError(
@@ -104,12 +134,22 @@ def predict(
     check_features(model_file, model, file, X)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     with noting_warnings():
-        outputs = model.predict_proba(X) if proba else model.predict(X).reshape(len(X), -1)
-    if proba:
+        probabilities = model.predict_proba(X) if proba else None
+        predictions = model.predict(X) if as_json or not proba else None
+    if as_json:
+        print_json(
+            {
+                "predictions": predictions,
+                "classes": model.classes_ if is_classifier else None,
+                "probabilities": probabilities,
+            }
+        )
+        return
+    if probabilities is not None:
         writer.writerow(model.classes_.tolist())
-        writer.writerows([f"{value:.6g}" for value in row] for row in outputs)
-    else:
-        writer.writerows(outputs.tolist())
+        writer.writerows([f"{value:.6g}" for value in row] for row in probabilities)
+    elif predictions is not None:
+        writer.writerows(predictions.reshape(len(X), -1).tolist())
 
 
 def load_model(path: Path, backend: str | None, threads: int | None) -> "MLPClassifier":

@@ -1,5 +1,6 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands have, and how their values are read."""
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -7,29 +8,85 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from fastmlp import backends
+from fastmlp.cli.output import silence_notes
+from fastmlp.suggestions import did_you_mean
+
+data_option = partial(typer.Option, rich_help_panel="Data")
+engine_option = partial(typer.Option, rich_help_panel="Engine")
+script_option = partial(typer.Option, rich_help_panel="For scripts")
 
 
-def one_of(*names: str) -> dict[str, Any]:
-    """Return the options of an option that takes one of these names.
+def one_of(*names: str, help: str, more: str = "") -> dict[str, Any]:
+    """Return the options of an option that takes one of these names, which its help lists.
 
     Of a Literal, typer says "Value error, ..." where it refuses.
     """
 
     def parse(text: str) -> str:
         if text not in names:
-            raise typer.BadParameter(f"must be one of {', '.join(names)}, got {text!r}.")
+            choices = ", ".join(names)
+            end = did_you_mean(text, names)
+            raise typer.BadParameter(f"must be one of {choices}, got {text!r}{end}")
         return text
 
-    return {"parser": parse, "metavar": f"<{'|'.join(names)}>"}
+    text = f"{help}: {', '.join(names[:-1])} or {names[-1]}. {more}".rstrip()
+    return {"parser": parse, "metavar": "NAME", "help": text, "autocompletion": complete(names)}
 
 
-data_option = partial(typer.Option, rich_help_panel="Data")
-engine_option = partial(typer.Option, rich_help_panel="Engine")
+def whole(least: int, most: int | None = None) -> dict[str, Any]:
+    """Return the options of an option that takes a whole number."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            rule = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise typer.BadParameter(f"must be a whole number {rule}, got {text!r}.")
+        return value
+
+    return {"parser": parse, "metavar": "N"}
+
+
+def number(rule: str, accepts: Callable[[float], bool]) -> dict[str, Any]:
+    """Return the options of an option that takes a number, finite and as the rule says."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not (abs(value) < float("inf") and accepts(value)):
+            raise typer.BadParameter(f"must be a number {rule}, got {text!r}.")
+        return value
+
+    return {"parser": parse, "metavar": "X"}
+
+
+def complete(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what a shell asks for the names that begin like a word."""
+
+    def names_like(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return names_like
+
+
+def _silence(quiet: bool) -> bool:
+    if quiet:
+        silence_notes()
+    return quiet
+
+
+#: Names of data sets, as shells complete them; whatever else there is, is found by its path.
+DATA_NAMES = ("mnist", "fashion", "kmnist", "digits")
 
 DATA = data_option(
     metavar="NAME|DIR",
     help="mnist, fashion, kmnist, digits, or a directory with four IDX files, which may be "
     "torchvision's root.",
+    autocompletion=complete(DATA_NAMES),
 )
 DataHome: TypeAlias = Annotated[
     Path | None,
@@ -41,19 +98,31 @@ DataHome: TypeAlias = Annotated[
 Backend: TypeAlias = Annotated[
     str | None,
     engine_option(
-        metavar="|".join(("auto", *backends.NAMES)), help="Implementation; see 'fastmlp info'."
+        metavar="NAME",
+        help=f"Implementation: {', '.join(('auto', *backends.NAMES))}; see 'fastmlp info'.",
+        autocompletion=complete(("auto", *backends.NAMES)),
     ),
 ]
 Threads: TypeAlias = Annotated[
-    int | None, engine_option(min=1, metavar="N", help="Threads at most; otherwise all.")
+    int | None, engine_option(**whole(1), help="Threads at most; otherwise all.")
 ]
 ModelFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A model that 'fastmlp train' has saved.")
 ]
 Part: TypeAlias = Annotated[
-    str, data_option(**one_of("train", "test"), help="Which of its samples.")
+    str, data_option(**one_of("train", "test", help="Which of its samples"))
 ]
 PictureFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write a picture: .png, .svg or .pdf. A file is replaced."),
+]
+Json: TypeAlias = Annotated[
+    bool,
+    script_option("--json", help="Print one JSON object; docs/command_line.md lists its keys."),
+]
+Quiet: TypeAlias = Annotated[
+    bool,
+    script_option(
+        "--quiet", "-q", callback=_silence, help="No progress and no notes, only results."
+    ),
 ]

@@ -1,59 +1,151 @@
-"""What commands print, and how: facts, notes, and models in words."""
+"""What commands print, and how: facts, tables, JSON, notes, and models in words."""
 
+import logging
+import math
+import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastmlp import backends
+from fastmlp.logs import LOGGER
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fastmlp.estimators import MLPClassifier
 
+_WIDE = 500  # in a file or a pipe there is no edge of a screen to break lines at
+
+
+# ----------------------------------------------------------------------------------------- results
+
 
 def print_facts(facts: Mapping[str, str]) -> None:
     """Print a table of names and values."""
+    import textwrap
+
+    from rich.cells import cell_len
     from rich.text import Text
 
     console = new_console()
-    width = max(map(len, facts)) + 2
+    margin = max(map(cell_len, facts)) + 2
     for name, value in facts.items():
-        console.print(Text.assemble((name.ljust(width), "bold"), value), soft_wrap=True)
+        lines = [value]
+        if margin + cell_len(value) > console.width:  # a path stays whole
+            lines = textwrap.wrap(
+                value, max(20, console.width - margin), break_long_words=False,
+                break_on_hyphens=False,
+            ) or [""]  # fmt: skip
+        first = Text.assemble((name + " " * (margin - cell_len(name)), "bold"), lines[0])
+        console.print(first, soft_wrap=True)
+        for line in lines[1:]:
+            console.print(Text(" " * margin + line), soft_wrap=True)
 
 
-def network_in_words(model: "MLPClassifier") -> str:
-    """Return the units of every layer and the activation of the hidden ones."""
-    units = [model.n_features_in_, *(len(intercept) for intercept in model.intercepts_)]
-    return f"{'-'.join(map(str, units))}, {model.activation}"
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    names: Sequence[str] | None = None,
+    pad_edge: bool = False,
+) -> None:
+    """Print a table; if it is wider than the terminal, a block of names and values per row.
+
+    Parameters
+    ----------
+    headings : sequence of str
+    rows : sequence of sequences of str
+    right : sequence of int
+        The columns whose cells are aligned at the right.
+    names : sequence of str, optional
+        What blocks call the columns, otherwise as `headings`. Empty cells are left out there.
+    pad_edge : bool, default=False
+        Put a blank before every line.
+    """
+    from rich.table import Table
+
+    table = Table(*headings, box=None, pad_edge=pad_edge)
+    for column in right:
+        table.columns[column].justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    console = new_console()
+    unlimited = console.options.update(max_width=1_000_000)
+    width = console.measure(table, options=unlimited).maximum
+    if width <= console.width or not on_terminal():
+        new_console(max(width, console.width)).print(table)
+        return
+    names = names or [heading.replace("\n", " ") for heading in headings]
+    for i, row in enumerate(rows):
+        if i:
+            console.print()
+        print_facts({name: cell for name, cell in zip(names, row, strict=True) if cell})
 
 
-def backend_in_words(name: str) -> str:
-    """Return the backend's name and, if it has some to choose from, the instruction set."""
-    name = backends.resolve(name)
-    isa = getattr(backends.get(name), "ISA", None)
-    return f"{name} ({isa})" if isa else name
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON object; see docs/command_line.md."""
+    import json
+
+    import typer
+
+    typer.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: no arrays, no paths, and null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
+        return _plain(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ------------------------------------------------------------------------------------------- notes
+
+
+class _NoteHandler(logging.Handler):
+    """Writes notes to standard error, unless the program's own logging shows them there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a sentence."""
+        for handler in logging.getLogger().handlers:
+            stream = getattr(handler, "stream", None)
+            if stream is not None and stream in (sys.stderr, sys.stdout):
+                return
+        # Not typer.echo, which looks behind what a progress bar has put in the place of sys.stderr.
+        sys.stderr.write(f"Note: {record.getMessage()}\n")
 
 
 @contextmanager
-def noting_warnings() -> Iterator[list[str]]:
-    """Show the library's warnings as notes; what they said is collected in the list."""
-    from sklearn.exceptions import ConvergenceWarning
+def showing_notes() -> Iterator[None]:
+    """Write the notes of the commands to standard error."""
+    handler = _NoteHandler(logging.WARNING)
+    LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
 
-    texts: list[str] = []
 
-    def show(message: Warning | str, *_: Any) -> None:
-        texts.append(str(message))
-        note(texts[-1])
+def silence_notes() -> None:
+    """Write no more notes to standard error; they stay log records."""
+    for handler in LOGGER.handlers:
+        if isinstance(handler, _NoteHandler):
+            handler.setLevel(logging.CRITICAL + 1)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield texts
+
+def note(text: str) -> None:
+    """Write a sentence to standard error, as a record of the logger ``fastmlp``."""
+    LOGGER.warning("%s", text)
 
 
 def note_columns(data: str) -> None:
@@ -65,16 +157,70 @@ def note_columns(data: str) -> None:
         note(f"the labels of {data} have {n_columns} columns; column 0 is the class.")
 
 
-def note(text: str) -> None:
-    """Write a sentence to standard error."""
-    # Not typer.echo, which looks behind what a progress bar has put in the place of sys.stderr.
-    sys.stderr.write(f"Note: {text}\n")
+@contextmanager
+def noting_warnings() -> Iterator[list[str]]:
+    """Show the library's warnings as notes; what they said is collected in the list."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    texts: list[str] = []
+
+    def show(message: Warning | str, *_: Any) -> None:
+        if (text := str(message)) not in texts:
+            texts.append(text)
+            note(text)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield texts
 
 
-def new_console() -> "Console":
+# ------------------------------------------------------------------------------- models, and where
+
+
+def network_in_words(model: "MLPClassifier") -> str:
+    """Return the units of every layer and the activation of the hidden ones."""
+    return f"{'-'.join(map(str, units_of(model)))}, {model.activation}"
+
+
+def units_of(model: "MLPClassifier") -> list[int]:
+    """Return the units of every layer, input and output included."""
+    return [model.n_features_in_, *(len(intercept) for intercept in model.intercepts_)]
+
+
+def backend_in_words(name: str) -> str:
+    """Return the backend's name and, if it has some to choose from, the instruction set."""
+    name = backends.resolve(name)
+    isa = instruction_set(name)
+    return f"{name} ({isa})" if isa else name
+
+
+def instruction_set(name: str) -> str | None:
+    """Return the instruction set that a backend uses, if it has some to choose from."""
+    return getattr(backends.get(name), "ISA", None)
+
+
+def on_terminal() -> bool:
+    """Return whether standard output can move its cursor, and has colours.
+
+    A notebook's ``!command`` has a terminal of which the cell shows every byte. What the kernel
+    sets tells it; rich would go by FORCE_COLOR, which the kernel sets, too.
+    """
+    kernel = "JPY_PARENT_PID" in os.environ or "inline" in os.environ.get("MPLBACKEND", "")
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not kernel
+
+
+def new_console(width: int | None = None) -> "Console":
     """Return a console for standard output that prints text as it is."""
     from rich.console import Console
 
-    # In a file or a pipe there is no edge of a screen to break lines at.
-    width = None if sys.stdout.isatty() else 500
-    return Console(width=width, markup=False, emoji=False, highlight=False)
+    terminal = on_terminal()
+    return Console(
+        width=None if terminal else width or _WIDE,
+        force_terminal=None if terminal else False,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )

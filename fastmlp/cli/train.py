@@ -2,11 +2,8 @@
 
 import errno
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -16,17 +13,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp import backends, recipes
-from fastmlp.cli.options import DATA, Backend, DataHome, Threads, data_option, engine_option, one_of
+from fastmlp.cli.epoch_log import EpochLog
+from fastmlp.cli.options import (
+    DATA,
+    Backend,
+    DataHome,
+    Json,
+    Quiet,
+    Threads,
+    complete,
+    data_option,
+    engine_option,
+    number,
+    one_of,
+    script_option,
+    whole,
+)
 from fastmlp.cli.output import (
     backend_in_words,
+    instruction_set,
     network_in_words,
-    new_console,
     note,
     note_columns,
     noting_warnings,
     print_facts,
+    print_json,
+    units_of,
 )
 from fastmlp.cli.pictures import check_writable, no_images, rows_and_columns, save_pictures
+from fastmlp.cli.progress import epoch_display
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,6 +100,7 @@ def train(
             metavar="NAME",
             help="A published system, which supplies the data set and all values that are not "
             f"given: {', '.join(recipes.RECIPES)}.",
+            autocompletion=complete(recipes.RECIPES),
         ),
     ] = None,
     data: Annotated[str | None, DATA] = None,
@@ -93,9 +109,9 @@ def train(
         Any,
         data_option(
             parser=_scale,
-            metavar="auto|standard|none|X",
-            help="Factor of the features, such as 1/255. 'auto' makes the largest value 1, "
-            "'standard' gives every feature mean 0 and variance 1.",
+            metavar="X",
+            help="Factor of the features, such as 1/255, or a word: auto makes the largest value "
+            "1, standard gives every feature mean 0 and variance 1, none changes nothing.",
         ),
     ] = None,
     hidden: Annotated[
@@ -109,28 +125,35 @@ def train(
     activation: Annotated[
         str | None,
         _network_option(
-            **one_of("identity", "logistic", "tanh", "relu"), help="Function of the hidden layers."
+            **one_of(
+                *("identity", "logistic", "tanh", "relu"), help="Function of the hidden layers"
+            )
         ),
     ] = None,
     solver: Annotated[
         str | None,
         _network_option(
-            **one_of("sgd", "adam", "lbfgs"),
-            help="Optimiser. If it is not the recipe's, neither is the learning rate: 0.001.",
+            **one_of(
+                *("sgd", "adam", "lbfgs"),
+                help="Optimiser",
+                more="If it is not the recipe's, neither is the learning rate: 0.001.",
+            )
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, _network_option(metavar="X", help="Initial learning rate.")
+        float | None,
+        _network_option(**number("above 0", lambda x: x > 0), help="Initial learning rate."),
     ] = None,
     alpha: Annotated[
-        float | None, _network_option(metavar="X", help="Strength of the L2 penalty.")
+        float | None,
+        _network_option(
+            **number("of at least 0", lambda x: x >= 0), help="Strength of the L2 penalty."
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, _network_option(min=1, metavar="N", help="Samples per update.")
+        int | None, _network_option(**whole(1), help="Samples per update.")
     ] = None,
-    epochs: Annotated[
-        int | None, _network_option(min=1, metavar="N", help="Epochs at most.")
-    ] = None,
+    epochs: Annotated[int | None, _network_option(**whole(1), help="Epochs at most.")] = None,
     dropout: Annotated[
         Any,
         _network_option(
@@ -158,12 +181,13 @@ def train(
     seed: Annotated[
         int | None,
         _network_option(
-            min=0, metavar="N", help="Determines the initial weights and the order of the samples."
+            **whole(0, 2**32 - 1),
+            help="Determines the initial weights and the order of the samples.",
         ),
     ] = None,
     dtype: Annotated[
         str | None,
-        engine_option(**one_of("float32", "float64"), help="Precision; float32 is faster."),
+        engine_option(**one_of("float32", "float64", help="Precision", more="float32 is faster.")),
     ] = None,
     backend: Backend = None,
     threads: Threads = None,
@@ -184,6 +208,15 @@ def train(
             "mistakes.png. Files of these names are replaced.",
         ),
     ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log: Annotated[
+        Path | None,
+        script_option(
+            metavar="FILE",
+            help="Write a line per epoch, as it happens, at the end of this file: .jsonl or .csv.",
+        ),
+    ] = None,
 ) -> None:
     """Train a network, watch it learn, score it, and save it.
 
@@ -199,8 +232,8 @@ def train(
 
         fastmlp train
         fastmlp train --data digits --hidden 100,50 --epochs 50
-        fastmlp train --data fashion --solver adam --early-stopping --out fashion.npz
-        fastmlp train --data digits --plots .
+        fastmlp train --data fashion --solver adam
+        fastmlp train --data digits --plots . --log run.csv
     """
     from fastmlp import datasets, hints, persistence
     from fastmlp.estimators import MLPClassifier
@@ -220,6 +253,13 @@ def train(
             raise ValueError(
                 f"{option} has no effect on lbfgs: leave it out, or choose --solver sgd or adam."
             )
+    layers = tuple(chain(*hidden)) if hidden else chosen.parameters["hidden_layer_sizes"]
+    if dropout is not None and len(dropout) not in (1, len(layers)):
+        raise ValueError(
+            "--dropout must be one probability, or one for each hidden layer, got "
+            f"{','.join(f'{rate:g}' for rate in dropout)} for {','.join(map(str, layers))} units."
+        )
+    epoch_log = None if log is None else EpochLog(log)
     if not no_save:
         _check_destination(out)
     if plots is not None:
@@ -252,7 +292,7 @@ def train(
     if learning_rate is not None:
         parameters.pop("lr_schedule", None)
     given = {
-        "hidden_layer_sizes": tuple(chain(*hidden)) if hidden else None,
+        "hidden_layer_sizes": layers if hidden else None,
         "activation": activation,
         "solver": solver,
         "learning_rate_init": learning_rate,
@@ -274,10 +314,20 @@ def train(
     if augment and chosen.augmented:
         changed = (key for key in chosen.augmented if given.get(key) is None)
         note(f"with --augment, {chosen.name} has values of its own: {', '.join(changed)}.")
-    typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
+    if not as_json:
+        typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
     if backend is None and backend_name != (first := backends.NAMES[0]):
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
-    with noting_warnings() as notes, _epoch_display(model.max_iter) as on_epoch:
+    with (
+        noting_warnings() as notes,
+        epoch_display(model.max_iter, wanted=not (quiet or as_json)) as show_epoch,
+    ):
+
+        def on_epoch(report: "EpochReport") -> None:
+            if epoch_log is not None:
+                epoch_log.add(report)
+            show_epoch(report)
+
         started = time.perf_counter()
         try:
             model._fit(
@@ -298,14 +348,50 @@ def train(
         persistence.save(model, out)
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
-    scores = {part: f"{model.score(*xy):.3f}" for part, xy in parts.items() if xy is not None}
+    accuracies = {part: None if xy is None else model.score(*xy) for part, xy in parts.items()}
+    scores = {part: f"{score:.3f}" for part, score in accuracies.items() if score is not None}
+    published = {}
     if name == chosen.dataset and parameters == own and not augment and not interrupted:
         figures = {"train": chosen.train_score}
         figures["test" if validation is None else "validation"] = chosen.published
-        for part, figure in figures.items():
-            scores[part] += "" if figure is None else f" (published: {figure:.3f})"
-    typer.echo()
+        published = {part: figure for part, figure in figures.items() if figure is not None}
+        for part, figure in published.items():
+            scores[part] += f" (published: {figure:.3f})"
     drawn = [] if plots is None else _draw_training(model, name, (X_test, y_test), plots)
+    if as_json:
+        rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
+        print_json(
+            {
+                "data set": name,
+                "recipe": chosen.name,
+                "training samples": len(X),
+                "validation samples": 0 if X_val is None else len(X_val),
+                "test samples": len(X_test),
+                "network": units_of(model),
+                "activation": model.activation,
+                "solver": model.solver,
+                "learning rate": None if rates is None else rates[0],
+                "final learning rate": None if rates is None else rates[-1],
+                "dropout": _dropout_rates(model),
+                "augmentation": _augmentations(model),
+                "backend": backend_name,
+                "instruction set": instruction_set(backend_name),
+                "threads": threads or usable_threads(),
+                "dtype": str(model.coefs_[0].dtype),
+                "epochs": model.n_iter_,
+                "epochs at most": model.max_iter,
+                "interrupted": interrupted,
+                "final loss": model.loss_,
+                **{f"{part} score": score for part, score in accuracies.items()},
+                "published scores": published,
+                "training time": seconds,
+                "samples per second": len(X) * model.n_iter_ / seconds,
+                "model file": None if no_save else out,
+                "pictures": drawn,
+            }
+        )
+        raise typer.Exit(_INTERRUPTED if interrupted else 0)
+    typer.echo()
     unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
     print_facts(
         {
@@ -392,51 +478,27 @@ def _draw_training(
     return save_pictures({folder / f"{name}.png": draw for name, draw in drawings.items()})
 
 
-@contextmanager
-def _epoch_display(max_iter: int) -> Iterator[Callable[["EpochReport"], None]]:
-    """Show a line per epoch and, on a terminal, a progress bar below the lines."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-    console = new_console()
-    columns = (
-        SpinnerColumn(),
-        TextColumn("epoch {task.completed}/{task.total}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.description}"),
-    )
-    seconds = 0.0
-    on_terminal = sys.stdout.isatty()  # rich would take FORCE_COLOR for a terminal, too
-    with Progress(*columns, console=console, transient=True, disable=not on_terminal) as progress:
-        task = progress.add_task("", total=max_iter)
-
-        def show(report: "EpochReport") -> None:
-            nonlocal seconds
-            seconds += report.seconds
-            line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
-            if report.training_score is not None:
-                line += f", score = {report.training_score:.4f}"
-            if report.validation_loss is not None:
-                line += f", validation loss = {report.validation_loss:.8f}"
-                line += f", validation score = {report.validation_score:.4f}"
-            console.print(line)
-            speed = f"{report.n_samples / report.seconds:,.0f} samples/s"
-            # Not rich's own estimate, which forgets what is longer ago than half a minute.
-            left = timedelta(seconds=round(seconds / report.epoch * (max_iter - report.epoch)))
-            status = f"loss {report.loss:.4f}  {speed}  {left} left"
-            progress.update(task, completed=report.epoch, description=status)
-
-        yield show
-
-
 def _noise_in_words(model: "MLPClassifier") -> dict[str, str]:
     """Return what made epochs differ, if anything did."""
-    dropout: Any = model.dropout
-    rates = dropout if isinstance(dropout, tuple) else (dropout,)
+    rates, steps = _dropout_rates(model), _augmentations(model)
     words = {"dropout": ", ".join(f"{rate:g}" for rate in rates)} if any(rates) else {}
-    if model.augment is not None:
-        steps = getattr(model.augment, "steps", [model.augment])
-        words["augmentation"] = ", ".join(type(step).__name__ for step in steps)
+    if steps:
+        words["augmentation"] = ", ".join(steps)
     return words
+
+
+def _dropout_rates(model: "MLPClassifier") -> list[float]:
+    """Return the dropout of the hidden layers: one for all, or one each."""
+    dropout: Any = model.dropout
+    return list(dropout) if isinstance(dropout, tuple) else [dropout]
+
+
+def _augmentations(model: "MLPClassifier") -> list[str]:
+    """Return what is done to the images of every epoch."""
+    if model.augment is None:
+        return []
+    steps = getattr(model.augment, "steps", [model.augment])
+    return [type(step).__name__ for step in steps]
 
 
 def _solver_in_words(model: "MLPClassifier") -> str:

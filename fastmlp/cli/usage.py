@@ -1,0 +1,144 @@
+"""Commands that refuse bad use in a sentence, and whose flags have no type in the help."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from fastmlp.cli.output import on_terminal
+from fastmlp.suggestions import closest, did_you_mean
+
+USAGE_ERROR = 2
+_ABORTED = 1
+
+#: The end of every help.
+EXIT_STATUS = "Exit status: 0 if all went well, 2 for bad use or bad data, 130 after Ctrl-C."
+
+
+def exit_status(failure: str) -> str:
+    """Return the end of the help of a command that also fails with 1."""
+    return EXIT_STATUS.replace("2 for", f"1 {failure}, 2 for")
+
+
+#: What typer raises for bad use; where it keeps the class depends on its version.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+#: Options as scikit-learn, PyTorch and other commands call them.
+_SYNONYMS = {
+    "--lr": "--learning-rate",
+    "--learning-rate-init": "--learning-rate",
+    "--optimizer": "--solver",
+    "--optimiser": "--solver",
+    "--max-iter": "--epochs",
+    "--iterations": "--epochs",
+    "--hidden-layer-sizes": "--hidden",
+    "--layers": "--hidden",
+    "--units": "--hidden",
+    "--weight-decay": "--alpha",
+    "--l2": "--alpha",
+    "--random-state": "--seed",
+    "--n-jobs": "--threads",
+    "--jobs": "--threads",
+    "--n-threads": "--threads",
+    "--device": "--backend",
+    "--dataset": "--data",
+    "--output": "--out",
+    "--save": "--out",
+    "--probabilities": "--proba",
+    "--silent": "--quiet",
+}
+
+
+class _Sentences:
+    """What commands and groups have in common."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return arguments and options; flags have no type that the help would show as "<bool>"."""
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; an error knows the command."""
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc]
+        except _UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help: as plain text where there is no terminal, whatever FORCE_COLOR says."""
+        from typer import rich_utils
+
+        if not on_terminal():
+            rich_utils.FORCE_TERMINAL = False
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class Command(_Sentences, TyperCommand):
+    """A command of ours."""
+
+
+class Group(_Sentences, TyperGroup):
+    """A group of commands, which also is what is run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names."""
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name)):
+            raise _UsageError(
+                f"{ctx.command_path} has no command {name!r}{did_you_mean(name, self.commands)}"
+                f" {_help_of(ctx)} lists them all.",
+                ctx=ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        *rest: Any,
+        standalone_mode: bool = True,
+        **more: Any,
+    ) -> Any:
+        """Run a command; bad use becomes one sentence."""
+        if not standalone_mode:
+            return super().main(args, *rest, standalone_mode=False, **more)
+        try:
+            status = super().main(args, *rest, standalone_mode=False, **more)
+        except _UsageError as error:
+            if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
+                typer.echo(f"Error: {_in_words(error)}", err=True)
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            sys.exit(_ABORTED)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _in_words(error: Any) -> str:
+    """Return bad use as a sentence: what, the rule, what came, the way out."""
+    ctx = error.ctx
+    message = error.message.strip()
+    if (name := getattr(error, "option_name", None)) is not None:
+        if type(error).__name__ != "NoSuchOption":
+            return f"{name}: {message.rstrip('.')}. {_help_of(ctx)} says more."
+        options = [option for param in ctx.command.get_params(ctx) for option in param.opts]
+        meant = closest(name, (option for option in options if option[:2] == "--"), _SYNONYMS)
+        question = f". Did you mean {meant}?" if meant else "."
+        return f"{ctx.command_path} has no option {name}{question} {_help_of(ctx)} lists them all."
+    param = getattr(error, "param", None)
+    if param is not None:
+        name = param.opts[0] if param.param_type_name == "option" else param.metavar or param.name
+        if not message:
+            return f"{ctx.command_path} needs {name}: {_help_of(ctx)} says what it is."
+        return f"{name} {message}" if message.startswith("must ") else f"{name}: {message}"
+    if message.endswith((".", "?")) and "-h'" in message:
+        return message
+    return f"{message.rstrip('.')}: {_help_of(ctx)} shows what it takes."
+
+
+def _help_of(ctx: Any) -> str:
+    return f"'{ctx.command_path} -h'"
