@@ -44,7 +44,7 @@ part tests "$python" -m pytest -q -p no:cacheprovider -m gpu tests/test_gpu.py t
 part parity "$python" -c "from fastmlp.cli import main; main()" parity --backend cuda --n 50
 part timings "$python" benchmarks/gpu_timings.py "$out/timings.json"
 part devices "$python" -c "from fastmlp.cli import main; main()" bench --suite devices \
-    --json "$out/devices.json"
+    --out "$out/devices.json"
 if command -v compute-sanitizer > /dev/null; then
     for tool in memcheck racecheck; do
         part "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 \

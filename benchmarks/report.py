@@ -1,6 +1,6 @@
 """Write the README's table and the chart from the newest record in benchmarks/results.
 
-fastmlp bench --json benchmarks/results/2026-11-22.json
+fastmlp bench --out benchmarks/results/2026-11-22.json
 python benchmarks/report.py
 """
 
@@ -24,7 +24,7 @@ def newest(folder):
     records = ((path, json.loads(path.read_text())) for path in sorted(folder.glob("*.json")))
     found = [(path, record) for path, record in records if "cases" in record]
     if not found:
-        raise SystemExit(f"{folder} has no record: write one with 'fastmlp bench --json'.")
+        raise SystemExit(f"{folder} has no record: write one with 'fastmlp bench --out FILE'.")
     path, record = max(found, key=lambda pair: pair[1]["date"])
     if record["quick"] or not record["passed"]:
         raise SystemExit(f"{path} is of a --quick run, or its losses differ: not for the README.")

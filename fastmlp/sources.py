@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from fastmlp.terminal import shows_progress
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -85,8 +87,8 @@ def _from_mirror(
         probe.result(timeout=max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         raise SourceError(f"no answer within {_PROBE_SECONDS:g} s") from None
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as display:
+    hidden = not shows_progress(sys.stderr)
+    with Progress(console=Console(stderr=True), transient=True, disable=hidden) as display:
         for name in names:
             path = staging / f"{name}.gz"
             download = pooch.HTTPDownloader(

@@ -28,17 +28,20 @@ ALLOWED = {
     "notices": {"searches"},
     "searches": set(),
     "files": set(),
-    "backends": set(),
+    "logs": set(),
+    "suggestions": set(),
+    "terminal": {"logs"},
+    "backends": {"suggestions"},
     "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
     "backends.cython_backend": {"backends.cython_backend._engine"},
     "backends.numba_backend": {
         "backends.numba_backend", "backends.numba_backend.kernels", "inputs", "network",
-        "random_bits", "threads",
+        "random_bits", "terminal", "threads",
     },
     "backends.numba_backend.kernels": {"random_bits"},
     "backends.cuda_backend": {"inputs", "network", "random_bits"},
     "random_bits": set(),
-    "training": {"network", "notices", "random_bits", "searches"},
+    "training": {"logs", "network", "notices", "random_bits", "searches"},
     # conversion is above base, which offers it as methods
     "base": {
         "augment", "backends", "callbacks", "constraints", "conversion", "hints", "inputs",
@@ -51,8 +54,8 @@ ALLOWED = {
     "displays": set(),
     "blocks": set(),
     "idx": {"backends", "files"},
-    "sources": set(),
-    "datasets": {"files", "idx", "sources"},
+    "sources": {"terminal"},
+    "datasets": {"files", "idx", "sources", "suggestions"},
     "images": {"files", "notices", "threads"},
     "augment": {"augment_kernels", "images", "threads"},
     "augment_kernels": {"random_bits"},
@@ -60,12 +63,12 @@ ALLOWED = {
     "persistence": {
         "base", "constraints", "estimators", "files", "inputs", "network", "prediction", "training",
     },
-    "recipes": {"augment"},  # when one is augmented
+    "recipes": {"augment", "suggestions"},  # the first when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
     "conversion": {"accel", "base", "estimators", "network", "training"},
     "parity": {"accel", "backends", "base", "estimators", "network", "notices"},
     "bench": {"bench.cases", "bench.chart", "bench.contest"},
-    "bench.cases": set(),
+    "bench.cases": {"suggestions"},
     "bench.chart": set(),
     "bench.contest": {"backends", "bench.cases", "threads"},
     "bench.devices": {"bench.cases", "bench.chart", "bench.contest"},
@@ -73,27 +76,37 @@ ALLOWED = {
         "backends", "bench.cases", "datasets", "idx", "inputs", "network", "threads", "training",
     },
     "cli": {
-        "backends", "cli.about", "cli.data", "cli.look", "cli.measure", "cli.models", "cli.train",
+        "backends", "cli.about", "cli.data", "cli.look", "cli.measure", "cli.models", "cli.output",
+        "cli.train", "cli.usage",
     },
-    "cli.options": {"backends"},
-    "cli.output": {"backends", "datasets", "estimators"},
+    "cli.usage": {"suggestions", "terminal"},
+    "cli.options": {"backends", "cli.output", "suggestions"},
+    "cli.output": {"backends", "datasets", "estimators", "logs", "terminal"},
+    "cli.progress": {"cli.output", "terminal", "training"},
+    "cli.epoch_log": {"cli.output", "cli.pictures", "training"},
     "cli.pictures": {"datasets", "displays", "files"},
     "cli.about": {
-        "backends", "backends.cython_backend", "cli.output", "datasets", "recipes", "threads",
+        "backends", "backends.cython_backend", "cli.options", "cli.output", "datasets", "recipes",
+        "threads",
     },
     "cli.data": {
-        "cli.options", "cli.output", "datasets", "formats", "idx", "images", "notices",
+        "cli.options", "cli.output", "cli.progress", "cli.usage", "datasets", "formats", "idx",
+        "images", "notices", "suggestions",
     },
     "cli.look": {
         "blocks", "cli.models", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
     },
-    "cli.measure": {"backends", "bench", "bench.devices", "cli.output", "files", "parity"},
+    "cli.measure": {
+        "backends", "bench", "bench.devices", "cli.options", "cli.output", "files", "parity",
+        "terminal",
+    },
     "cli.models": {
         "backends", "cli.options", "cli.output", "datasets", "estimators", "formats", "persistence",
     },
     "cli.train": {
-        "backends", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
-        "estimators", "hints", "persistence", "recipes", "threads", "training",
+        "backends", "cli.epoch_log", "cli.options", "cli.output", "cli.pictures", "cli.progress",
+        "datasets", "displays", "estimators", "hints", "persistence", "recipes", "threads",
+        "training",
     },
 }  # fmt: skip
 

@@ -112,7 +112,7 @@ def inspect(
         found = {place: _idx_files(place) for place in (path, path / "raw", *path.glob("*/raw"))}
         places = {place: found[place] for place in sorted(found) if found[place]}
     files = {place: [_header(file) for file in of_place] for place, of_place in places.items()}
-    pictures = {} if files else _find_pictures(path, shows_progress=not (quiet or as_json))
+    pictures = {} if files else _find_pictures(path, with_progress=not as_json)
     if as_json:
         print_json(
             {
@@ -176,7 +176,7 @@ def _show_headers(headers: Sequence[Mapping[str, Any]]) -> None:
     print_table(list(headers[0]), rows, pad_edge=True)
 
 
-def _find_pictures(directory: Path, shows_progress: bool) -> dict[Path, "images.Pictures"]:
+def _find_pictures(directory: Path, with_progress: bool) -> dict[Path, "images.Pictures"]:
     """Return what pictures there are in a directory's parts, or in itself."""
     from fastmlp import images
 
@@ -187,7 +187,7 @@ def _find_pictures(directory: Path, shows_progress: bool) -> dict[Path, "images.
             f"{', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}."
         )
     parts = list(images.find_parts(directory).values()) or [directory]
-    with file_display(shows_progress) as progress:
+    with file_display(with_progress) as progress:
         return {part: images.find_pictures(part, progress=progress) for part in parts}
 
 
@@ -265,7 +265,7 @@ def convert(
 
     with (
         warnings.catch_warnings(record=True) as caught,
-        file_display(not (quiet or as_json)) as progress,
+        file_display(not as_json) as progress,
     ):
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", FastMLPWarning)  # files that were left out

@@ -1,5 +1,6 @@
 """``fastmlp parity`` and ``bench``: the same numbers as others, and how fast."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +9,8 @@ import typer
 
 from fastmlp import __version__, backends
 from fastmlp.cli.options import Json, Quiet, complete, whole
-from fastmlp.cli.output import new_console, note, on_terminal, print_json, print_table
+from fastmlp.cli.output import new_console, note, print_json, print_table
+from fastmlp.terminal import shows_progress
 
 if TYPE_CHECKING:
     from fastmlp.parity import Row
@@ -62,7 +64,7 @@ def parity(
         total=n,
         console=new_console(),
         transient=True,
-        disable=quiet or as_json or not on_terminal(),
+        disable=as_json or not shows_progress(sys.stdout),
     )
     rows = check(drawn, names)
     passed = not any(row.failures for row in rows)
@@ -164,7 +166,7 @@ def bench(
         *columns,
         console=new_console(),
         transient=True,
-        disable=quiet or as_json or not on_terminal(),
+        disable=as_json or not shows_progress(sys.stdout),
     ) as progress:
         task = progress.add_task("", total=len(cases))
 

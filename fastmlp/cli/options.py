@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from fastmlp import backends
-from fastmlp.cli.output import silence_notes
+from fastmlp.cli.output import silence
 from fastmlp.suggestions import did_you_mean
 
 data_option = partial(typer.Option, rich_help_panel="Data")
@@ -73,9 +73,9 @@ def complete(names: Iterable[str]) -> Callable[[str], list[str]]:
     return names_like
 
 
-def _silence(quiet: bool) -> bool:
+def _silence_if(quiet: bool) -> bool:
     if quiet:
-        silence_notes()
+        silence()
     return quiet
 
 
@@ -123,6 +123,6 @@ Json: TypeAlias = Annotated[
 Quiet: TypeAlias = Annotated[
     bool,
     script_option(
-        "--quiet", "-q", callback=_silence, help="No progress and no notes, only results."
+        "--quiet", "-q", callback=_silence_if, help="No progress and no notes, only results."
     ),
 ]

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastmlp import backends
 from fastmlp.logs import LOGGER
+from fastmlp.terminal import on_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +77,7 @@ def print_table(
     console = new_console()
     unlimited = console.options.update(max_width=1_000_000)
     width = console.measure(table, options=unlimited).maximum
-    if width <= console.width or not on_terminal():
+    if width <= console.width or not on_terminal(sys.stdout):
         new_console(max(width, console.width)).print(table)
         return
     names = names or [heading.replace("\n", " ") for heading in headings]
@@ -117,9 +117,10 @@ class _NoteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a sentence."""
-        for handler in logging.getLogger().handlers:
+        streams = (sys.stderr, sys.__stderr__, sys.stdout, sys.__stdout__)
+        for handler in LOGGER.handlers + logging.getLogger().handlers:
             stream = getattr(handler, "stream", None)
-            if stream is not None and stream in (sys.stderr, sys.stdout):
+            if stream is not None and stream in streams and record.levelno >= handler.level:
                 return
         # Not typer.echo, which looks behind what a progress bar has put in the place of sys.stderr.
         sys.stderr.write(f"Note: {record.getMessage()}\n")
@@ -128,19 +129,19 @@ class _NoteHandler(logging.Handler):
 @contextmanager
 def showing_notes() -> Iterator[None]:
     """Write the notes of the commands to standard error."""
-    handler = _NoteHandler(logging.WARNING)
+    # The lines of a training, of a lower level, are on standard output.
+    handler, level = _NoteHandler(logging.WARNING), LOGGER.level
     LOGGER.addHandler(handler)
     try:
         yield
     finally:
         LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
 
 
-def silence_notes() -> None:
-    """Write no more notes to standard error; they stay log records."""
-    for handler in LOGGER.handlers:
-        if isinstance(handler, _NoteHandler):
-            handler.setLevel(logging.CRITICAL + 1)
+def silence() -> None:
+    """Show no notes and no progress from now on, until `showing_notes` ends."""
+    LOGGER.setLevel(logging.ERROR)
 
 
 def note(text: str) -> None:
@@ -202,21 +203,11 @@ def instruction_set(name: str) -> str | None:
     return getattr(backends.get(name), "ISA", None)
 
 
-def on_terminal() -> bool:
-    """Return whether standard output can move its cursor, and has colours.
-
-    A notebook's ``!command`` has a terminal of which the cell shows every byte. What the kernel
-    sets tells it; rich would go by FORCE_COLOR, which the kernel sets, too.
-    """
-    kernel = "JPY_PARENT_PID" in os.environ or "inline" in os.environ.get("MPLBACKEND", "")
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not kernel
-
-
 def new_console(width: int | None = None) -> "Console":
     """Return a console for standard output that prints text as it is."""
     from rich.console import Console
 
-    terminal = on_terminal()
+    terminal = on_terminal(sys.stdout)
     return Console(
         width=None if terminal else width or _WIDE,
         force_terminal=None if terminal else False,

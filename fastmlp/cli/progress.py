@@ -1,13 +1,15 @@
 """Progress bars, which only a terminal shows, and the line of an epoch."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from fastmlp.cli.output import new_console, on_terminal
+from fastmlp.cli.output import new_console
+from fastmlp.terminal import shows_progress
 
 if TYPE_CHECKING:
     from fastmlp.training import EpochReport
@@ -32,7 +34,8 @@ def epoch_display(max_iter: int, wanted: bool) -> Iterator[Callable[["EpochRepor
         TextColumn("{task.description}"),
     )
     seconds = 0.0
-    with Progress(*columns, console=console, transient=True, disable=not on_terminal()) as progress:
+    hidden = not shows_progress(sys.stdout)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("", total=max_iter)
 
         def show(report: "EpochReport") -> None:
@@ -61,7 +64,7 @@ def file_display(wanted: bool) -> Iterator[Callable[[int, int], None]]:
 
     columns = BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn()
     display = Progress(*columns, console=new_console(), transient=True)
-    due = time.monotonic() + _QUIET_SECONDS if wanted and on_terminal() else math.inf
+    due = time.monotonic() + _QUIET_SECONDS if wanted and shows_progress(sys.stdout) else math.inf
     task = display.add_task("")
 
     def show(done: int, of: int) -> None:

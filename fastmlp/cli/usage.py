@@ -7,8 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fastmlp.cli.output import on_terminal
 from fastmlp.suggestions import closest, did_you_mean
+from fastmlp.terminal import on_terminal
 
 USAGE_ERROR = 2
 _ABORTED = 1
@@ -74,7 +74,7 @@ class _Sentences:
         """Print the help: as plain text where there is no terminal, whatever FORCE_COLOR says."""
         from typer import rich_utils
 
-        if not on_terminal():
+        if not on_terminal(sys.stdout):
             rich_utils.FORCE_TERMINAL = False
         super().format_help(ctx, formatter)  # type: ignore[misc]
 
@@ -124,7 +124,8 @@ def _in_words(error: Any) -> str:
     message = error.message.strip()
     if (name := getattr(error, "option_name", None)) is not None:
         if type(error).__name__ != "NoSuchOption":
-            return f"{name}: {message.rstrip('.')}. {_help_of(ctx)} says more."
+            fault = message.removeprefix(f"Option {name!r} ").rstrip(".")
+            return f"{name} {fault}: {_help_of(ctx)} shows what it takes."
         options = [option for param in ctx.command.get_params(ctx) for option in param.opts]
         meant = closest(name, (option for option in options if option[:2] == "--"), _SYNONYMS)
         question = f". Did you mean {meant}?" if meant else "."

@@ -26,6 +26,7 @@ from fastmlp.backends.numba_backend.kernels import BYTES, CSR, DENSE, Data, Net,
 from fastmlp.inputs import Inputs
 from fastmlp.network import Network, Parameters
 from fastmlp.random_bits import Dropout
+from fastmlp.terminal import shows_progress
 from fastmlp.threads import usable_threads
 
 _ACTIVATIONS = {
@@ -394,7 +395,7 @@ class Engine:
 
 def _say_that_it_compiles() -> None:
     """Tell whoever sits at a terminal what there is to wait for."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if shows_progress(sys.stderr):
         print("Numba compiles its kernels, once; that takes some 20 s.", file=sys.stderr)  # noqa: T201
 
 
