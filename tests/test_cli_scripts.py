@@ -58,6 +58,20 @@ def digits_model():
 
 TRAIN = ("train", "--data", "digits", "--backend", "numpy", "--hidden", "8")
 
+#: A training that is noted: the bytes are not scaled.
+NOTED = ("train", "--data", "bytes", "--backend", "numpy", "--epochs", "2", "--input-scale", "none")
+
+
+@pytest.fixture
+def in_bytes():
+    """A data set of bytes, for `NOTED`."""
+    rng = np.random.default_rng(0)
+    Path("bytes").mkdir()
+    for kind, n in (("train", 60), ("t10k", 20)):
+        array = rng.integers(0, 256, (n, 2, 3), dtype=np.uint8)
+        idx.write(f"bytes/{kind}-images-idx3-ubyte", array)
+        idx.write(f"bytes/{kind}-labels-idx1-ubyte", (np.arange(n) % 3).astype(np.uint8))
+
 
 # -------------------------------------------------------------------------------------------- JSON
 
@@ -85,7 +99,7 @@ def fits(value, kind):
     return (
         isinstance(value, types[name])
         and (name != "number" or not isinstance(value, bool))
-        and all(fits(entry, elements.removesuffix("s")) for entry in value if elements)
+        and (not elements or all(fits(entry, elements.removesuffix("s")) for entry in value))
     )
 
 
@@ -167,8 +181,8 @@ def test_every_key_is_documented_and_there(command, digits_model, monkeypatch):
         entries = iter([whole, gone])
         monkeypatch.setattr(bench, "measure", lambda *_: next(entries))
         monkeypatch.setattr(bench.cases, "CASES", (TINY, TINY))
-        found = {"missing": {}, "cells": [], "passed": True}
-        monkeypatch.setattr("fastmlp.bench.devices.measure", lambda *_: found)
+        nothing = {"missing": {}, "cells": [], "passed": True}
+        monkeypatch.setattr("fastmlp.bench.devices.measure", lambda *_: nothing)
     keys, found = documented()[command], {}
     for document in documents(command):
         for key, value in leaves(document, keys):
@@ -215,7 +229,9 @@ def test_predictions_of_any_kind_as_json(digits_model):
     found = document_of("predict", digits_model, "X.npy", "--proba")
     np.testing.assert_allclose(found["probabilities"], model.predict_proba(X))
     with pytest.warns(UserWarning, match="Maximum iterations"):
-        regressor = MLPRegressor((3,), max_iter=1, random_state=0).fit(X / 16, [0.0, 1.0, 2.0])
+        regressor = MLPRegressor(hidden_layer_sizes=(3,), max_iter=1, random_state=0).fit(
+            X / 16, [0.0, 1.0, 2.0]
+        )
     persistence.save(regressor, "r.npz")
     found = document_of("predict", "r.npz", "X.npy")
     assert found["predictions"] == regressor.predict(X).tolist() and found["classes"] is None
@@ -248,10 +264,10 @@ def test_bench_s_json_file_of_before_still_works(monkeypatch):
 # ------------------------------------------------------------------------------------------- quiet
 
 
+@pytest.mark.usefixtures("in_bytes")
 def test_quiet_leaves_results_only():
-    options = ("--epochs", 3, "--input-scale", "none")  # which is noted
-    loud = CliRunner().invoke(cli.app, [str(arg) for arg in (*TRAIN, *options)])
-    quiet = CliRunner().invoke(cli.app, [str(arg) for arg in (*TRAIN, *options, "--quiet")])
+    loud = CliRunner().invoke(cli.app, NOTED)
+    quiet = CliRunner().invoke(cli.app, [*NOTED, "--quiet"])
     assert loud.stderr.startswith("Note: ") and quiet.stderr == ""
     assert losses(loud.stdout) and not losses(quiet.stdout)
     assert facts(quiet.stdout).keys() == facts(loud.stdout).keys()
@@ -364,9 +380,10 @@ def test_a_log_outlives_its_process(killer, path):
 # ----------------------------------------------------------------------------------------- logging
 
 
+@pytest.mark.usefixtures("in_bytes")
 def test_notes_and_epochs_are_log_records(caplog):
     with caplog.at_level(logging.DEBUG, "fastmlp"):
-        stdout = run(*TRAIN, "--epochs", 2, "--input-scale", "none")
+        stdout = run(*NOTED)
     records = [record for record in caplog.records if record.name == "fastmlp"]
     lines = [record.message for record in records if record.levelno == logging.DEBUG]
     assert [line for line in lines if line.startswith("Iteration")] == [
@@ -409,11 +426,11 @@ def test_the_library_s_logger_shows_nothing_by_itself():
         ),
     ],
 )
+@pytest.mark.usefixtures("in_bytes")
 def test_a_note_is_shown_once(setup, shown):
     code = f"{setup}; from fastmlp.cli import main; main()"
-    arguments = [*map(str, (*TRAIN, "--epochs", 1, "--input-scale", "none", "--quiet"))][:-1]
     result = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *NOTED], capture_output=True, text=True, timeout=120
     )
     assert result.stderr.startswith(shown) and result.stderr.count("\n") == 1
 
@@ -591,8 +608,8 @@ cli.main()
 def test_bench_stacks_at_60_columns():
     arguments = ("bench", "--suite", bench.CASES[0].name, json.dumps([measured()]))
     lines = plain(on_terminal(*arguments, code=CANNED_BENCH, columns=60)).splitlines()
-    lines = [line for line in lines if line]
-    assert lines[:7] == [
+    first = next(i for i, line in enumerate(lines) if line.startswith("case"))
+    assert lines[first : first + 7] == [
         "case              tiny",
         "ours              fastmlp float64",
         "ours takes        500 ms",
@@ -660,15 +677,28 @@ def test_facts_wrap_between_words_at_60_columns():
     assert max(map(len, others)) <= 60
 
 
+SLOW_EPOCHS = """
+import time
+from types import SimpleNamespace
+from fastmlp.cli import progress
+with progress.epoch_display(200, wanted=True) as show:
+    for epoch in (1, 2, 3):
+        show(SimpleNamespace(
+            epoch=epoch, loss=0.12345678, n_samples=60_000, seconds=90.0, training_score=0.98765,
+            validation_loss=0.12345678, validation_score=0.98765,
+        ))
+        time.sleep(0.4)
+"""
+
+
 @needs_terminals
 @pytest.mark.parametrize("columns", [60, 80])
 def test_the_bar_fits(columns):
-    shown = plain(on_terminal(*TRAIN, "--epochs", 4, columns=columns))
-    assert re.search(r"epoch 3/4 .*loss \d\.\d{4} .*\d:\d\d:\d\d left", shown)
-    assert ("samples/s  0:" in shown) == (columns == 80)
-    assert "…" not in shown
-    bars = [part for part in re.split(r"[\r\n]", shown) if part.strip()]
-    assert max(len(bar.rstrip()) for bar in bars) <= columns
+    shown = plain(on_terminal(code=SLOW_EPOCHS, columns=columns))
+    assert re.search(r"epoch 3/200 ━+ +loss 0\.1235 .*4:55:30 left", shown)
+    assert ("  667 samples/s  4:55:30 left" in shown) == (columns == 80)
+    assert "…" not in shown and "validation loss = 0.12345678" in " ".join(shown.split())
+    assert max(len(line.rstrip()) for line in re.split(r"[\r\n]", shown)) <= columns
 
 
 # ----------------------------------------------------------------------------- colours and control

@@ -38,7 +38,7 @@ def found(**gpu):
 
 @pytest.mark.mnist
 def test_the_suite(mnist):
-    options = ["--suite", "devices", "--quick", "--json", "run.json"]
+    options = ["--suite", "devices", "--quick", "--out", "run.json"]
     result = CliRunner().invoke(cli.app, ["bench", *options])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_LABELS = 100
 
-app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(cls=Group, epilog=EXIT_STATUS, no_args_is_help=True, rich_markup_mode="markdown")
 _command = partial(app.command, cls=Command, epilog=EXIT_STATUS)
 
 
@@ -256,7 +256,7 @@ def convert(
     For example:
 
         fastmlp data convert mnist mnist_png
-        fastmlp data convert photos/ train-images-idx3-ubyte --size 28x28
+        fastmlp data convert photos/ photos.npz --size 28x28
         fastmlp data convert mnist_train.csv train.npz
         fastmlp data convert train-images-idx3-ubyte.gz images.npy
     """

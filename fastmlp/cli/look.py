@@ -153,12 +153,13 @@ def confusions(
     matrix, classes = displays.count_confusions(y, predictions)
     n_wrong = int(matrix.sum() - matrix.trace())
     confusion = displays.ConfusionDisplay(matrix, classes)
+    pairs = _most_confused(confusion, n)
     document = {
         "data set": data,
         "part": part,
         "samples": len(y),
         "errors": n_wrong,
-        "pairs": _most_confused(confusion, n),
+        "pairs": pairs,
         "pair": None,
         "mistakes": None,
         "mistakes of the pair": None,
@@ -171,7 +172,7 @@ def confusions(
             print_json(document)
             return
         typer.echo(f"{data}: {n_wrong} of {len(y)} {part} samples are taken for another class")
-        _print_pairs(document["pairs"])
+        _print_pairs(pairs)
         if out is not None:
             typer.echo(out)
         return

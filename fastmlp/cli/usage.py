@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import typer
@@ -27,27 +28,27 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 
 #: Options as scikit-learn, PyTorch and other commands call them.
 _SYNONYMS = {
-    "--lr": "--learning-rate",
-    "--learning-rate-init": "--learning-rate",
-    "--optimizer": "--solver",
-    "--optimiser": "--solver",
-    "--max-iter": "--epochs",
-    "--iterations": "--epochs",
-    "--hidden-layer-sizes": "--hidden",
-    "--layers": "--hidden",
-    "--units": "--hidden",
-    "--weight-decay": "--alpha",
-    "--l2": "--alpha",
-    "--random-state": "--seed",
-    "--n-jobs": "--threads",
-    "--jobs": "--threads",
-    "--n-threads": "--threads",
-    "--device": "--backend",
-    "--dataset": "--data",
-    "--output": "--out",
-    "--save": "--out",
-    "--probabilities": "--proba",
-    "--silent": "--quiet",
+    "lr": "learning-rate",
+    "learning-rate-init": "learning-rate",
+    "optimizer": "solver",
+    "optimiser": "solver",
+    "max-iter": "epochs",
+    "iterations": "epochs",
+    "hidden-layer-sizes": "hidden",
+    "layers": "hidden",
+    "units": "hidden",
+    "weight-decay": "alpha",
+    "l2": "alpha",
+    "random-state": "seed",
+    "n-jobs": "threads",
+    "jobs": "threads",
+    "n-threads": "threads",
+    "device": "backend",
+    "dataset": "data",
+    "output": "out",
+    "save": "out",
+    "probabilities": "proba",
+    "silent": "quiet",
 }
 
 
@@ -55,11 +56,13 @@ class _Sentences:
     """What commands and groups have in common."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return arguments and options; flags have no type that the help would show as "<bool>"."""
+        """Return arguments and options, without types such as "<bool>" in the help."""
         params = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             if getattr(param, "is_flag", False) and param.metavar is None:
                 param.metavar = ""
+            elif param.param_type_name == "argument":  # whose type its own help says
+                param.display_type_rich = lambda ctx: None
         return params
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -100,15 +103,20 @@ class Group(_Sentences, TyperGroup):
     def main(
         self,
         args: Sequence[str] | None = None,
-        *rest: Any,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
         standalone_mode: bool = True,
-        **more: Any,
+        windows_expand_args: bool = True,
+        **extra: Any,
     ) -> Any:
         """Run a command; bad use becomes one sentence."""
+        run = partial(
+            super().main, args, prog_name, complete_var, False, windows_expand_args, **extra
+        )
         if not standalone_mode:
-            return super().main(args, *rest, standalone_mode=False, **more)
+            return run()
         try:
-            status = super().main(args, *rest, standalone_mode=False, **more)
+            status = run()
         except _UsageError as error:
             if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
                 typer.echo(f"Error: {_in_words(error)}", err=True)
@@ -127,8 +135,9 @@ def _in_words(error: Any) -> str:
             fault = message.removeprefix(f"Option {name!r} ").rstrip(".")
             return f"{name} {fault}: {_help_of(ctx)} shows what it takes."
         options = [option for param in ctx.command.get_params(ctx) for option in param.opts]
-        meant = closest(name, (option for option in options if option[:2] == "--"), _SYNONYMS)
-        question = f". Did you mean {meant}?" if meant else "."
+        long = [option.removeprefix("--") for option in options if option.startswith("--")]
+        meant = closest(name.lstrip("-").replace("_", "-"), long, _SYNONYMS)
+        question = f". Did you mean --{meant}?" if meant else "."
         return f"{ctx.command_path} has no option {name}{question} {_help_of(ctx)} lists them all."
     param = getattr(error, "param", None)
     if param is not None:
