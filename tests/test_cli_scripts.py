@@ -478,7 +478,7 @@ def test_a_note_is_shown_once(setup, shown):
         ("train --hidden 3 --dropout 0.1,0.2", "one for each hidden layer, got 0.1,0.2 for 3 u"),
         ("train --epochs", "--epochs requires an argument: 'fastmlp train -h' shows what it take"),
         ("train --quiet=3", "--quiet does not take a value: 'fastmlp train -h' shows what it tak"),
-        ("train mnist", "unexpected extra argument(s) (mnist): 'fastmlp train -h' shows what it "),
+        ("train mnist", "(mnist): 'fastmlp train -h' shows what it takes."),
         ("evaluate", "fastmlp evaluate needs MODEL: 'fastmlp evaluate -h' says what it is."),
         ("data convert a", "fastmlp data convert needs TARGET: 'fastmlp data convert -h' says"),
         ("show --n x", "--n must be a whole number of at least 1, got 'x'."),

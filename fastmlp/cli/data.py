@@ -258,7 +258,7 @@ def convert(
         fastmlp data convert mnist mnist_png
         fastmlp data convert photos/ photos.npz --size 28x28
         fastmlp data convert mnist_train.csv train.npz
-        fastmlp data convert train-images-idx3-ubyte.gz images.npy
+        fastmlp data convert images-idx3-ubyte.gz images.npy
     """
     from fastmlp import formats
     from fastmlp.notices import FastMLPWarning
