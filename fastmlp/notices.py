@@ -46,6 +46,10 @@ class LatePatchWarning(FastMLPWarning):
     """Modules hold scikit-learn's classes, because they were imported before the patch."""
 
 
+class TableWarning(FastMLPWarning):
+    """Something about a table was guessed or left out, such as an encoding or a column's name."""
+
+
 #: The module that scikit-learn's MLPs warn from.
 _SKLEARN_MODULE = "sklearn.neural_network._multilayer_perceptron"
 

@@ -1,0 +1,39 @@
+"""Tables of mixed columns: read from files of any kind, described, and learned from.
+
+reading   a file or stream of any format, found by its content, becomes a frame
+text      numbers, dates and booleans that are written as text
+columns   what each column is and what will be done with it; target and task
+pipeline  from frame to prediction, in parts of scikit-learn and a few of ours
+"""
+
+try:
+    import pandas  # noqa: F401
+    import pyarrow  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "fastmlp.tables needs pandas and pyarrow: pip install 'fastmlp[tables]'."
+    ) from error
+
+from fastmlp.tables.columns import Column, describe, find_target, find_task, take_target
+from fastmlp.tables.pipeline import (
+    ColumnsOfDtype,
+    RobustSmoothScaler,
+    TableColumns,
+    TableOneHotEncoder,
+    make_table_pipeline,
+)
+from fastmlp.tables.reading import read_table
+
+__all__ = [
+    "Column",
+    "ColumnsOfDtype",
+    "RobustSmoothScaler",
+    "TableColumns",
+    "TableOneHotEncoder",
+    "describe",
+    "find_target",
+    "find_task",
+    "make_table_pipeline",
+    "read_table",
+    "take_target",
+]

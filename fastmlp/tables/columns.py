@@ -1,0 +1,474 @@
+"""What each column of a table is and what will be done with it; target and task."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastmlp.notices import TableWarning, warn
+from fastmlp.tables import text
+
+__all__ = ["Column", "describe", "find_target", "find_task", "take_target"]
+
+#: What a target is often called, in small letters, in the order of preference.
+TARGET_NAMES = ("target", "label", "class", "y")
+
+TASKS = ("classification", "regression")
+
+#: Categories of a column that have an input of their own; the others share one.
+MAX_CATEGORIES = 512
+
+#: Categories with fewer rows share an input, which is that of unknown ones, too.
+MIN_ROWS_OF_CATEGORY = 4
+
+#: Whole numbers with at most so many different values, each of them ...
+_MAX_CLASSES = 20
+
+#: ... in so many rows in the mean, are taken for classes.
+_MIN_ROWS_OF_CLASS = 3
+
+#: From so many rows on, a different value in every row is no accident.
+_MIN_IDENTIFIERS = 20
+
+_NAME_OF_IDENTIFIER = re.compile(
+    r"(?i)(.*[^a-z])?(id|index|key|uuid|guid|row|rownames)|.*[a-z]I[dD]"
+)
+
+_UNLEARNABLE = "left out: neither numbers, text nor dates"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"number", "category", "date", "boolean", "text", "constant", "identifier"}
+    n_missing : int
+        Rows without a value.
+    n_distinct : int
+        Different values, without the missing ones.
+    action : str
+        What a pipeline does with it, in words: "scaled", "one-hot of 5", "left out: constant".
+    """
+
+    name: str
+    kind: str
+    n_missing: int
+    n_distinct: int
+    action: str
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is learned from it."""
+        return not self.action.startswith(("left out", "target"))
+
+
+def describe(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
+    """Say what each column is and what a pipeline that is fitted on it will do with it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    target : str, optional
+        The column whose action is "target".
+
+    Returns
+    -------
+    columns : list of Column
+        In the order of the table.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"size": [1.5, 2.5, None], "sold": ["yes", "no", "yes"]})
+    >>> for column in describe(frame):
+    ...     print(column.name, column.kind, column.n_missing, "|", column.action)
+    size number 1 | scaled, the missing ones filled with the median and marked
+    sold boolean 0 | as 0 and 1
+    """
+    columns = []
+    for place, name in enumerate(frame.columns):
+        column = judge(frame.iloc[:, place], str(name))
+        if target is not None and name == target:
+            column = Column(column.name, column.kind, column.n_missing, column.n_distinct, "target")
+        columns.append(column)
+    return columns
+
+
+# --------------------------------------------------------------------------------- what a column is
+
+
+def plain(values: pd.Series) -> tuple[str, Any]:
+    """Return a column of any dtype as one of a few kinds of arrays.
+
+    Returns
+    -------
+    family : {"number", "boolean", "date", "text", "other"}
+    values : array
+        number: integers or floats of NumPy, NaN is missing. boolean: float32 of 0, 1 and NaN.
+        date: datetime64, in UTC. text: Categorical of str. other: as it came.
+    """
+    dtype = values.dtype
+    if isinstance(dtype, pd.SparseDtype):
+        values = values.sparse.to_dense()
+        dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _plain_categories(values)
+    if pd.api.types.is_bool_dtype(dtype):
+        return "boolean", values.to_numpy(dtype=np.float32, na_value=np.nan)
+    if pd.api.types.is_numeric_dtype(dtype):
+        if pd.api.types.is_complex_dtype(dtype):
+            return "other", values.to_numpy()
+        if isinstance(dtype, np.dtype):
+            return "number", values.to_numpy()
+        if values.isna().any() or not pd.api.types.is_integer_dtype(dtype):
+            return "number", values.to_numpy(dtype=np.float64, na_value=np.nan)
+        return "number", values.to_numpy(dtype=np.int64)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "date", _naive(values)
+    if isinstance(dtype, pd.PeriodDtype):
+        return "date", values.dt.to_timestamp().to_numpy()
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return "number", values.dt.total_seconds().to_numpy(np.float64)
+    return _plain_objects(values)
+
+
+def _plain_categories(values: pd.Series) -> tuple[str, Any]:
+    """Return a categorical column as what its categories are, which may be numbers."""
+    categories = values.cat.categories
+    codes = values.cat.codes.to_numpy()
+    family, words = plain(pd.Series(categories))
+    if family in ("number", "boolean"):
+        words = words if words.dtype.kind == "f" else words.astype(np.float64)
+        return family, np.append(words, words.dtype.type(np.nan))[codes]
+    if family == "date":
+        return family, np.append(words, np.datetime64("NaT"))[codes]
+    if family == "other":
+        return family, values.to_numpy(dtype=object)
+    places = np.append(words.codes, -1)[codes]
+    return "text", pd.Categorical.from_codes(places, categories=words.categories)
+
+
+def _plain_objects(values: pd.Series) -> tuple[str, Any]:
+    """Return a column of Python's objects, or of text of some kind, as what they are."""
+    found = pd.api.types.infer_dtype(values, skipna=True)
+    if found == "empty":
+        return "number", np.full(len(values), np.nan, np.float32)
+    if found == "boolean":
+        return "boolean", values.astype("boolean").to_numpy(dtype=np.float32, na_value=np.nan)
+    if found in ("integer", "floating", "mixed-integer-float", "decimal"):
+        return "number", pd.to_numeric(values.map(float, na_action="ignore")).to_numpy(np.float64)
+    if found in ("date", "datetime", "datetime64"):
+        try:
+            return "date", _naive(pd.to_datetime(values, utc=True))
+        except (ValueError, OverflowError):  # years that pandas does not know
+            return "other", values.to_numpy()
+    if found == "string":
+        objects = np.asarray(values, dtype=object)
+    else:
+        objects = np.array(
+            [None if _is_missing(value) else as_word(value) for value in values], dtype=object
+        )
+        if any(value is _NO_WORD for value in objects):
+            return "other", values.to_numpy()
+    column = pd.Categorical(objects)
+    words = np.asarray(column.categories, dtype=object)
+    unused = np.isin(words.astype(str), text.MISSING_WORDS)
+    if unused.any():
+        column = column.remove_categories(list(words[unused]))
+        words = words[~unused]
+    if (dated := text.dates(words)) is not None:
+        return "date", np.append(dated[0], np.datetime64("NaT"))[column.codes]
+    if (numbers := text.numbers(words)) is not None and not numbers[1]:
+        return "number", np.append(numbers[0], np.nan)[column.codes]
+    return "text", column
+
+
+_NO_WORD = object()
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value  # noqa: PLR0124
+
+
+def as_word(value: Any) -> Any:
+    """Return an object as text, the same for 3 and 3.0; what is no single value is refused."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, int | float | np.integer | np.floating):
+        return str(int(value)) if float(value).is_integer() else str(float(value))
+    if isinstance(value, list | tuple | dict | set | np.ndarray | bytes | complex):
+        return _NO_WORD
+    return str(value)
+
+
+def _naive(values: pd.Series) -> NDArray[Any]:
+    """Return dates as UTC without a time zone."""
+    if getattr(values.dtype, "tz", None) is not None or isinstance(values.dtype, pd.ArrowDtype):
+        values = pd.to_datetime(values, utc=True).dt.tz_localize(None)
+    return values.to_numpy(dtype="datetime64[us]")
+
+
+def judge(values: pd.Series, name: str) -> Column:
+    """Return what a column is, and what a pipeline does with it."""
+    family, array = plain(values)
+    if family == "other":
+        return Column(name, "text", int(values.isna().sum()), len(values), _UNLEARNABLE)
+    known = pd.Series(array)
+    n_missing = int(known.isna().sum())
+    n_distinct = int(known.nunique())
+    n_known = len(known) - n_missing
+
+    def column(kind: str, action: str) -> Column:
+        return Column(name, kind, n_missing, n_distinct, action)
+
+    filled = ", the missing ones filled with the median and marked" if n_missing else ""
+    if not n_known:
+        return column("constant", "left out: all values are missing")
+    if n_distinct == 1 and not n_missing:
+        return column("constant", "left out: constant")
+    if family == "number":
+        if (why := _identifier(name, array, n_distinct)) and not n_missing:
+            return column("identifier", why)
+        return column("number", f"scaled{filled}")
+    if family == "boolean":
+        return column("boolean", f"as 0 and 1{filled}")
+    if family == "date":
+        return column("date", f"as days since 1970, scaled{filled}")
+    if text.boolean_pair(known.cat.remove_unused_categories().cat.categories) is not None:
+        return column("boolean", f"as 0 and 1{filled}")
+    if n_known >= _MIN_IDENTIFIERS and n_distinct == n_known:
+        return column("identifier", "left out: a different value in every row")
+    if n_distinct > max(_MIN_IDENTIFIERS, n_known / 2):
+        return column("text", f"left out: free text, {n_distinct} different in {n_known} rows")
+    return column("category", _one_hot(known, n_distinct, n_missing))
+
+
+def _identifier(name: str, numbers: NDArray[Any], n_distinct: int) -> str:
+    """Return why numbers teach nothing: they count the rows; empty if they do not."""
+    n_rows = len(numbers)
+    if n_distinct < n_rows or n_rows < _MIN_IDENTIFIERS or not np.isfinite(numbers).all():
+        return ""
+    if numbers.dtype.kind == "f" and not np.array_equal(numbers, np.trunc(numbers)):
+        return ""
+    if 0 <= numbers.min() and numbers.max() < 2 * n_rows:
+        return "left out: it numbers the rows"
+    if _NAME_OF_IDENTIFIER.fullmatch(name.strip()):
+        return "left out: a different value in every row"
+    return ""
+
+
+def _one_hot(known: pd.Series, n_distinct: int, n_missing: int) -> str:
+    """Return into how many inputs a column of categories goes."""
+    counts = known.value_counts()
+    counts = counts[counts > 0]
+    n_frequent = int((counts >= MIN_ROWS_OF_CATEGORY).sum())
+    n_others = n_distinct - n_frequent
+    # As OneHotEncoder does: the input of the rare ones is one of max_categories.
+    most = MAX_CATEGORIES - (1 if n_missing else 0)
+    if n_frequent + bool(n_others) > most:
+        n_frequent = most - 1
+        n_others = n_distinct - n_frequent
+    missing = ", missing is one more" if n_missing else ""
+    if not n_others:
+        return f"one-hot of {n_distinct}{missing}"
+    if not n_frequent:
+        return f"one-hot of {n_distinct}, all of them rare{missing}"
+    return f"one-hot of {n_frequent}, {n_others} rare ones share another{missing}"
+
+
+# ---------------------------------------------------------------------------------- target and task
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a hint at the name that was meant, or at those that there are."""
+    names = list(map(str, names))
+    lower = {other.lower(): other for other in reversed(names)}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    if close:
+        return f"did you mean {lower[close[0]]!r}?"
+    shown = ", ".join(map(repr, names[:8]))
+    return f"there are {shown}{f' and {len(names) - 8} more' if len(names) > 8 else ''}."
+
+
+def find_target(frame: pd.DataFrame, target: str | None = None) -> tuple[str, str]:
+    """Find the column that is to be predicted.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    target : str, optional
+        Its name, if it is known. Otherwise a column that is called target, label, class or y, in
+        small letters or large, and else the last one.
+
+    Returns
+    -------
+    name, reason : str
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or none beside it to learn from.
+
+    Examples
+    --------
+    >>> find_target(pd.DataFrame({"Class": [0, 1], "size": [2, 3]}))
+    ('Class', "it is called 'Class'")
+    """
+    names = list(frame.columns)
+    if target is None:
+        lower = {str(name).strip().lower(): name for name in reversed(names)}
+        target = next((lower[name] for name in TARGET_NAMES if name in lower), None)
+        if target is not None:
+            reason = f"it is called {target!r}"
+        elif not names:
+            raise ValueError(
+                "the table has no columns; it needs a target and others to learn from."
+            )
+        else:
+            target, reason = names[-1], "it is the last column"
+    elif target in names:
+        reason = "it was asked for"
+    else:
+        raise ValueError(
+            f"the target must be a column of the table, got {target!r}; "
+            f"{did_you_mean(str(target), names)}"
+        )
+    if names.count(target) > 1:
+        raise ValueError(
+            f"the target must be one column, got {names.count(target)} called {target!r}; rename "
+            "or drop the others."
+        )
+    if len(names) == 1:
+        raise ValueError(
+            f"a table needs a column beside the target to learn from, got only {target!r}."
+        )
+    return target, reason
+
+
+def find_task(values: Any, task: str | None = None) -> tuple[str, str]:
+    """Find out whether a target is a class or a number.
+
+    Parameters
+    ----------
+    values : Series or array-like of shape (n_rows,)
+        The target. Missing values are ignored.
+    task : {"classification", "regression"}, optional
+        If it is known; then it is checked that the target fits it.
+
+    Returns
+    -------
+    task, reason : str
+
+    Raises
+    ------
+    ValueError
+        If the target suits no task, or not the given one.
+
+    Examples
+    --------
+    >>> find_task(["cat", "dog", "cat"])
+    ('classification', 'the target is text with 2 different values')
+    >>> find_task([0.5, 1.25, 3.0])
+    ('regression', 'the target has numbers with fractions')
+    """
+    if task is not None and task not in TASKS:
+        raise ValueError(
+            f"task must be 'classification' or 'regression', got {task!r}; "
+            f"{did_you_mean(str(task), TASKS)}"
+        )
+    values = values if isinstance(values, pd.Series) else pd.Series(values)
+    family, array = plain(values)
+    known = pd.Series(array).dropna() if family != "other" else values.dropna()
+    if not len(known):
+        raise ValueError("the target has no values, all of them are missing; name another column.")
+    if family in ("other", "date"):
+        what = "dates" if family == "date" else "neither numbers, text nor booleans"
+        raise ValueError(
+            f"the target must be classes or numbers, got {what}; name another column or make "
+            "numbers of it."
+        )
+    n_distinct = known.nunique()
+    if n_distinct == 1:
+        raise ValueError(
+            f"the target must have two different values or more, got only {known.iloc[0]!r}; "
+            "there is nothing to learn."
+        )
+    numeric = family == "number"
+    if numeric and not np.isfinite(known.to_numpy()).all():
+        raise ValueError("the target must be finite, got infinity; remove these rows.")
+    fractions = numeric and not np.array_equal(known, np.trunc(known))
+    if not numeric:
+        found = "classification"
+        what = "text" if family == "text" else "booleans"
+        reason = f"the target is {what} with {n_distinct} different values"
+        if family == "text" and n_distinct == len(known) and n_distinct >= _MIN_IDENTIFIERS:
+            raise ValueError(
+                "the target must have values that occur again, got a different text in every row; "
+                "name another column."
+            )
+    elif fractions:
+        found, reason = "regression", "the target has numbers with fractions"
+    elif n_distinct <= _MAX_CLASSES and len(known) >= _MIN_ROWS_OF_CLASS * n_distinct:
+        found = "classification"
+        reason = f"the target has only {n_distinct} different whole numbers"
+    else:
+        found = "regression"
+        reason = f"the target has {n_distinct} different whole numbers"
+    if task is None or task == found:
+        return found, reason if task is None else "it was asked for"
+    if task == "regression" and family == "text":
+        raise ValueError(
+            f"regression needs a target of numbers, got text such as {known.iloc[0]!r}; choose "
+            "task 'classification', or mend the column."
+        )
+    if task == "classification" and fractions:
+        raise ValueError(
+            "classification needs a target of classes, got numbers with fractions; choose task "
+            "'regression', or make classes of them with pandas.cut."
+        )
+    return task, "it was asked for"
+
+
+def take_target(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Separate the target from the columns that are learned from.
+
+    Rows without a target are left out, with a warning.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    target : str
+    task : {"classification", "regression"}
+
+    Returns
+    -------
+    X : DataFrame
+    y : array of shape (n_rows,)
+        Classes as they are in the table (text as objects), or numbers.
+    """
+    find_target(frame, target)
+    find_task(frame[target], task)
+    family, values = plain(frame[target])
+    missing = np.asarray(pd.isna(values))
+    X = frame.drop(columns=target)
+    if missing.any():
+        warn(
+            f"{missing.sum()} of {len(frame)} rows have no {target!r} and are left out.",
+            TableWarning,
+        )
+        X, values = X[~missing], values[~missing]
+    y = np.asarray(values)
+    if family == "boolean":
+        y = y.astype(bool if task == "classification" else np.float32)
+    elif task == "classification" and y.dtype.kind == "f":
+        y = y.astype(np.int64)  # whole numbers; floats because some were missing
+    return X, y
