@@ -141,9 +141,11 @@ def plain(values: pd.Series) -> tuple[str, Any]:
 
 def _plain_categories(values: pd.Series) -> tuple[str, Any]:
     """Return a categorical column as what its categories are, which may be numbers."""
-    categories = values.cat.categories
     codes = values.cat.codes.to_numpy()
-    family, words = plain(pd.Series(categories))
+    categories = pd.Series(values.cat.categories)
+    if pd.api.types.infer_dtype(categories, skipna=False) == "string":
+        return _plain_words(np.asarray(categories, dtype=object), codes)
+    family, words = plain(categories)
     if family in ("number", "boolean"):
         words = words if words.dtype.kind == "f" else words.astype(np.float64)
         return family, np.append(words, words.dtype.type(np.nan))[codes]
@@ -151,8 +153,22 @@ def _plain_categories(values: pd.Series) -> tuple[str, Any]:
         return family, np.append(words, np.datetime64("NaT"))[codes]
     if family == "other":
         return family, values.to_numpy(dtype=object)
-    places = np.append(words.codes, -1)[codes]
-    return "text", pd.Categorical.from_codes(places, categories=words.categories)
+    return "text", pd.Categorical.from_codes(
+        np.append(words.codes, -1)[codes], categories=words.categories
+    )
+
+
+def _plain_words(words: NDArray[Any], codes: NDArray[Any]) -> tuple[str, Any]:
+    """Return text, of which each row has the word that its code says, as what it is."""
+    missing = np.fromiter((word in text.MISSING_WORDS for word in words), bool, len(words))
+    if missing.any():
+        moved = np.where(missing, -1, np.cumsum(~missing) - 1)
+        codes, words = np.append(moved, -1)[codes], words[~missing]
+    if (dated := text.dates(words)) is not None:
+        return "date", np.append(dated[0], np.datetime64("NaT"))[codes]
+    if (numbers := text.numbers(words)) is not None and not numbers[1]:
+        return "number", np.append(numbers[0], np.nan)[codes]
+    return "text", pd.Categorical.from_codes(codes, categories=words)
 
 
 def _plain_objects(values: pd.Series) -> tuple[str, Any]:
@@ -177,17 +193,8 @@ def _plain_objects(values: pd.Series) -> tuple[str, Any]:
         )
         if any(value is _NO_WORD for value in objects):
             return "other", values.to_numpy()
-    column = pd.Categorical(objects)
-    words = np.asarray(column.categories, dtype=object)
-    unused = np.isin(words.astype(str), text.MISSING_WORDS)
-    if unused.any():
-        column = column.remove_categories(list(words[unused]))
-        words = words[~unused]
-    if (dated := text.dates(words)) is not None:
-        return "date", np.append(dated[0], np.datetime64("NaT"))[column.codes]
-    if (numbers := text.numbers(words)) is not None and not numbers[1]:
-        return "number", np.append(numbers[0], np.nan)[column.codes]
-    return "text", column
+    codes, words = pd.factorize(objects)
+    return _plain_words(words, codes)
 
 
 _NO_WORD = object()
@@ -222,10 +229,12 @@ def judge(values: pd.Series, name: str) -> Column:
     family, array = plain(values)
     if family == "other":
         return Column(name, "text", int(values.isna().sum()), len(values), _UNLEARNABLE)
-    known = pd.Series(array)
-    n_missing = int(known.isna().sum())
-    n_distinct = int(known.nunique())
-    n_known = len(known) - n_missing
+    if family == "text":
+        counts = np.bincount(array.codes[array.codes >= 0], minlength=len(array.categories))
+        n_known, n_distinct = int(counts.sum()), int(np.count_nonzero(counts))
+    else:
+        n_known, n_distinct = int(np.count_nonzero(~pd.isna(array))), pd.Series(array).nunique()
+    n_missing = len(array) - n_known
 
     def column(kind: str, action: str) -> Column:
         return Column(name, kind, n_missing, n_distinct, action)
@@ -243,13 +252,13 @@ def judge(values: pd.Series, name: str) -> Column:
         return column("boolean", f"as 0 and 1{filled}")
     if family == "date":
         return column("date", f"as days since 1970, scaled{filled}")
-    if text.boolean_pair(known.cat.remove_unused_categories().cat.categories) is not None:
+    if text.boolean_pair(array.categories[counts > 0][:3]) is not None:
         return column("boolean", f"as 0 and 1{filled}")
     if n_known >= _MIN_IDENTIFIERS and n_distinct == n_known:
         return column("identifier", "left out: a different value in every row")
     if n_distinct > max(_MIN_IDENTIFIERS, n_known / 2):
         return column("text", f"left out: free text, {n_distinct} different in {n_known} rows")
-    return column("category", _one_hot(known, n_distinct, n_missing))
+    return column("category", _one_hot(counts[counts > 0], n_missing))
 
 
 def _identifier(name: str, numbers: NDArray[Any], n_distinct: int) -> str:
@@ -266,10 +275,9 @@ def _identifier(name: str, numbers: NDArray[Any], n_distinct: int) -> str:
     return ""
 
 
-def _one_hot(known: pd.Series, n_distinct: int, n_missing: int) -> str:
-    """Return into how many inputs a column of categories goes."""
-    counts = known.value_counts()
-    counts = counts[counts > 0]
+def _one_hot(counts: NDArray[Any], n_missing: int) -> str:
+    """Return into how many inputs a column of categories goes, by the rows of each."""
+    n_distinct = len(counts)
     n_frequent = int((counts >= MIN_ROWS_OF_CATEGORY).sum())
     n_others = n_distinct - n_frequent
     # As OneHotEncoder does: the input of the rare ones is one of max_categories.

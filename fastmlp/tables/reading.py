@@ -242,7 +242,8 @@ def _refuse(source: _Source, what: str) -> NoReturn:
 
 def _first_line(error: BaseException) -> str:
     """Return the first line of a message, without a full stop."""
-    return next(iter(str(error).splitlines()), type(error).__name__).strip().rstrip(".")
+    line = next(iter(str(error).splitlines()), type(error).__name__).strip().rstrip(".")
+    return line.removeprefix("Could not open Parquet input source '<Buffer>': ")
 
 
 def _some(names: Any, n: int = 5) -> str:
@@ -266,7 +267,6 @@ class _Layout:
     encoding: str
     delimiter: str
     has_header: bool
-    n_columns: int
     skip_lines: int = 0  # before the header
     decimal_comma: bool = False
     has_quotes: bool = False
@@ -379,6 +379,8 @@ def _layout(sample: str, encoding: str, *, is_whole: bool) -> _Layout:
         sample = sample[: max(sample.rfind("\n"), sample.rfind("\r")) + 1] or sample
     if delimiter is None:
         delimiter = _delimiter(sample)
+    if delimiter == " ":
+        sample = sample.replace("\t", " ")
     rows = _sample_rows(sample, delimiter)
     cells = [cell.strip() for row in rows for cell in row]
     comma = re.compile(r"[-+]?[0-9]+,[0-9]+")
@@ -387,7 +389,6 @@ def _layout(sample: str, encoding: str, *, is_whole: bool) -> _Layout:
         encoding,
         delimiter,
         has_header=_has_header(rows),
-        n_columns=len(rows[0]),
         skip_lines=skip_lines,
         decimal_comma=delimiter != ","
         and any(map(comma.fullmatch, cells))
@@ -424,7 +425,7 @@ def _delimiter(sample: str) -> str:
         if n_columns > 1 and share > best_share:
             best, best_share = delimiter, share
     if best == _NO_DELIMITER:
-        rows = _sample_rows(sample, " ")
+        rows = _sample_rows(sample.replace("\t", " "), " ")
         n_columns = len(rows[0])
         share = sum(len(row) == n_columns for row in rows) / len(rows)
         if n_columns > 1 and share > 0.9 and len(rows) > 1:
@@ -508,7 +509,7 @@ def _from_csv(source: _Source, layout: _Layout) -> pd.DataFrame:
             f"called {names[0]}" + (f" to {names[-1]}." if len(names) > 1 else "."),
         )
         table = table.rename_columns(names)
-    return _from_arrow(table, source, layout)
+    return _from_arrow(table, source, _Refine(source, decimal_comma=layout.delimiter != ","))
 
 
 def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
@@ -598,7 +599,7 @@ def _from_json(source: _Source, encoding: str, *, is_list: bool) -> pd.DataFrame
             f"{source.name}{place}: every line must be a JSON object with the same kinds of "
             f"values, got: {what}."
         ) from error
-    return _from_arrow(table, source)
+    return _from_arrow(table, source, _Refine(source, dates_only=True))
 
 
 def _from_zip(source: _Source) -> pd.DataFrame:
@@ -622,7 +623,7 @@ def _load_arrays(source: _Source) -> Any:
             return loaded
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError, MemoryError) as error:
+    except Exception as error:  # whatever the parsers of headers make of a damaged file
         what = _first_line(error)
         if "allow_pickle" in what:
             what = (
@@ -685,7 +686,7 @@ def _from_array(name: str, array: NDArray[Any], source: _Source) -> Any:
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind == "U":
-        return _refine(pd.Categorical(array.astype(object)), name, source, None)
+        return _Refine(source)(pd.Categorical(array.astype(object)), name)
     if array.dtype.kind == "M":
         return array.astype("datetime64[us]")
     return _narrow(array.astype(array.dtype.newbyteorder("="), copy=False))
@@ -694,7 +695,7 @@ def _from_array(name: str, array: NDArray[Any], source: _Source) -> Any:
 # ----------------------------------------------------------------------------- from Arrow to pandas
 
 
-def _from_arrow(table: pa.Table, source: _Source, layout: _Layout | None = None) -> pd.DataFrame:
+def _from_arrow(table: pa.Table, source: _Source, refine: _Refine | None = None) -> pd.DataFrame:
     """Return a frame; each column of the table is given up as soon as it has been converted."""
     names = _unique_names(table.column_names, source)
     columns = table.columns
@@ -703,7 +704,7 @@ def _from_arrow(table: pa.Table, source: _Source, layout: _Layout | None = None)
     for name in names:
         column = columns.pop(0)
         if name is not None:
-            converted[name] = _column(column, name, source, layout)
+            converted[name] = _column(column, name, source, refine)
         del column
     return pd.DataFrame(converted, copy=False)
 
@@ -740,7 +741,7 @@ def _unique_names(given: list[str], source: _Source) -> list[str | None]:
     return names
 
 
-def _column(values: pa.ChunkedArray, name: str, source: _Source, layout: _Layout | None) -> Any:
+def _column(values: pa.ChunkedArray, name: str, source: _Source, refine: _Refine | None) -> Any:
     """Return a column as NumPy's or pandas' array, as small as it can be without loss."""
     kind = values.type
     if pa.types.is_dictionary(kind) and not (
@@ -766,7 +767,7 @@ def _column(values: pa.ChunkedArray, name: str, source: _Source, layout: _Layout
         values, kind = values.dictionary_encode(), None
     if kind is None or pa.types.is_dictionary(kind):
         words = values.unify_dictionaries().to_pandas().array
-        return _refine(words, name, source, layout) if layout is not None else words
+        return words if refine is None else refine(words, name)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         _tell(source, f"column {name!r} holds bytes, which nothing can be learned from.")
     else:
@@ -801,61 +802,81 @@ def _narrow(numbers: NDArray[Any]) -> NDArray[Any]:
         fits = info.min <= numbers.min() and numbers.max() <= info.max
         return numbers.astype(np.int32) if fits else numbers
     finite = numbers[np.isfinite(numbers)]
-    if finite.size:
-        low, high = float(finite.min()), float(finite.max())
-        largest = max(abs(low), abs(high))
-        if largest > np.finfo(np.float32).max or largest > _MAX_OFFSET * max(high - low, 0):
-            return numbers if high > low or np.float32(low) != low else numbers.astype(np.float32)
-        if largest > 2**24 and np.array_equal(finite, np.trunc(finite)):  # integers, some missing
-            return numbers
-    with np.errstate(over="ignore", under="ignore"):
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    largest = max(abs(low), abs(high))
+    if (
+        largest > float(np.finfo(np.float32).max)
+        or (high > low and largest > _MAX_OFFSET * (high - low))
+        # integers, of which some are missing
+        or (largest > 2**24 and np.array_equal(finite, np.trunc(finite)))
+    ):
+        return numbers
+    with np.errstate(under="ignore"):
         return numbers.astype(np.float32)
 
 
-def _refine(column: pd.Categorical, name: str, source: _Source, layout: _Layout | None) -> Any:
-    """Return text as numbers or dates where it is that, and otherwise tidied."""
-    words = np.asarray(column.categories, dtype=object)
-    codes = np.asarray(column.codes)
-    if len(words) and all(word[:1] == " " for word in words):  # after ", "
-        words = np.array([word.lstrip(" ") for word in words], dtype=object)
-        column = _with_words(words, codes)
-        words, codes = np.asarray(column.categories, dtype=object), np.asarray(column.codes)
-    if not len(words):
-        return np.full(len(codes), np.nan, np.float32)
-    decimal_comma = layout is not None and layout.delimiter != ","
-    if (found := text.numbers(words, decimal_comma=decimal_comma)) is not None:
-        values, how = found
-        if how:
-            shown = next(word for word in words if not word.strip("+-").isdigit())
-            value = values[list(words).index(shown)]
-            _tell(source, f"column {name!r}: {shown!r} is read as {value:.15g} ({how}).")
+@dataclass
+class _Refine:
+    """Makes numbers and dates of text that is that, and tidies other text.
+
+    Parameters
+    ----------
+    source : _Source
+        For warnings.
+    decimal_comma : bool
+        Whether "1,234" is less than 2.
+    dates_only : bool
+        Whether numbers are told from text already.
+    """
+
+    source: _Source
+    decimal_comma: bool = False
+    dates_only: bool = False
+
+    def __call__(self, column: pd.Categorical, name: str) -> Any:
+        """Return a column as it is meant."""
+        words = np.asarray(column.categories, dtype=object)
+        codes = np.asarray(column.codes)
+        if not self.dates_only and len(words) and all(word[:1] == " " for word in words):
+            # What a blank after each comma has done.
+            column = _with_words(np.array([w.lstrip(" ") for w in words], dtype=object), codes)
+            words = np.asarray(column.categories, dtype=object)
+            codes = np.asarray(column.codes)
+        if not len(words):
+            return np.full(len(codes), np.nan, np.float32)
+        if (dated := text.dates(words)) is not None:
+            values, doubt = dated
+            if doubt:
+                shown = f"dates such as {words[0]!r} are read with {doubt}"
+                _tell(self.source, f"column {name!r}: {shown}.")
+            return np.append(values, np.datetime64("NaT"))[codes]
+        if self.dates_only:
+            return column
+        if (found := text.numbers(words, decimal_comma=self.decimal_comma)) is not None:
+            values, how = found
+            if how:
+                place = next(n for n, w in enumerate(words) if not w.strip("+-").isdigit())
+                shown = f"{words[place]!r} is read as {values[place]:.15g} ({how})"
+                _tell(self.source, f"column {name!r}: {shown}.")
+            return _narrow(np.append(values, np.nan)[codes])
+        return self._mostly_numbers(column, words, codes, name)
+
+    def _mostly_numbers(
+        self, column: pd.Categorical, words: NDArray[Any], codes: NDArray[Any], name: str
+    ) -> Any:
+        """Return numbers where nearly all is that; what is not is missing, which is said."""
+        values = text.some_numbers(words)
+        others = (codes >= 0) & np.isnan(values)[codes]
+        n_others = int(others.sum())
+        if n_others > (1 - _MOSTLY) * np.count_nonzero(codes >= 0):
+            return column
+        row = int(np.argmax(others))
+        _tell(
+            self.source,
+            f"column {name!r} holds numbers, but for {n_others} of {len(codes)} rows, such as "
+            f"{words[codes[row]]!r} in row {row + 1}, which are taken as missing.",
+        )
         return _narrow(np.append(values, np.nan)[codes])
-    if (dated := text.dates(words)) is not None:
-        values, doubt = dated
-        if doubt:
-            _tell(source, f"column {name!r}: dates such as {words[0]!r} are read with {doubt}.")
-        return np.append(values, np.datetime64("NaT"))[codes]
-    return _mostly_numbers(column, words, codes, name, source)
-
-
-def _mostly_numbers(
-    column: pd.Categorical, words: NDArray[Any], codes: NDArray[Any], name: str, source: _Source
-) -> Any:
-    """Return text as numbers where nearly all of it is; the others are missing, which is said."""
-    values = text.some_numbers(words)
-    is_word = np.isnan(values)
-    present = codes >= 0
-    others = present & is_word[codes]
-    n_others = int(others.sum())
-    if not n_others or n_others > (1 - _MOSTLY) * present.sum():
-        return column
-    row = int(np.argmax(others))
-    _tell(
-        source,
-        f"column {name!r} holds numbers, but for {n_others} of {len(codes)} rows, such as "
-        f"{words[codes[row]]!r} in row {row + 1}, which are taken as missing.",
-    )
-    return _narrow(np.append(values, np.nan)[codes])
 
 
 def _with_words(words: NDArray[Any], codes: NDArray[Any]) -> pd.Categorical:
