@@ -60,6 +60,11 @@ ALLOWED = {
     "augment": {"augment_kernels", "images", "threads"},
     "augment_kernels": {"random_bits"},
     "formats": {"datasets", "files", "idx", "images", "notices"},
+    "tables": {"tables.columns", "tables.pipeline", "tables.reading"},
+    "tables.reading": {"notices", "tables.text"},
+    "tables.text": set(),
+    "tables.columns": {"notices", "tables.text"},
+    "tables.pipeline": {"estimators", "tables.columns", "tables.text"},
     "persistence": {
         "base", "constraints", "estimators", "files", "inputs", "network", "prediction", "training",
     },

@@ -865,6 +865,9 @@ class _Refine:
         self, column: pd.Categorical, words: NDArray[Any], codes: NDArray[Any], name: str
     ) -> Any:
         """Return numbers where nearly all is that; what is not is missing, which is said."""
+        glance = codes[:: len(codes) // _SAMPLE_ROWS or 1]
+        if np.isfinite(text.some_numbers(words[glance[glance >= 0]])).mean() < _MOSTLY / 2:
+            return column
         values = text.some_numbers(words)
         others = (codes >= 0) & np.isnan(values)[codes]
         n_others = int(others.sum())

@@ -81,9 +81,10 @@ def numbers(words: Words, *, decimal_comma: bool = False) -> tuple[NDArray[np.fl
     """
     if not len(words) or not all(any(map(str.isdigit, word)) for word in words[:_GLANCE]):
         return None
-    plain = some_numbers(words)
-    if np.isfinite(plain).all():
-        return plain, ""
+    if np.isfinite(some_numbers(words[:_GLANCE])).all():
+        plain = some_numbers(words)
+        if np.isfinite(plain).all():
+            return plain, ""
     texts = pd.Series(np.asarray(words, dtype=object)).str.strip()
     ways = [(".", mark) for mark in _THOUSANDS if mark != "."]
     commas = [(",", mark) for mark in ("", *_THOUSANDS) if mark != ","]
