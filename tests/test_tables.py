@@ -1101,6 +1101,34 @@ def test_encoder_is_scikit_learns():
     assert TableOneHotEncoder().get_params() == parameters | {"dtype": np.float32}
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_encoder_learns_what_scikit_learns_does(seed):
+    """Rows are counted before, which must not be seen."""
+    from sklearn.preprocessing import OneHotEncoder
+
+    rng = np.random.RandomState(seed)
+    n = 300
+    X = pd.DataFrame()
+    for number in range(3):
+        words = rng.permutation([f"c{k}" for k in range(rng.randint(1, 60))]).astype(object)
+        values = words[np.minimum(rng.geometric(rng.uniform(0.02, 0.9), n) - 1, len(words) - 1)]
+        values[rng.rand(n) < rng.choice([0, 0.01, 0.3])] = None
+        X[f"x{number}"] = pd.Categorical(values, categories=rng.permutation(words))
+    parameters = {
+        "handle_unknown": "infrequent_if_exist",
+        "min_frequency": rng.choice([None, 1, 2, 4, 10, 0.02]),
+        "max_categories": rng.choice([None, 1, 2, 3, 10]),
+        "dtype": np.float32,
+    }
+    if parameters["min_frequency"] and parameters["min_frequency"] >= 1:
+        parameters["min_frequency"] = int(parameters["min_frequency"])
+    ours, theirs = (kind(**parameters).fit(X) for kind in (TableOneHotEncoder, OneHotEncoder))
+    assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
+    assert (ours.transform(X) != theirs.transform(X)).nnz == 0
+    for one, other in zip(ours.infrequent_categories_, theirs.infrequent_categories_, strict=True):
+        assert str(one) == str(other)
+
+
 def test_columns_do_not_change_the_table():
     X, _ = mixed()
     before = X.copy(deep=True)

@@ -508,8 +508,9 @@ class ColumnsOfDtype(make_column_selector):
 class TableOneHotEncoder(OneHotEncoder):
     """scikit-learn's one-hot encoder, in float32, which gives frames where they are asked for.
 
-    scikit-learn's own refuses `set_output` while its output is sparse; this one is dense then.
-    The parameters are the same, but for `dtype`, which is float32.
+    scikit-learn's own refuses `set_output` while its output is sparse; this one is dense then. It
+    also counts categories one row at a time, in Python; this one counts them before. What is
+    learned is the same. So are the parameters, but for `dtype`, which is float32.
     """
 
     def __init__(
@@ -535,6 +536,24 @@ class TableOneHotEncoder(OneHotEncoder):
             feature_name_combiner=feature_name_combiner,
         )
 
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the categories; see scikit-learn's `OneHotEncoder.fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        counts_rows = self.min_frequency is not None or self.max_categories is not None
+        is_part = isinstance(self.min_frequency, float)  # of all rows
+        if counts_rows and not is_part and isinstance(X, pd.DataFrame):
+            X = _fewer_rows(X, self.min_frequency or 1)
+        return super().fit(X, y)
+
     def transform(self, X: Any) -> Any:
         """Encode categories; see scikit-learn's `OneHotEncoder.transform`.
 
@@ -552,3 +571,38 @@ class TableOneHotEncoder(OneHotEncoder):
         dense = copy.copy(self)
         dense.sparse_output = False
         return OneHotEncoder.transform(dense, X)
+
+
+def _fewer_rows(X: pd.DataFrame, min_frequency: int) -> pd.DataFrame:
+    """Return a table whose categories are as rare, and follow each other, as those of another.
+
+    Categories with fewer than `min_frequency` rows keep their number of rows. The others get that
+    many and one more for each smaller number of rows that a category has, so that the most
+    frequent ones, and those that are equally frequent, remain so.
+    """
+    if not all(isinstance(dtype, pd.CategoricalDtype) for dtype in X.dtypes):
+        return X
+    parts = []
+    for place in range(X.shape[1]):
+        column = X.iloc[:, place].array
+        order = np.argsort(np.asarray(column.categories, dtype=object))  # as the encoder's
+        places = np.append(order, -1)  # missing is the last
+        n_rows = np.bincount(np.asarray(column.codes) + 1, minlength=len(places))[places + 1]
+        frequent = n_rows >= min_frequency
+        if not frequent.any():
+            return X
+        fewer = np.minimum(n_rows, min_frequency)
+        fewer[frequent] += np.unique(n_rows[frequent], return_inverse=True)[1]
+        # The last of the most frequent ones may have more: it is the first that is kept.
+        top = len(n_rows) - 1 - int(np.argmax(n_rows[::-1]))
+        parts.append((np.repeat(places, fewer), places[top]))
+    n_needed = max(len(codes) for codes, _ in parts)
+    if n_needed >= len(X):
+        return X
+    filled = [np.append(codes, np.full(n_needed - len(codes), top)) for codes, top in parts]
+    return pd.DataFrame(
+        {
+            name: pd.Categorical.from_codes(codes, dtype=dtype)
+            for name, codes, dtype in zip(X.columns, filled, X.dtypes, strict=True)
+        }
+    )
