@@ -1125,6 +1125,8 @@ def test_encoder_learns_what_scikit_learns_does(seed):
     ours, theirs = (kind(**parameters).fit(X) for kind in (TableOneHotEncoder, OneHotEncoder))
     assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
     assert (ours.transform(X) != theirs.transform(X)).nnz == 0
+    if parameters["min_frequency"] is None and parameters["max_categories"] is None:
+        return
     for one, other in zip(ours.infrequent_categories_, theirs.infrequent_categories_, strict=True):
         assert str(one) == str(other)
 
