@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPRegressor
+    from fastmlp.saving import load, save
 
     __version__: str
 
-__all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor", "__version__"]
+__all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor", "__version__", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,7 +24,8 @@ def __getattr__(name: str) -> Any:
         return version("fastmlp")
     if name not in __all__:
         raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
-    return getattr(importlib.import_module("fastmlp.estimators"), name)
+    module = "saving" if name in ("load", "save") else "estimators"
+    return getattr(importlib.import_module(f"fastmlp.{module}"), name)
 
 
 def __dir__() -> list[str]:

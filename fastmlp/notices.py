@@ -50,6 +50,10 @@ class TableWarning(FastMLPWarning):
     """Something about a table was guessed or left out, such as an encoding or a column's name."""
 
 
+class ModelFileWarning(FastMLPWarning):
+    """A model's file does not hold all of it, or was written by other versions."""
+
+
 #: The module that scikit-learn's MLPs warn from.
 _SKLEARN_MODULE = "sklearn.neural_network._multilayer_perceptron"
 

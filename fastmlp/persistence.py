@@ -12,43 +12,60 @@ stranger can at worst be a wrong model, and ``numpy.load(path, allow_pickle=Fals
     feature_names               (n_features,), if the training data had them
 
 The JSON is Python's dialect: infinite and undefined numbers are written Infinity and NaN.
+
+`fastmlp.saving` writes models that are parts of others, such as the last step of a pipeline, in
+these files too, which lie in its own. There they may be without weights: a search keeps the model
+that it was given, unfitted.
 """
 
+import io
 import json
 import math
 import os
+import platform
+import re
 import reprlib
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from numbers import Integral, Real
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+import sklearn
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp import __version__, constraints, prediction
+from fastmlp import __version__, constraints, notices, prediction
+from fastmlp.augment import Augmentation, Compose, ElasticDistortion, RandomAffine, RandomNoise
 from fastmlp.base import BaseMLP, _dropout_rates, _hidden_units
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.files import atomic_write, uninterrupted, write_npz
 from fastmlp.inputs import affine_map, target_map
 from fastmlp.network import ACTIVATIONS, LOSSES, Network, Parameters
+from fastmlp.notices import ModelFileWarning
 from fastmlp.training import TrainingState
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
 
 PathArgument: TypeAlias = str | os.PathLike[str]
+FileArgument: TypeAlias = PathArgument | BinaryIO
 
 #: Raised when a reader of the old format would misunderstand the new one. A parameter that is
 #: new to an estimator needs no new format: old readers refuse it, new ones know its default.
 _FORMAT = 1
 _ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
+_AUGMENTATIONS = {cls.__name__: cls for cls in (RandomAffine, ElasticDistortion, RandomNoise)}
+
+#: What the archive of a model has in it; the second kind is that of `fastmlp.saving`.
+_MEMBERS = {"model.npy", "coef_0.npy"}
+HEADER, SCHEMA = "fastmlp.json", "schema.json"
 
 
 # ------------------------------------------------------------------------------- what a file holds
@@ -98,14 +115,31 @@ _NUMBERS = _Field("a list of numbers", _is_numbers)
 _FLAG = _Field("true or false", lambda value: type(value) is bool)
 _TEXT = _Field("text in one line", lambda value: type(value) is str and value.isprintable())
 _OBJECT = _Field("an object", lambda value: type(value) is dict)
+FORMAT = _Field("a whole number from 1", lambda value: _is_count(value) and value > 0)
+#: What whoever saved the model wanted to keep beside it.
+METADATA = _Field("an object", lambda value: type(value) is dict, is_optional=True)
+
+#: What files say that they were written with.
+VERSIONS: dict[str, Any] = {"python": _TEXT, "numpy": _TEXT, "scikit-learn": _TEXT}
 
 #: The JSON document. What its parameters may be is said by the estimator's constraints and, of
 #: what these leave open, by `_check_parameters`.
 _DOCUMENT: dict[str, Any] = {
-    "format": _Field("a whole number from 1", lambda value: _is_count(value) and value > 0),
+    "format": FORMAT,
     "fastmlp": _TEXT,
+    "versions": _Field(
+        f"the text of {', '.join(VERSIONS)}",
+        lambda value: (
+            type(value) is dict
+            and value.keys() == VERSIONS.keys()
+            and all(map(_TEXT.accepts, value.values()))
+        ),
+        is_optional=True,
+    ),
+    "metadata": METADATA,
     "estimator": _TEXT,
     "parameters": _OBJECT,
+    "fitted": _Field("true or false", lambda value: type(value) is bool, is_optional=True),
     "n_iter": _COUNT,
     "loss": _Field("a number or null", lambda value: value is None or _is_number(value)),
     "fitted_loss": _one_of(("", *chain(*LOSSES.values())), is_optional=True),
@@ -120,6 +154,8 @@ _DOCUMENT: dict[str, Any] = {
         "history": _Field("lists of numbers, equally long, by name", _is_history),
     },
 }
+#: Of these, the document of a model that is not fitted has no more.
+_UNFITTED = ("format", "fastmlp", "versions", "metadata", "estimator", "parameters", "fitted")
 _LABELS = {"multilabel": _FLAG, "sparse": _FLAG, "objects": _FLAG}
 
 #: Fitted attribute, a pair (scale, shift) or None -> the names of its arrays, and the property of
@@ -138,16 +174,18 @@ class ModelFileError(ValueError):
 # ------------------------------------------------------------------------------------------- saving
 
 
-def save(model: BaseMLP, path: PathArgument) -> None:
+def save(model: BaseMLP, path: PathArgument, *, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a fitted model to a file, which appears whole or not at all.
 
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
-        Fitted, converted, or with weights that were set by hand. A `random_state` that is a
-        generator, an `lr_schedule` that is a function, and `augment` are saved as None.
+        Fitted, converted, or with weights that were set by hand.
     path : path
         Used as it is: no suffix is added. A file that is there is replaced.
+    metadata : mapping of str to anything that JSON can hold, optional
+        What is to be remembered beside the model; the one that is loaded has it as ``metadata_``.
+        By default the ``metadata_`` of `model`, if it has any.
 
     Raises
     ------
@@ -156,43 +194,87 @@ def save(model: BaseMLP, path: PathArgument) -> None:
     ValueError
         If the class labels are objects other than strings, or if a parameter or attribute is such
         that `load` would refuse the file.
+    TypeError
+        If the model is another, or the metadata are not what JSON can hold.
     OSError
         If the file cannot be written.
+
+    Warns
+    -----
+    fastmlp.notices.ModelFileWarning
+        If `lr_schedule` or `augment` is a function, or `random_state` draws from another generator
+        than NumPy's usual one: the file has None in their place.
 
     See Also
     --------
     load : What is restored.
+    fastmlp.save : For pipelines, too.
     """
-    if type(model) not in _ESTIMATORS.values():
+    if not is_ours(model):
         raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
     check_is_fitted(model)
-    moment = object.__new__(type(model))
-    moment.__dict__ = vars(model).copy()  # another thread may be fitting it
-    try:
-        document, arrays = _contents(moment)
-        text = json.dumps(document, indent=1, default=_to_json)
-        arrays["model"] = np.frombuffer(text.encode(), np.uint8)
-        _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise ValueError(f"the model cannot be saved: {_in_words(error)}.") from error
+    remembered = metadata_field(model, metadata)
+    with saying_why():
+        arrays = packed(model, remembered)
     with uninterrupted(), atomic_write(path) as file:
         write_npz(file, arrays)
 
 
+def is_ours(model: Any) -> bool:
+    """Tell whether an object is exactly one of our estimators, and no subclass."""
+    return type(model) in _ESTIMATORS.values()
+
+
+@contextmanager
+def saying_why() -> Iterator[None]:
+    """Make one sentence of whatever comes in the way of saving a model."""
+    try:
+        yield
+    except (MemoryError, ImportError, Warning):
+        raise
+    except Exception as error:
+        raise ValueError(f"the model cannot be saved: {in_words(error)}.") from error
+
+
+def packed(model: BaseMLP, remembered: dict[str, Any]) -> dict[str, NDArray]:
+    """Return the arrays of a model's file; the model may be one that is not fitted."""
+    moment = object.__new__(type(model))
+    moment.__dict__ = vars(model).copy()  # another thread may be fitting it
+    document, arrays = _contents(moment)
+    text = json.dumps(document | remembered, indent=1, default=_to_json)
+    arrays["model"] = np.frombuffer(text.encode(), np.uint8)
+    _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
+    lost = [
+        name
+        for name, value in moment.get_params(deep=False).items()
+        if value is not None and document["parameters"][name] is None
+    ]
+    if lost:
+        notices.warn(
+            f"{' and '.join(lost)} cannot be saved, as functions and rarer random generators "
+            "cannot, and will be None in the model that is loaded: set it again with set_params.",
+            ModelFileWarning,
+        )
+    return arrays
+
+
 def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """Return what a file holds of a model: the document and the arrays."""
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "fastmlp": __version__,
+        "versions": versions(),
+        "estimator": type(model).__name__,
+        "parameters": {k: _as_plain(v) for k, v in model.get_params(deep=False).items()},
+    }
+    if not hasattr(model, "coefs_"):
+        return document | {"fitted": False}, {}
     state = vars(model._state_to_resume()).copy()  # a model made by hand has none
     state["history"] = _padded(state["history"])
     for name in ("n_samples_seen", "no_improvement_count"):
         if float(state[name]).is_integer():  # by hand, they may be set to 0.0
             state[name] = int(state[name])
-    document: dict[str, Any] = {
-        "format": _FORMAT,
-        "fastmlp": __version__,
-        "estimator": type(model).__name__,
-        "parameters": {k: _as_plain(v) for k, v in model.get_params(deep=False).items()},
+    document |= {
         "n_iter": getattr(model, "n_iter_", 0),
         "fitted_loss": model._fitted_loss or LOSSES.get(model.out_activation_, ("",))[0],
         "out_activation": model.out_activation_,
@@ -237,12 +319,34 @@ def _as_floats(numbers: Any) -> NDArray:
 
 
 def _as_plain(value: Any) -> Any:
-    """Return a parameter without generators, functions and dicts, whose keys JSON would change."""
+    """Return a parameter as JSON may hold it, None for what it cannot.
+
+    Dicts, whose keys JSON would change, generators and augmentations become objects of one field,
+    whose name says what they were.
+    """
     if isinstance(value, Mapping):
         return {"items": [[key, _as_plain(item)] for key, item in value.items()]}
-    if isinstance(value, np.random.RandomState) or callable(value):
+    if isinstance(value, np.random.RandomState):
+        state: Any = value.get_state(legacy=False)
+        if state["bit_generator"] != "MT19937":
+            return None
+        twister = state["state"]
+        gauss = [state["has_gauss"], state["gauss"]]
+        return {"RandomState": [twister["key"].tolist(), int(twister["pos"]), *gauss]}
+    if type(value) is Compose or type(value) in _AUGMENTATIONS.values():
+        return {"augmentation": _plain_augmentation(value)}
+    if callable(value):
         return None
     return [_as_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _plain_augmentation(step: Any) -> list[Any] | None:
+    """Return the name of an augmentation and its parameters or, of a composition, its steps."""
+    if isinstance(step, Compose):
+        return ["Compose", [_plain_augmentation(part) for part in step.steps]]
+    if type(step) not in _AUGMENTATIONS.values():
+        raise ValueError(f"augment has a step that cannot be saved, {type(step).__name__}")
+    return [type(step).__name__, {field.name: getattr(step, field.name) for field in fields(step)}]
 
 
 def _to_json(value: Any) -> Any:
@@ -268,22 +372,59 @@ def _as_plain_labels(labels: NDArray) -> NDArray:
     )
 
 
+def metadata_field(model: BaseEstimator, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a file says of a model's metadata: nothing, if there are none."""
+    if metadata is None:
+        metadata = getattr(model, "metadata_", None)
+    return {} if metadata is None else {"metadata": as_json(metadata)}
+
+
+def as_json(value: Any, name: str = "metadata") -> Any:
+    """Return metadata as they will be after they are loaded.
+
+    Arrays, NumPy's numbers and tuples become lists and Python's numbers.
+
+    Raises
+    ------
+    TypeError
+        Something is not what JSON can hold; the message says where.
+    """
+    if name == "metadata" and not isinstance(value, Mapping):
+        raise TypeError(f"metadata must be a dict, got {type(value).__name__}.")
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{name} must have text for keys, got {reprlib.repr(key)}.")
+        return {str(key): as_json(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item, f"{name}[{i}]") for i, item in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(
+        f"{name} must be what JSON can hold (text, numbers, true, false, None, and lists and dicts "
+        f"of them), got {type(value).__name__}: write it as text."
+    )
+
+
 # ------------------------------------------------------------------------------------------ loading
 
 
-def load(path: PathArgument) -> BaseMLP:
+def load(file: FileArgument) -> BaseMLP:
     """Read a model that `save` has written.
 
-    The result has the parameters (but for those that `save` leaves out) and fitted attributes of
-    the one that was saved, predicts the same bits, and goes on training with ``warm_start``.
+    The result has the parameters and fitted attributes of the one that was saved, predicts the same
+    bits, and goes on training with ``warm_start``.
 
     Parameters
     ----------
-    path : path
+    file : path or binary file object
 
     Returns
     -------
     MLPClassifier or MLPRegressor
+        With ``metadata_``, if the file has metadata.
 
     Raises
     ------
@@ -292,36 +433,95 @@ def load(path: PathArgument) -> BaseMLP:
         field or array that is wrong.
     OSError
         If the file cannot be read.
+
+    Warns
+    -----
+    fastmlp.notices.ModelFileWarning
+        If the file was written by a newer fastmlp.
     """
-    with open(path, "rb") as file:
-        try:
-            arrays = _read_arrays(file)
-            model = _rebuild(json.loads(_get(arrays, "model").tobytes()), arrays)
-        except MemoryError:
-            raise
-        # Whatever a damaged file makes of the parsers of zip, NumPy's headers and JSON.
-        except Exception as error:
-            reason = _in_words(error)
-        else:
-            dtype = model.coefs_[0].dtype.newbyteorder("=")
-            parameters = Parameters.from_layers(
-                _network(model), model.coefs_, model.intercepts_, dtype
-            )
-            model.coefs_, model.intercepts_ = parameters.coefs, parameters.intercepts
-            return model
-    raise ModelFileError(f"{os.fspath(path)} is not a model that fastmlp can load: {reason}.")
+    with opened(file) as (stream, name), refusing(name):
+        model, writer = _unpacked(stream)
+    if release(writer) > release(__version__):
+        notices.warn(
+            f"{name} was written by fastmlp {writer}, and this is {__version__}: what the newer "
+            "one changed may be missing; upgrade fastmlp.",
+            ModelFileWarning,
+        )
+    return model
+
+
+@contextmanager
+def opened(file: FileArgument) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a path, or take a file that is open; with the name that messages call it by."""
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as stream:
+            yield stream, os.fspath(file)
+        return
+    if not hasattr(file, "read") or not isinstance(file.read(0), bytes):
+        raise TypeError(f"file must be a path or an open binary file, got {type(file).__name__}.")
+    name = getattr(file, "name", None)
+    # Of a pipe, all is read first: archives have their table of contents at the end.
+    yield file if file.seekable() else io.BytesIO(file.read()), str(name or "the file")
+
+
+@contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Make one sentence of whatever a damaged file makes of the parsers."""
+    try:
+        yield
+    except (MemoryError, ModelFileError):
+        raise
+    # Of zip, NumPy's headers and JSON.
+    except Exception as error:
+        reason = in_words(error)
+    else:
+        return
+    raise ModelFileError(f"{name} is not a model that fastmlp can load: {reason}.")
+
+
+def unpacked(file: IO[bytes]) -> BaseMLP:
+    """Return the model of a file, which may be one that is not fitted."""
+    return _unpacked(file)[0]
+
+
+def _unpacked(file: IO[bytes]) -> tuple[BaseMLP, str]:
+    """Return the model of a file, and the version of fastmlp that has written it."""
+    arrays = _read_arrays(file)
+    document = json.loads(_get(arrays, "model").tobytes())
+    model = _rebuild(document, arrays)
+    if hasattr(model, "coefs_"):
+        dtype = model.coefs_[0].dtype.newbyteorder("=")
+        parameters = Parameters.from_layers(_network(model), model.coefs_, model.intercepts_, dtype)
+        model.coefs_, model.intercepts_ = parameters.coefs, parameters.intercepts
+    return model, document["fastmlp"]
 
 
 def is_model_file(path: PathArgument) -> bool:
-    """Tell whether a file looks like one that `save` has written, sound or not."""
+    """Tell whether a file looks like one of `save` or `fastmlp.save`, sound or not."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {"model.npy", "coef_0.npy"} <= set(archive.namelist())
+            names = set(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return False
+    return names >= _MEMBERS or names >= {HEADER, SCHEMA}
 
 
-def _in_words(error: Exception) -> str:
+def versions() -> dict[str, str]:
+    """Return what this process would write a file with."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, as far as they are numbers."""
+    found = re.match(r"\d{1,9}(?:\.\d{1,9})*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def in_words(error: Exception) -> str:
     """Return what an error says, in one line without a full stop."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]} ..."
@@ -329,20 +529,34 @@ def _in_words(error: Exception) -> str:
 
 def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
     """Return the arrays of an archive; nothing larger than the file is ever allocated."""
-    size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
+        check_sizes(archive, file.seek(0, os.SEEK_END))
         members = archive.infolist()
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("its arrays are compressed, which fastmlp does not do")
-        if sum(member.file_size for member in members) > size:
-            raise ValueError("its arrays are larger than the file")
+        if HEADER in archive.namelist():
+            raise ValueError("it holds more than one of fastmlp's estimators; use fastmlp.load")
         return {
             member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members
         }
 
 
+def check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive whose members are more than its file can hold."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("its arrays are compressed, which fastmlp does not do")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("its arrays are larger than the file")
+
+
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
     """Read one array, once its header is known to agree with its length."""
+    check_array_header(archive, member)
+    with archive.open(member) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def check_array_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header does not agree with its length."""
     with archive.open(member) as stream:
         if np.lib.format.read_magic(stream) != (1, 0):
             raise ValueError(f"{member.filename} is not an array of fastmlp's")
@@ -350,8 +564,6 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
         n_bytes = math.prod(shape) * dtype.itemsize
         if dtype.itemsize == 0 or n_bytes != member.file_size - stream.tell():
             raise ValueError(f"{member.filename} has not the length of {dtype} of shape {shape}")
-    with archive.open(member) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
@@ -362,17 +574,22 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     ValueError
         Something is missing or wrong; the message names it.
     """
-    if type(document) is not dict:
-        raise ValueError(f"its document must be an object, got {reprlib.repr(document)}")
+    check_is_object(document)
     for name in ("format", "fastmlp", "estimator"):
-        _check_field(document, name, _DOCUMENT[name])
+        check_field(document, name, _DOCUMENT[name])
     writer = f"it was written by fastmlp {document['fastmlp']}, and this is {__version__}: upgrade"
     if document["format"] > _FORMAT or document["estimator"] not in _ESTIMATORS:
         kind = f"its estimator is {document['estimator']!r} in format {document['format']}"
         raise ValueError(f"{kind}; {writer}")
     estimator = _ESTIMATORS[document["estimator"]]
     is_classifier = estimator is MLPClassifier
-    _check_fields(document, _DOCUMENT | ({"labels": _LABELS} if is_classifier else {}), writer)
+    check_field(document, "fitted", _DOCUMENT["fitted"])
+    is_fitted = document.get("fitted", True)
+    if is_fitted:
+        table = _DOCUMENT | ({"labels": _LABELS} if is_classifier else {})
+    else:
+        table = {name: _DOCUMENT[name] for name in _UNFITTED}
+    check_fields(document, table, writer)
 
     parameters = {
         name: _as_parameter(value, name) for name, value in document["parameters"].items()
@@ -387,7 +604,12 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
             parameters[name] = int(value)  # Python takes True for 1
 
     model = estimator(**parameters)
-    known = _restore_weights(model, arrays)
+    if "metadata" in document:
+        model.metadata_ = document["metadata"]
+    known = _restore_weights(model, arrays) if is_fitted else []
+    if not is_fitted:
+        _check_no_others(arrays, known, writer)
+        return model
     if isinstance(model, MLPClassifier):
         known.append("classes")
         model.n_outputs_ = _restore_labels(model, document["labels"], _get(arrays, "classes"))
@@ -401,8 +623,7 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     if network.n_outputs != model.n_outputs_:
         raise ValueError(f"it has {network.n_outputs} outputs where {model.n_outputs_} are needed")
     known += _restore_maps(model, arrays, network)
-    if unknown := sorted(arrays.keys() - {"model", *known}):
-        raise ValueError(f"it has arrays {unknown} that are not known; {writer}")
+    _check_no_others(arrays, known, writer)
     _check_parameters(model, network)
 
     model.n_iter_ = document["n_iter"]
@@ -411,6 +632,11 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     model._state = TrainingState(**_with_floats(document["state"]))
     model._publish_history()
     return model
+
+
+def _check_no_others(arrays: Mapping[str, NDArray], known: list[str], writer: str) -> None:
+    if unknown := sorted(arrays.keys() - {"model", *known}):
+        raise ValueError(f"it has arrays {unknown} that are not known; {writer}")
 
 
 def _network(model: BaseMLP) -> Network:
@@ -422,20 +648,27 @@ def _network(model: BaseMLP) -> Network:
     return Network(units, model.activation, output, float(model.alpha), loss)
 
 
-def _check_fields(fields: Any, table: Mapping[str, Any], writer: str, where: str = "") -> None:
+def check_is_object(document: Any) -> None:
+    """Refuse a JSON document that is not an object."""
+    if type(document) is not dict:
+        raise ValueError(f"its document must be an object, got {reprlib.repr(document)}")
+
+
+def check_fields(fields: Any, table: Mapping[str, Any], writer: str, where: str = "") -> None:
     """Refuse fields that are missing, of the wrong kind or unknown."""
     for name, field in table.items():
         if isinstance(field, _Field):
-            _check_field(fields, name, field, where)
+            check_field(fields, name, field, where)
         else:
-            _check_field(fields, name, _OBJECT, where)
-            _check_fields(fields[name], field, writer, f"{where}{name}.")
+            check_field(fields, name, _OBJECT, where)
+            check_fields(fields[name], field, writer, f"{where}{name}.")
     if unknown := sorted(fields.keys() - table.keys()):
         names = [where + name for name in unknown]
         raise ValueError(f"it has fields {names} that are not known; {writer}")
 
 
-def _check_field(fields: Mapping[str, Any], name: str, field: _Field, where: str = "") -> None:
+def check_field(fields: Mapping[str, Any], name: str, field: _Field, where: str = "") -> None:
+    """Refuse a field that is missing, unless it may be, or of the wrong kind."""
     if name in fields:
         if not field.accepts(fields[name]):
             got = reprlib.repr(fields[name])
@@ -450,7 +683,7 @@ def _naming(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{what} cannot be used: {_in_words(error)}") from error
+        raise ValueError(f"{what} cannot be used: {in_words(error)}") from error
 
 
 def _with_floats(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -480,6 +713,12 @@ def _as_parameter(value: Any, name: str) -> Any:
         sequence = list if name == "class_weight" else tuple
         return sequence(_as_element(item, name) for item in value)
     if isinstance(value, dict):
+        if value.keys() == {"RandomState"}:
+            with _naming(f"its parameter {name}"):
+                return _as_generator(value["RandomState"])
+        if value.keys() == {"augmentation"}:
+            with _naming(f"its parameter {name}"):
+                return _as_augmentation(value["augmentation"])
         items: Any = value.get("items")
         are_pairs = type(items) is list and all(
             type(item) is list and len(item) == 2 and not isinstance(item[0], list | dict)
@@ -498,6 +737,34 @@ def _as_element(value: Any, name: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"its parameter {name} must hold finite numbers, got {value}")
     return _as_parameter(value, name)
+
+
+def _as_generator(content: Any) -> np.random.RandomState:
+    """Return a generator in the state that a file holds, which NumPy itself does not check."""
+    key, position, has_gauss, gauss = content
+    if (
+        type(key) is not list
+        or len(key) != 624
+        or not all(type(word) is int and 0 <= word < 2**32 for word in key)
+        or not (type(position) is int and 0 <= position <= 624)
+        or not (type(has_gauss) is int and has_gauss in (0, 1))
+        or not (_is_number(gauss) and math.isfinite(gauss))
+    ):
+        raise ValueError("it is not the state of a Mersenne Twister")
+    generator = np.random.RandomState()
+    state = ("MT19937", np.array(key, np.uint32), position, has_gauss, float(gauss))
+    generator.set_state(state)
+    return generator
+
+
+def _as_augmentation(content: Any) -> Augmentation:
+    """Return an augmentation, whose class checks its parameters."""
+    name, parameters = content
+    if name == "Compose":
+        return Compose(*map(_as_augmentation, parameters))
+    if name not in _AUGMENTATIONS:
+        raise ValueError(f"{name!r} is not one of {['Compose', *_AUGMENTATIONS]}")
+    return _AUGMENTATIONS[name](**parameters)
 
 
 def _check_parameters(model: BaseMLP, network: Network) -> None:
@@ -520,6 +787,9 @@ def _check_parameters(model: BaseMLP, network: Network) -> None:
                 )
         with _naming("its parameter lr_schedule"):
             model._schedule()
+        if isinstance(model.augment, Augmentation):
+            with _naming("its parameter augment"):
+                model.augment._shape_of(samples)
         if isinstance(model, MLPClassifier):
             with _naming("its parameter label_smoothing"):
                 model._targets(np.zeros((1, network.n_outputs), bool), dtype)

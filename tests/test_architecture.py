@@ -16,7 +16,7 @@ PACKAGE = Path(fastmlp.__file__).parent
 
 # Module -> the modules of fastmlp that it may import. Backends never import each other.
 ALLOWED = {
-    "__init__": {"estimators"},
+    "__init__": {"estimators", "saving"},
     "__main__": {"cli"},
     "network": set(),
     "inputs": set(),
@@ -66,8 +66,10 @@ ALLOWED = {
     "tables.columns": {"notices", "tables.text"},
     "tables.pipeline": {"estimators", "tables.columns", "tables.text"},
     "persistence": {
-        "base", "constraints", "estimators", "files", "inputs", "network", "prediction", "training",
+        "augment", "base", "constraints", "estimators", "files", "inputs", "network", "notices",
+        "prediction", "training",
     },
+    "saving": {"base", "files", "notices", "persistence"},
     "recipes": {"augment", "suggestions"},  # the first when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
     "conversion": {"accel", "base", "estimators", "network", "training"},

@@ -24,8 +24,9 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.svm import SVC
 
 from fastmlp import MLPClassifier, MLPRegressor, __version__, persistence
+from fastmlp.augment import Compose, ElasticDistortion, RandomAffine, RandomNoise
 from fastmlp.conversion import from_sklearn
-from fastmlp.notices import WarmStartWarning
+from fastmlp.notices import ModelFileWarning, WarmStartWarning
 from fastmlp.persistence import ModelFileError, is_model_file, load, save
 from fastmlp.training import TrainingState
 
@@ -179,7 +180,39 @@ def test_parameters_that_are_not_plain(tmp_path):
     assert parameters["alpha"] == float(np.float32(0.1))
     assert parameters["batch_size"] == 5 and parameters["shuffle"] is True
     assert parameters["input_scale"] == (0.5, (0.0,) * 5)
-    assert parameters["random_state"] is None
+    loaded_draws, draws = (m.get_params()["random_state"].rand(700) for m in (loaded, model))
+    np.testing.assert_array_equal(loaded_draws, draws)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        RandomNoise(np.float64(0.1), probability=0.5, limits=(-3, 3)),
+        RandomAffine(rotate=3, image_shape=(1, 5)) + ElasticDistortion(alpha=1),
+        Compose(RandomNoise(0.2)),
+    ],
+)
+def test_augmentations(step, tmp_path):
+    loaded = round_trip(fit(max_iter=1).set_params(augment=step), tmp_path)
+    assert loaded.augment == step and type(loaded.augment) is type(step)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"lr_schedule": lambda epoch: 0.1, "solver": "sgd"},
+        {"augment": np.sort},
+        {"random_state": np.random.RandomState(np.random.PCG64(0))},
+    ],
+)
+def test_what_is_left_out_is_said(parameters, tmp_path):
+    (name, *_) = parameters
+    model = fit(**parameters)
+    with pytest.warns(ModelFileWarning, match=f"^{name} cannot be saved, .* will be None") as said:
+        loaded = round_trip(model, tmp_path)
+    assert said[0].filename == __file__
+    assert getattr(loaded, name) is None
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
@@ -706,6 +739,12 @@ RICH_MODELS = {
         lambda: fit(MULTILABEL, class_weight=[{0: 1, 1: 2}] * 3),
         "labels|class_weight|smoothing|activation|loss$",
     ),
+    "generators": (
+        lambda: fit(
+            random_state=np.random.RandomState(0), augment=RandomNoise(0.1, limits=(-3, 3))
+        ),
+        "random_state|augment|versions|metadata|fitted",
+    ),
     "regressor": (
         lambda: MLPRegressor(
             hidden_layer_sizes=(3, 2),
@@ -726,7 +765,7 @@ def rich_file(request, tmp_path):
     make, pattern = RICH_MODELS[request.param]
     model = make()
     model.feature_names_in_ = np.array(["a", "b", "c", "d", "e"], object)
-    save(model, tmp_path / "model.npz")
+    save(model, tmp_path / "model.npz", metadata={"columns": ["a", "b"]})
     with np.load(tmp_path / "model.npz") as archive:
         arrays = dict(archive)
     return json.loads(arrays.pop("model").tobytes()), arrays, pattern
@@ -797,10 +836,11 @@ def test_every_field_missing_or_added(rich_file, tmp_path):
     for place in filter(len, places(document)):
         sentence = check_refused_or_sound(path, without(document, place), arrays)
         if (
-            place[0] not in ("parameters", "fitted_loss", "out_activation")
+            (place[0] not in ("parameters", "fitted_loss", "out_activation", "metadata"))
+            and place != ("versions",)
             and "history" not in place
         ):
-            assert isinstance(place[-1], int) or place[-1] in sentence
+            assert isinstance(place[-1], int) or place[-1] in sentence, place
     for place in ((), ("parameters",), ("state",), ("labels",)):
         if set(place) <= document.keys():
             changed = replaced(document, (*place, "extra"), 1)
