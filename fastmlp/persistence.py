@@ -540,8 +540,13 @@ def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
 
 
 def check_sizes(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse an archive whose members are more than its file can hold."""
+    """Refuse an archive whose members are more than its file can hold, or begin within it.
+
+    What remains of a file that is cut short may end with an archive that was one of its members.
+    """
     members = archive.infolist()
+    if members and min(member.header_offset for member in members) != 0:
+        raise ValueError("it is cut short, or something stands before its arrays")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise ValueError("its arrays are compressed, which fastmlp does not do")
     if sum(member.file_size for member in members) > size:
