@@ -120,7 +120,9 @@ MODELS = {
     "sparse table": lambda: make_pipeline(columns(1.0), classifier()).fit(TABLE, TEXT),
     "selectors": lambda: make_pipeline(by_dtype(), classifier()).fit(TABLE, TEXT),
     "frames": lambda: (
-        make_pipeline(columns(sparse_output=False), regressor()).set_output(transform="pandas").fit(TABLE, TARGET)
+        make_pipeline(columns(sparse_output=False), regressor())
+        .set_output(transform="pandas")
+        .fit(TABLE, TARGET)
     ),
     "union": lambda: make_pipeline(
         make_union(StandardScaler(), QuantileTransformer(n_quantiles=9)), SelectKBest(k=3),
@@ -228,7 +230,7 @@ def test_round_trip(name, tmp_path):
     np.testing.assert_equal(plain(clone(loaded).get_params()), plain(clone(model).get_params()))
     for attribute in ("classes_", "feature_names_in_", "n_features_in_"):
         expected, got = (getattr(m, attribute, None) for m in (model, loaded))
-        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_equal(got, expected)
         assert getattr(got, "dtype", None) == getattr(expected, "dtype", None)
     assert is_model_file(tmp_path / "model")
     assert not hasattr(loaded, "metadata_")
