@@ -200,14 +200,16 @@ def save(
 
     Examples
     --------
-    >>> import fastmlp, numpy as np
+    >>> import fastmlp, numpy as np, tempfile
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
-    >>> X, y = np.random.RandomState(0).normal(size=(100, 3)), np.arange(100) % 2
-    >>> model = make_pipeline(StandardScaler(), fastmlp.MLPClassifier(max_iter=500)).fit(X, y)
-    >>> fastmlp.save(model, "model.skops", metadata={"columns": ["a", "b", "c"]})
-    >>> fastmlp.load("model.skops").metadata_
-    {'columns': ['a', 'b', 'c']}
+    >>> X = np.random.RandomState(0).normal(size=(100, 2))
+    >>> model = make_pipeline(StandardScaler(), fastmlp.MLPClassifier(solver="lbfgs", alpha=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/model.skops"
+    ...     fastmlp.save(model.fit(X, X[:, 0] > 0), path, metadata={"columns": ["width", "height"]})
+    ...     fastmlp.load(path).metadata_
+    {'columns': ['width', 'height']}
     """
     if isinstance(model, BaseMLP):
         persistence.save(model, path, metadata=metadata)

@@ -151,7 +151,7 @@ MODELS = {
     "scored search": lambda: search(
         scoring={"f1": make_scorer(f1_score, average="macro"), "accuracy": "accuracy"},
         refit="f1",
-    ).set_params(cv=StratifiedKFold(2, shuffle=True, random_state=0)).fit(X, TEXT),
+    ).set_params(cv=StratifiedKFold(2, shuffle=True, random_state=0)).fit(X, CLASSES),
     "winner": lambda: search().fit(X, TEXT).best_estimator_,
 }  # fmt: skip
 
