@@ -327,17 +327,22 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {"items": [[key, _as_plain(item)] for key, item in value.items()]}
     if isinstance(value, np.random.RandomState):
-        state: Any = value.get_state(legacy=False)
-        if state["bit_generator"] != "MT19937":
-            return None
-        twister = state["state"]
-        gauss = [state["has_gauss"], state["gauss"]]
-        return {"RandomState": [twister["key"].tolist(), int(twister["pos"]), *gauss]}
+        state = plain_generator(value)
+        return None if state is None else {"RandomState": state}
     if type(value) is Compose or type(value) in _AUGMENTATIONS.values():
         return {"augmentation": _plain_augmentation(value)}
     if callable(value):
         return None
     return [_as_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def plain_generator(generator: np.random.RandomState) -> list[Any] | None:
+    """Return the state of NumPy's usual generator, or None of another."""
+    state: Any = generator.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        return None
+    twister = state["state"]
+    return [twister["key"].tolist(), int(twister["pos"]), state["has_gauss"], state["gauss"]]
 
 
 def _plain_augmentation(step: Any) -> list[Any] | None:
@@ -720,7 +725,7 @@ def _as_parameter(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"RandomState"}:
             with _naming(f"its parameter {name}"):
-                return _as_generator(value["RandomState"])
+                return as_generator(value["RandomState"])
         if value.keys() == {"augmentation"}:
             with _naming(f"its parameter {name}"):
                 return _as_augmentation(value["augmentation"])
@@ -744,7 +749,7 @@ def _as_element(value: Any, name: str) -> Any:
     return _as_parameter(value, name)
 
 
-def _as_generator(content: Any) -> np.random.RandomState:
+def as_generator(content: Any) -> np.random.RandomState:
     """Return a generator in the state that a file holds, which NumPy itself does not check."""
     key, position, has_gauss, gauss = content
     if (

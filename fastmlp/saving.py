@@ -86,11 +86,41 @@ class StoredModel:
         return type(self), (self.content,)
 
 
+class StoredGenerator:
+    """Stands for a `RandomState`: NumPy reads beyond its numbers if its position is wrong."""
+
+    state: str
+
+    def __new__(cls, state: Any) -> Any:
+        """Return the generator of a state, once it is checked."""
+        return persistence.as_generator(json.loads(state))
+
+    @classmethod
+    def of(cls, generator: np.random.RandomState) -> "StoredGenerator":
+        """Return what stands for a generator."""
+        state = persistence.plain_generator(generator)
+        if state is None:
+            raise ValueError(
+                "a RandomState of it draws from another generator than a Mersenne Twister"
+            )
+        stored: StoredGenerator = object.__new__(cls)
+        stored.state = json.dumps(state)
+        return stored
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """Return the call that skops stores."""
+        return type(self), (self.state,)
+
+
+#: What skops reads without a check, and our files have no need of.
+_REFUSED_NODES = {"RandomStateNode", "RandomGeneratorNode"}
+
 #: Beside what skops trusts by itself: parts of scikit-learn's fitted estimators that it leaves out
 #: though nothing that they hold is run, or read by compiled code without a check, as the nodes of
 #: trees are. A file may have each of them called with anything, so none may be a function that
 #: reads, writes or starts something.
 _TRUSTED = (
+    "fastmlp.saving.StoredGenerator",
     "fastmlp.saving.StoredModel",
     "builtins.object",
     "numpy.dtype",
@@ -250,31 +280,34 @@ def _versions() -> dict[str, str]:
 
 
 def _with_stored_models(model: BaseEstimator) -> BaseEstimator:
-    """Return a copy of a model that has, in the place of our estimators, what stands for them.
+    """Return a copy of a model that has stand-ins for our estimators and for random generators.
 
     pickle knows how to find them, wherever they are, and copies what is around them; it never
     leaves this function. Arrays are not copied.
     """
-    stored: list[StoredModel] = []
+    stored: list[StoredModel | StoredGenerator] = []
     places: dict[int, int] = {}  # one that occurs twice is stored once
     buffers: list[pickle.PickleBuffer] = []
 
     class Replacing(pickle.Pickler):
         def persistent_id(self, value: Any) -> int | None:
-            if not isinstance(value, BaseMLP):
+            if not isinstance(value, BaseMLP | np.random.RandomState):
                 return None
-            if not persistence.is_ours(value):
+            if isinstance(value, BaseMLP) and not persistence.is_ours(value):
                 raise ValueError(
                     f"it has a {type(value).__name__} in it, a subclass that its file could not "
                     "describe; use the class itself"
                 )
             if id(value) not in places:
                 places[id(value)] = len(stored)
-                stored.append(StoredModel.of(value))
+                if isinstance(value, BaseMLP):
+                    stored.append(StoredModel.of(value))
+                else:
+                    stored.append(StoredGenerator.of(value))
             return places[id(value)]
 
     class Restoring(pickle.Unpickler):
-        def persistent_load(self, place: int) -> StoredModel:
+        def persistent_load(self, place: int) -> StoredModel | StoredGenerator:
             return stored[place]
 
     file = io.BytesIO()
@@ -429,8 +462,23 @@ def _differences(written: Mapping[str, str]) -> str:
 
 def _untrusted(stream: BinaryIO, trusted: Iterable[str]) -> list[str]:
     """Return what a file names that must not be made; nothing is imported or made."""
+    with zipfile.ZipFile(stream) as archive:
+        if found := _REFUSED_NODES & _loaders(json.loads(archive.read(SCHEMA))):
+            raise ValueError(
+                f"it has random generators as {', '.join(sorted(found))}, whose state nothing "
+                "checks; fastmlp saves NumPy's RandomState with its usual generator only"
+            )
     names = _skops().io.get_untrusted_types(file=stream)
     return sorted(set(names) - {*_trusted_types(), *trusted})
+
+
+def _loaders(schema: Any) -> set[str]:
+    """Return which of skops' nodes a description has, anywhere in it."""
+    if isinstance(schema, list):
+        return set().union(*map(_loaders, schema))
+    if not isinstance(schema, dict):
+        return set()
+    return {str(schema.get("__loader__"))}.union(*map(_loaders, schema.values()))
 
 
 def _read(stream: BinaryIO, trusted: Iterable[str]) -> BaseEstimator:

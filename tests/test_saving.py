@@ -631,7 +631,10 @@ def test_what_is_trusted_by_fastmlp_is_harmless():
     """Classes, and metrics or scores of features; all exist in one of the supported versions."""
     names = saving._trusted_types()
     assert "fastmlp.saving.StoredModel" in names
-    assert not [name for name in names if name.startswith("fastmlp.") and "StoredModel" not in name]
+    assert {name for name in names if name.startswith("fastmlp.")} == {
+        "fastmlp.saving.StoredGenerator",
+        "fastmlp.saving.StoredModel",
+    }
     for name in names:
         module, _, attribute = name.rpartition(".")
         found = getattr(__import__(module, fromlist=["_"]), attribute)
@@ -652,6 +655,30 @@ def test_what_is_trusted_by_fastmlp_is_harmless():
 def test_estimators_that_are_none(content, skops_file, tmp_path):
     path = with_parts(skops_file[0], tmp_path / "hostile", schema=in_pipeline(content()))
     assert_refused(path, "bytes of a file|argument")
+
+
+def test_generators(skops_file, tmp_path):
+    """NumPy takes any position in their state, and ends the process when they draw."""
+    generator = np.random.RandomState(0)
+    model = make_pipeline(QuantileTransformer(n_quantiles=9, random_state=generator), classifier())
+    loaded = fastmlp.load(save(model.fit(X, TEXT), tmp_path))
+    np.testing.assert_array_equal(loaded[0].random_state.rand(700), generator.rand(700))
+
+    def change(schema):
+        text = json.dumps(schema)
+        assert re.search(r"\], \d+, 0, 0\.0\]", text)
+        return json.loads(re.sub(r"\], \d+, 0, 0\.0\]", "], 10000000, 0, 0.0]", text))
+
+    path = with_parts(tmp_path / "model", tmp_path / "hostile", schema=change)
+    assert_refused(path, "not the state of a Mersenne Twister")
+    skops.io.dump({"a": generator}, tmp_path / "generator")
+    with zipfile.ZipFile(tmp_path / "generator") as archive:
+        node = json.loads(archive.read("schema.json"))["content"]["a"]
+    path = with_parts(skops_file[0], tmp_path / "hostile", schema=in_pipeline(node))
+    assert_refused(path, "it has random generators as RandomStateNode, whose state nothing checks")
+    model.set_params(quantiletransformer__random_state=np.random.RandomState(np.random.PCG64(0)))
+    with pytest.raises(ValueError, match="^the model cannot be saved: .*Mersenne|unpack"):
+        fastmlp.save(model, tmp_path / "other")
 
 
 def test_our_estimators_are_checked_within_a_pipeline(tmp_path):
