@@ -1,0 +1,106 @@
+"""HTML from Python, in which all text is escaped unless an element made it."""
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any, TypeAlias
+
+__all__ = ["Child", "Markup", "element", "table"]
+
+_VOID = {"img", "input"}
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+#: What may lie in an element: text, which is escaped; elements; several of them; or nothing.
+Child: TypeAlias = "str | Markup | Iterable[Child] | None"
+
+
+def element(tag: str, *children: Child, **attributes: Any) -> Markup:
+    """Return an element.
+
+    Parameters
+    ----------
+    tag : str
+    *children : str, Markup, iterable of these, or None
+    **attributes : object
+        ``class_`` and ``for_`` stand for the words that Python keeps for itself, ``_`` in a name
+        for ``-``. None and False leave an attribute out, True gives it without a value.
+
+    Returns
+    -------
+    Markup
+
+    Examples
+    --------
+    >>> element("p", "1 < 2", element("b", "!"), class_="note", hidden=True)
+    '<p class="note" hidden>1 &lt; 2<b>!</b></p>'
+    """
+    parts = [f"<{tag}"]
+    for name, value in attributes.items():
+        if value is None or value is False:
+            continue
+        name = name.rstrip("_").replace("_", "-")
+        parts.append(f" {name}" if value is True else f' {name}="{escape(str(value))}"')
+    parts.append(">")
+    if tag not in _VOID:
+        parts.extend(_flat(children))
+        parts.append(f"</{tag}>")
+    return Markup("".join(parts))
+
+
+def _flat(children: Iterable[Child]) -> Iterable[str]:
+    for child in children:
+        if isinstance(child, Markup):
+            yield child
+        elif isinstance(child, str):
+            yield escape(child, quote=False)
+        elif child is not None:
+            yield from _flat(child)
+
+
+def table(
+    head: Iterable[Child], rows: Iterable[Iterable[Child]], *, label: str, **attributes: Any
+) -> Markup:
+    """Return a table whose first column names the rows, in a box that scrolls if it is too wide.
+
+    Parameters
+    ----------
+    head : iterable of children
+        A cell per column.
+    rows : iterable of iterable of children
+    label : str
+        What the table is, for those who do not see it.
+    **attributes : object
+        Of the table.
+
+    Returns
+    -------
+    Markup
+    """
+    body = []
+    for row in rows:
+        first, *others = row
+        body.append(
+            element(
+                "tr", element("th", first, scope="row"), [element("td", cell) for cell in others]
+            )
+        )
+    titles = [element("th", cell, scope="col") for cell in head]
+    return scrolling(
+        element(
+            "table",
+            element("thead", element("tr", titles)) if titles else None,
+            element("tbody", body),
+            **attributes,
+        ),
+        label,
+    )
+
+
+def scrolling(content: Child, label: str) -> Markup:
+    """Return a box that scrolls sideways if it is too wide, with the keyboard too."""
+    return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
