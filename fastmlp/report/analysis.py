@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 __all__ = [
+    "CONFIDENT",
     "Classification",
     "Curves",
     "Importance",
@@ -51,6 +52,10 @@ _MOST_FEATURES = 500
 # Neighbours are looked for among at most so many training rows, with so many numbers in all.
 _NEIGHBOUR_ROWS = 5000
 _NEIGHBOUR_NUMBERS = 20_000_000
+#: The probability from which on a prediction makes another label suspected.
+CONFIDENT = 0.9
+# Counts of pairs of classes are kept for all pairs.
+_MOST_CLASSES = 2000
 _BINS = 10  # of the calibration
 
 # A score of predicted classes and probabilities; None where it is not defined.
@@ -220,6 +225,11 @@ class Classification:
                 f"{_listed(list(dict.fromkeys(labels)))}: pass labels of the same type and "
                 "spelling as in fit."
             )
+        if len(self.classes) > _MOST_CLASSES:
+            raise ValueError(
+                f"at most {_MOST_CLASSES} classes can be reported, got {self.n_known} of the model "
+                f"and {len(unknown)} more in the labels: are these the labels of a regression?"
+            )
         self.train = None if train_labels is None else self.encode(train_labels)
         self.predicted = self.encode(np.asarray(predicted).tolist())
         self.probabilities = np.asarray(model.predict_proba(X))
@@ -358,18 +368,20 @@ def suspected_labels(result: Classification) -> NDArray[np.bool_]:
 
     The rule is that of confident learning (Northcutt, Jiang and Chuang, 2021): the model predicts
     another class, and gives it at least the probability that it gives this class on average on the
-    rows that are labelled so.
+    rows that are labelled so. A weak model would suspect most of its mistakes by that, so the
+    probability must be at least `CONFIDENT`, too.
 
     Returns
     -------
     array of shape (n_samples,), bool
         Never of rows whose label the model does not know.
     """
-    thresholds = np.full(result.n_known, np.inf)
+    thresholds = np.full(result.n_known, CONFIDENT)
     for number in range(result.n_known):
         rows = result.true == number
         if rows.any():
-            thresholds[number] = result.probabilities[rows, number].mean()
+            average = result.probabilities[rows, number].mean()
+            thresholds[number] = max(CONFIDENT, average)
     is_confident = result.confidence >= thresholds[result.predicted]
     return result.is_known & (result.predicted != result.true) & is_confident
 
@@ -379,8 +391,8 @@ def chosen_mistakes(
 ) -> NDArray[np.intp]:
     """Return the rows of at most so many mistakes, the most confident first.
 
-    The first few of every pair of classes, and those whose label is suspected, go before others,
-    so that there is something to see of every pair.
+    The first few of every pair of classes, the most frequent pairs before others, and suspected
+    labels go before the rest, so that there is something to see of every pair.
     """
     rows = np.flatnonzero(result.predicted != result.true)
     rows = rows[np.argsort(-result.confidence[rows], kind="stable")]
@@ -390,7 +402,10 @@ def chosen_mistakes(
     rank = np.empty(len(rows), np.intp)
     rank[by_pair] = np.arange(len(rows)) - starts
     is_later = (rank >= per_pair) & ~is_suspected[rows]
-    chosen = np.argsort(is_later, kind="stable")[:most]
+    frequency = np.bincount(pairs)[pairs]
+    chosen = np.lexsort((np.arange(len(rows)), -frequency * ~is_later, rank * ~is_later, is_later))[
+        :most
+    ]
     return rows[np.sort(chosen)]
 
 

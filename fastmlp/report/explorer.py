@@ -11,11 +11,12 @@ from fastmlp.report.analysis import Classification, Regression, take_rows
 from fastmlp.report.markup import Child, Markup, element, table
 from fastmlp.report.rows import Cells, Pictures, cell_text, shortened
 
-__all__ = ["Card", "Neighbours", "RowView", "class_cards", "error_cards"]
+__all__ = ["Neighbours", "RowView", "class_cards", "error_cards"]
 
 _MOST_COLUMNS = 20  # of a row in full
 _FIRST_COLUMNS = 6  # that are seen at once
 _MOST_BYTES = 1_500_000  # of all cards
+_BADGE = element("span", "label suspected", class_="badge")
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,13 @@ class RowView:
         cells, own = self.cells, self.cells.row(row)
         if self.frame_cells is not None:
             known = self.frame_cells.row(row)
-            yield _pairs(zip(self.frame_cells.names, known, strict=True), _MOST_COLUMNS)
+            pairs = list(zip(self.frame_cells.names, known, strict=True))
+            yield _pairs(pairs[:_MOST_COLUMNS])
+            if len(pairs) > _MOST_COLUMNS:
+                yield element("p", f"and {len(pairs) - _MOST_COLUMNS} more columns", class_="note")
         order = self._shown(own)
         if self.frame_cells is None:
-            yield _pairs(((cells.names[i], own[i]) for i in order), _FIRST_COLUMNS)
+            yield _pairs((cells.names[i], own[i]) for i in order[:_FIRST_COLUMNS])
         if neighbours is not None and self.train_cells is not None and near:
             texts = [neighbours.texts(r) for r in near]
             others = [self.train_cells.row(r) for r in near]
@@ -131,19 +135,13 @@ class RowView:
         return [i for i in order if own[i] != 0] or order
 
 
-def _pairs(pairs: Iterable[tuple[str, Any]], most: int) -> Markup:
+def _pairs(pairs: Iterable[tuple[str, Any]]) -> Markup:
     """Return names and values, side by side."""
-    listed = list(pairs)
-    shown: list[Child] = [
+    shown = [
         element("div", element("dt", shortened(name, 30)), element("dd", cell_text(value)))
-        for name, value in listed[:most]
+        for name, value in pairs
     ]
-    if len(listed) > most:
-        shown.append(element("div", element("dt", f"and {len(listed) - most} more")))
     return element("dl", shown, class_="cells")
-
-
-Card = Markup
 
 
 def class_cards(
@@ -152,25 +150,18 @@ def class_cards(
     is_suspected: NDArray[np.bool_],
     view: RowView,
     neighbours: Neighbours | None,
-) -> list[Card]:
+) -> list[Markup]:
     """Return a card for each mistake of a classifier, as many as have room on the page."""
 
-    def card(number: int, row: int) -> Card:
+    def card(number: int, row: int) -> Markup:
         true, predicted = int(result.true[row]), int(result.predicted[row])
         names = [shortened(str(result.classes[k]), 30) for k in (true, predicted)]
         own = f"{result.probabilities[row, true]:.1%}" if true < result.n_known else "unknown"
         text = f"labelled {names[0]}, predicted {names[1]}"
         return element(
             "article",
-            element("h4", view.names(row)),
-            element(
-                "p",
-                element("b", names[0]),
-                " → ",
-                element("b", names[1]),
-                element("span", "label suspected", class_="badge") if is_suspected[row] else None,
-                class_="verdict",
-            ),
+            element("h4", view.names(row), _BADGE if is_suspected[row] else None),
+            element("p", element("b", names[0]), " → ", element("b", names[1]), class_="verdict"),
             element(
                 "p", f"{names[1]}: {result.confidence[row]:.1%}, {names[0]}: {own}", class_="note"
             ),
@@ -187,10 +178,10 @@ def class_cards(
 
 def error_cards(
     result: Regression, rows: NDArray[np.intp], view: RowView, neighbours: Neighbours | None
-) -> list[Card]:
+) -> list[Markup]:
     """Return a card for each of the largest errors of a regressor."""
 
-    def card(number: int, row: int) -> Card:
+    def card(number: int, row: int) -> Markup:
         output, error = int(result.worst_output[row]), float(result.errors[row])
         true, predicted = result.true[row, output], result.predicted[row, output]
         direction = "high" if error > 0 else "low"
@@ -217,10 +208,10 @@ def error_cards(
 
 
 def _fitting(
-    card: Callable[[int, int], Card], rows: Sequence[int] | NDArray[np.intp]
-) -> list[Card]:
+    card: Callable[[int, int], Markup], rows: Sequence[int] | NDArray[np.intp]
+) -> list[Markup]:
     """Return cards of the first rows, as many as have room."""
-    cards: list[Card] = []
+    cards: list[Markup] = []
     size = 0
     for number, row in enumerate(np.asarray(rows).tolist()):
         made = card(number, row)

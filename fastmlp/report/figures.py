@@ -101,7 +101,7 @@ class Plot:
                     )
                 )
 
-    def mark_x(self, x: float, text: str) -> None:
+    def mark_x(self, x: float, text: str, *, at_top: bool) -> None:
         """Draw a vertical line with a text, which says what is special at this x."""
         place = float(self._x(x))
         is_right = place > _WIDTH / 2
@@ -112,7 +112,7 @@ class Plot:
                 "text",
                 text,
                 x=f"{place + (-4 if is_right else 4):.1f}",
-                y=_TOP + 10,
+                y=_TOP + 10 if at_top else _HEIGHT - _BOTTOM - 8,
                 text_anchor="end" if is_right else "start",
                 class_="mark",
             )

@@ -63,7 +63,12 @@ def _flat(children: Iterable[Child]) -> Iterable[str]:
 
 
 def table(
-    head: Iterable[Child], rows: Iterable[Iterable[Child]], *, label: str, **attributes: Any
+    head: Iterable[Child],
+    rows: Iterable[Iterable[Child]],
+    *,
+    label: str,
+    tall: bool = False,
+    **attributes: Any,
 ) -> Markup:
     """Return a table whose first column names the rows, in a box that scrolls if it is too wide.
 
@@ -74,6 +79,8 @@ def table(
     rows : iterable of iterable of children
     label : str
         What the table is, for those who do not see it.
+    tall : bool, default=False
+        Whether it may have many rows; then the box scrolls in both directions.
     **attributes : object
         Of the table.
 
@@ -98,9 +105,17 @@ def table(
             **attributes,
         ),
         label,
+        tall=tall,
     )
 
 
-def scrolling(content: Child, label: str) -> Markup:
-    """Return a box that scrolls sideways if it is too wide, with the keyboard too."""
-    return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
+def scrolling(content: Child, label: str, *, tall: bool = False) -> Markup:
+    """Return a box that scrolls if its content is too large, with the keyboard too."""
+    return element(
+        "div",
+        content,
+        class_="scroll tall" if tall else "scroll",
+        tabindex="0",
+        role="region",
+        aria_label=label,
+    )

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_curve
 from sklearn.pipeline import Pipeline
 
 from fastmlp.report.analysis import (
+    CONFIDENT,
     Classification,
     Curves,
     Importance,
@@ -96,6 +97,12 @@ def _limits(*values: Any) -> tuple[float, float]:
     return (float(joined.min()), float(joined.max())) if len(joined) else (0.0, 1.0)
 
 
+def _padded(low: float, high: float) -> tuple[float, float]:
+    """Return limits with some room, so that nothing lies on the edge."""
+    room = 0.04 * (high - low)
+    return low - room, high + room
+
+
 # -------------------------------------------------------------------------------- summary and data
 
 
@@ -103,14 +110,14 @@ def summary_section(result: Classification | Regression) -> Section:
     """Return the scores beside those of a baseline."""
     content: list[Child] = []
     if isinstance(result, Classification):
-        content.append(_scores(result.metrics, ".4f", "Scores"))
+        content.append(_scores(result.metrics, "Scores"))
         baseline = "predicts the most frequent class, and the frequencies as probabilities"
         content.extend(_notices(result))
     else:
         for name, metrics in zip(result.names, result.metrics, strict=True):
             if len(result.names) > 1:
                 content.append(element("h3", name))
-            content.append(_scores(metrics, ".5g", f"Scores {name}"))
+            content.append(_scores(metrics, f"Scores {name}"))
         baseline = "predicts the mean target"
         content.append(_note("MAE and RMSE are in the units of the target."))
     origin = "training rows" if result.train is not None else "held-out rows themselves"
@@ -123,19 +130,24 @@ def summary_section(result: Classification | Regression) -> Section:
     return Section("scores", "Scores", content)
 
 
-def _scores(metrics: Iterable[Metric], pattern: str, label: str) -> Markup:
+def _scores(metrics: Iterable[Metric], label: str) -> Markup:
     rows = [
         [
             [
                 metric.name,
                 element("small", "higher" if metric.higher_is_better else "lower", " is better"),
             ],
-            _number(metric.model, pattern),
-            _number(metric.baseline, pattern),
+            _number(metric.model, _pattern(metric)),
+            _number(metric.baseline, _pattern(metric)),
         ]
         for metric in metrics
     ]
     return table(["", "model", "baseline"], rows, label=label, class_="numbers headline")
+
+
+def _pattern(metric: Metric) -> str:
+    """Return a format: what is in the units of a target may be of any size."""
+    return ".5g" if metric.name in ("MAE", "RMSE") else ".4f"
 
 
 def _notices(result: Classification) -> Iterable[Child]:
@@ -162,7 +174,7 @@ def _notices(result: Classification) -> Iterable[Child]:
         )
 
 
-def _enumerated(labels: Iterable[Any], most: int = 8) -> str:
+def _enumerated(labels: Iterable[Any], most: int = 10) -> str:
     names = [shortened(str(label), _LONGEST_NAME) for label in labels]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -178,9 +190,9 @@ def data_section(
 ) -> Section:
     """Return what the data are."""
     facts: list[tuple[Child, Child]] = [(str(name), str(text)) for name, text in about.items()]
-    facts.append(("held-out rows", _count(len(result.true), "row")))
+    facts.append(("held-out rows", str(len(result.true))))
     if result.train is not None:
-        facts.append(("training rows", _count(len(result.train), "row")))
+        facts.append(("training rows", str(len(result.train))))
     form = f"{X.shape[1]}, {_form(X)}"
     if image_shape is not None:
         form += f", pictures of {image_shape[0]} x {image_shape[1]}"
@@ -192,7 +204,7 @@ def data_section(
     else:
         facts.extend(
             (
-                f"target {name}".rstrip(),
+                name or "target",
                 f"from {cell_text(y.min())} to {cell_text(y.max())}, mean {cell_text(y.mean())}, "
                 f"standard deviation {cell_text(y.std())}",
             )
@@ -301,7 +313,7 @@ def _curve_figure(
     kept = {epoch for *_, epoch in curves if epoch is not None}
     plot = Plot(
         (1, n_epochs),
-        _limits(*(v for v in values if v is not None)),
+        _padded(*_limits(*(v for v in values if v is not None))),
         "epoch",
         y_label,
         f"{title} per epoch",
@@ -317,10 +329,11 @@ def _curve_figure(
                 epochs = np.arange(1, len(y) + 1, dtype=np.float64)
                 plot.line(*thinned(epochs, y, 400), class_)
                 if len(y) == 1:
-                    plot.points(epochs, y, class_)
+                    plot.points(epochs, y, f"{class_} big")
                 entries[(class_, name)] = None
     for epoch in sorted(kept)[:1] if len(kept) == 1 else []:
-        plot.mark_x(epoch, f"kept: epoch {epoch}")
+        falls = y_label == "loss"  # then there is room above
+        plot.mark_x(epoch, f"kept: epoch {epoch}", at_top=falls)
     return _figure(plot, title, legend(entries))
 
 
@@ -375,7 +388,9 @@ def _matrix(result: Classification, pairs: set[tuple[int, int]]) -> Markup:
     names = [str(label) for label in result.classes]
     short = [shortened(name, _LONGEST_NAME) for name in names]
     turned = "turned" if max(map(len, short[: result.n_known])) > 3 else None
-    head = [element("td", "true ↓ predicted →", class_="corner")]
+    head = [
+        element("td", element("span", "true ↓"), element("span", "predicted →"), class_="corner")
+    ]
     head += [
         element("th", element("span", short[j]), scope="col", title=names[j], class_=turned)
         for j in range(result.n_known)
@@ -481,9 +496,7 @@ def _class_table(result: Classification) -> Markup:
     return element(
         "div",
         element("h3", "Classes"),
-        element(
-            "div", table(head, rows, label="Scores of the classes", class_="numbers"), class_="tall"
-        ),
+        table(head, rows, label="Scores of the classes", tall=True, class_="numbers"),
     )
 
 
@@ -547,7 +560,7 @@ def _calibration(result: Classification) -> Markup:
     plot.line([0, 1], [0, 1], "faint dashed")
     present = counts > 0
     plot.line(predicted[present], observed[present], "s0")
-    plot.points(predicted[present], observed[present], "s0")
+    plot.points(predicted[present], observed[present], "s0 big")
     error = float(np.sum(counts[present] * np.abs(predicted - observed)[present]) / counts.sum())
     caption = element(
         "figcaption",
@@ -576,13 +589,19 @@ def regression_section(result: Regression, random: np.random.RandomState) -> Sec
         if n_outputs > 1:
             content.append(element("h3", name))
         both = _limits(true, predicted)
-        against = Plot(both, both, "true", "predicted", f"Predicted against true {name}")
+        against = Plot(
+            _padded(*both), _padded(*both), "true", "predicted", f"Predicted against true {name}"
+        )
         against.line(both, both, "faint dashed")
         against.points(true[rows], predicted[rows], "s0")
         residuals = true - predicted
-        low, high = _limits(residuals, [0])
+        low, high = _padded(*_limits(residuals, [0]))
         spread = Plot(
-            _limits(predicted), (low, high), "predicted", "true − predicted", f"Residuals {name}"
+            _padded(*_limits(predicted)),
+            (low, high),
+            "predicted",
+            "true − predicted",
+            f"Residuals {name}",
         )
         spread.line(_limits(predicted), (0, 0), "faint dashed")
         spread.points(predicted[rows], residuals[rows], "s0")
@@ -676,9 +695,10 @@ def mistakes_section(
             "labels, then the most confident."
         )
     rule = (
-        f"Suspected label errors ({n_suspected}): the model predicts another class, with at least "
-        "the probability that it gives that class on average on the held-out rows that are "
-        "labelled so (the rule of confident learning). Look at them; they are not errors yet."
+        f"Suspected label errors ({n_suspected}): the model predicts another class than the label, "
+        f"with a probability of at least {CONFIDENT:.0%}, and of at least what it gives that class "
+        "on average on the held-out rows that are labelled so. Look at them: most may be mistakes "
+        "of the model."
     )
     options = [
         _select("true", "True class", result, sorted({i for i, _ in pairs})),
