@@ -69,6 +69,18 @@ ALLOWED = {
         "augment", "base", "constraints", "estimators", "files", "inputs", "network", "notices",
         "prediction", "training",
     },
+    "report": {
+        "files", "report", "report.analysis", "report.explorer", "report.markup", "report.rows",
+        "report.sections",
+    },
+    "report.analysis": set(),
+    "report.explorer": {"report.analysis", "report.markup", "report.rows"},
+    "report.figures": {"report.markup"},
+    "report.markup": set(),
+    "report.rows": {"displays", "report.analysis", "report.figures", "report.markup"},
+    "report.sections": {
+        "report.analysis", "report.figures", "report.markup", "report.rows",
+    },
     "saving": {"base", "files", "notices", "persistence"},
     "recipes": {"augment", "suggestions"},  # the first when one is augmented
     "accel": {"accel", "backends", "base", "notices"},
@@ -156,6 +168,7 @@ def test_imports_go_one_way(name, path):
         ("import fastmlp.cli", {"numba", "matplotlib", "sklearn", "pooch"}),
         ("import fastmlp.augment", {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"}),
         ("import fastmlp.displays", {"numba", "matplotlib", "typer", "pooch"}),
+        ("import fastmlp.report", {"numba", "matplotlib", "typer", "pooch"}),
     ],
 )
 def test_import_is_light(statement, forbidden):

@@ -232,7 +232,8 @@ class Classification:
             )
         self.train = None if train_labels is None else self.encode(train_labels)
         self.predicted = self.encode(np.asarray(predicted).tolist())
-        self.probabilities = np.asarray(model.predict_proba(X))
+        # Of one class, MLPs give two columns, too.
+        self.probabilities = np.asarray(model.predict_proba(X))[:, : self.n_known]
         self.confidence = self.probabilities[np.arange(len(self.predicted)), self.predicted]
         n_classes = len(self.classes)
         cells = np.bincount(self.true * n_classes + self.predicted, minlength=n_classes**2)
