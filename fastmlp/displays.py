@@ -32,6 +32,7 @@ __all__ = [
     "as_images",
     "check_matplotlib",
     "count_confusions",
+    "kept_epoch",
 ]
 
 _INK = "gray_r"  # large values are dark, as on paper
@@ -340,15 +341,12 @@ class LossCurveDisplay:
                 f"(solver={model.solver!r}): scikit-learn's lbfgs keeps none, fastmlp's does."
             )
         val_score = history.get("val_score")
-        kept = None
-        if model.early_stopping and val_score is not None and np.isfinite(val_score).any():
-            kept = int(np.nanargmax(val_score)) + 1  # the first of equals, as early stopping does
         return cls(
             history["loss"],
             val_loss=history.get("val_loss"),
             val_score=val_score,
             score_name=_score_name(model),
-            kept_epoch=kept,
+            kept_epoch=kept_epoch(model, val_score),
         ).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -395,6 +393,26 @@ class LossCurveDisplay:
         ax.legend(handles=lines, frameon=False, **place)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def kept_epoch(model: Any, val_score: ArrayLike | None) -> int | None:
+    """Return the epoch, counted from 1, whose weights early stopping has kept.
+
+    Parameters
+    ----------
+    model : MLPClassifier or MLPRegressor
+        Fitted.
+    val_score : array-like of shape (n_epochs,) or None
+        Its validation scores.
+
+    Returns
+    -------
+    int or None
+        None without early stopping.
+    """
+    if not model.early_stopping or val_score is None or not np.isfinite(val_score).any():
+        return None
+    return int(np.nanargmax(val_score)) + 1  # the first of equals, as early stopping does
 
 
 def count_confusions(

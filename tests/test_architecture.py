@@ -73,7 +73,7 @@ ALLOWED = {
         "files", "report", "report.analysis", "report.explorer", "report.markup", "report.rows",
         "report.sections",
     },
-    "report.analysis": set(),
+    "report.analysis": {"displays"},
     "report.explorer": {"report.analysis", "report.markup", "report.rows"},
     "report.figures": {"report.markup"},
     "report.markup": set(),

@@ -448,6 +448,19 @@ def test_mean_pictures(written, digits):
         assert np.abs(png(picture.attributes["src"]) - expected).max() <= 1
 
 
+def test_pictures_in_a_frame(written, digits):
+    model, X_test, y_test, X, y = digits
+    plain = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
+    X, X_test = (pd.DataFrame(part.reshape(len(part), -1)) for part in (X, X_test))
+    model = MLPClassifier(**model.get_params()).fit(X, y)
+    framed = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
+    for part in ("means", "mistakes"):
+        sources = [
+            [i.attributes["src"] for i in section(r, part).all("img")] for r in (plain, framed)
+        ]
+        assert sources[0] == sources[1]
+
+
 def test_large_pictures_are_made_smaller(written):
     X = np.tile(np.arange(200, 10, -1, dtype=np.uint8), (8, 130))
     y = np.arange(8) % 2
@@ -588,6 +601,7 @@ def hostile():
             "gap": np.where(random.rand(200) < 0.2, np.nan, random.randn(200)),
             "kind": pd.Categorical(random.choice(["<i>", '"'], 200)),
             "when": pd.date_range("2020-01-01", periods=200),
+            "list": [[i % 3] for i in range(200)],
         },
         index=[f"<b>{i}" for i in range(200)],
     )

@@ -121,9 +121,9 @@ def write_report(
     X, X_train = _matrix(X, "X"), None if X_train is None else _matrix(X_train, "X_train")
     _check_rows(X, y, X_train, y_train, frame)
     names = column_names(X, model, feature_names)
-    pictures = None if image_shape is None else Pictures(X, image_shape)
     random = check_random_state(random_state)
     result = (Classification if is_classifier(model) else Regression)(model, X, y, y_train)
+    pictures = None if image_shape is None else Pictures(X, image_shape)
     is_frame = hasattr(X, "iloc")
     known = X if frame is None and is_frame else frame
 

@@ -25,6 +25,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.displays import kept_epoch
+
 __all__ = [
     "CONFIDENT",
     "Classification",
@@ -162,11 +164,14 @@ def training_curves(network: Any) -> Curves | None:
     )
     if loss is None:
         return None
-    kept = None
-    if getattr(network, "early_stopping", False) and val_score is not None:
-        kept = int(np.nanargmax(val_score)) + 1  # the first of equals, as early stopping does
     seconds = history.get("seconds")
-    return Curves(loss, val_loss, val_score, None if seconds is None else sum(seconds), kept)
+    return Curves(
+        loss,
+        val_loss,
+        val_score,
+        None if seconds is None else float(np.nansum(seconds)),
+        kept_epoch(network, val_score),
+    )
 
 
 # ----------------------------------------------------------------------------------- classification

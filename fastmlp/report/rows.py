@@ -49,7 +49,8 @@ class Pictures:
 
     def __init__(self, X: Any, shape: tuple[int, int]) -> None:
         self._shape = shape
-        some = as_images(take_rows(_plain(X), np.arange(min(X.shape[0], 1000))), shape)
+        X = _plain(X)
+        some = as_images(take_rows(X, np.arange(min(X.shape[0], 1000))), shape)
         self._low, self._high = float(X.min()), float(X.max())
         self._span = self._high - self._low or 1.0
         self.is_ink = (np.median(some) - self._low) / self._span < _DARK

@@ -229,12 +229,15 @@ def _columns(frame: Any) -> Markup:
     for i, name in enumerate(frame.columns[:_MOST_COLUMNS]):
         column = frame.iloc[:, i]
         present = column[~column.isna()]
-        distinct = len(set(map(str, present.tolist())))
+        try:
+            distinct = present.nunique()
+        except TypeError:  # lists and such, which cannot be hashed
+            distinct = present.map(str).nunique()
         example = ""
         if column.dtype.kind in "iuf" and len(present):
             example = f"{cell_text(present.min())} to {cell_text(present.max())}"
         elif len(present):
-            example = ", ".join(dict.fromkeys(shortened(str(v), 20) for v in present[:20]))
+            example = ", ".join(dict.fromkeys(shortened(str(v), 20) for v in present.iloc[:20]))
             example = shortened(example, 60)
         rows.append(
             [
