@@ -5,11 +5,12 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastmlp import backends
+from fastmlp.cli import tables
 from fastmlp.cli.options import DATA, Backend, DataHome, Json, ModelFile, Quiet, Threads
 from fastmlp.cli.output import (
     backend_in_words,
@@ -51,6 +52,9 @@ def evaluate(
     from fastmlp import datasets
 
     model = load_model(model_file, backend, threads)
+    if is_pipeline(model):
+        _evaluate_table(model, model_file, data, as_json)
+        return
     train_part, (X_test, y_test) = datasets.load(data, data_home)
     note_columns(data)
     check_features(model_file, model, data, X_test)
@@ -94,14 +98,26 @@ def evaluate(
 def predict(
     model_file: ModelFile,
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="FILE", help="A row or an image per sample: IDX, gzipped IDX, .npy or .npz."
+            metavar="FILE",
+            help="A row or an image per sample: IDX, gzipped IDX, .npy or .npz; for a model of a "
+            "table, a table, or - for standard input.",
         ),
     ],
     proba: Annotated[
         bool,
         typer.Option("--proba", help="Print CSV: the classes, then their probabilities."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the predictions for a table to a .csv, .parquet or .jsonl file.",
+        ),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the columns of a table beside the predictions.")
     ] = False,
     backend: Backend = None,
     threads: Threads = None,
@@ -110,9 +126,12 @@ def predict(
 ) -> None:
     """Print the label of every sample as a saved model predicts it, one a line.
 
-    Labels go to standard output, from where they can be redirected.
+    Labels go to standard output, from where they can be redirected. For a table they are CSV, with
+    a header; its columns are matched by name.
 
     For example:
+
+        fastmlp predict model.skops new.csv --keep --out predicted.csv
 
         fastmlp predict model.npz images.npy > labels.txt
         fastmlp predict model.npz images.npy --proba > proba.csv
@@ -125,7 +144,15 @@ def predict(
         raise ValueError(
             f"--proba must be used with a classifier, got a {type(model).__name__}: leave it out."
         )
-    samples = read_array(file)
+    if is_pipeline(model):
+        _predict_table(model, file, proba, out, keep, as_json)
+        return
+    for option, is_given in {"--out": out is not None, "--keep": keep}.items():
+        if is_given:
+            raise ValueError(
+                f"{option} is for models of tables, but {model_file} is none: leave it out."
+            )
+    samples = read_array(Path(file))
     if samples.ndim < 2:
         raise ValueError(
             f"{file} must hold a row or an image per sample, got shape {samples.shape}."
@@ -152,21 +179,88 @@ def predict(
         writer.writerows(predictions.reshape(len(X), -1).tolist())
 
 
-def load_model(path: Path, backend: str | None, threads: int | None) -> "MLPClassifier":
+def is_pipeline(model: Any) -> bool:
+    """Return whether a model has steps, as those of tables have."""
+    return hasattr(model, "steps")
+
+
+def _evaluate_table(pipeline: Any, model_file: Path, data: str, as_json: bool) -> None:
+    """Score a pipeline on a table that has the target's column."""
+    target = getattr(pipeline, "metadata_", {}).get("target")
+    _refuse_others(data, model_file)
+    frame = tables.read(data)
+    name = tables.name_of(data)
+    if target not in frame.columns:
+        raise ValueError(
+            f"{name} must have the column {target!r}, which {model_file} predicts, to score it, "
+            f"got {', '.join(map(repr, list(frame.columns)[:8]))}: 'fastmlp predict' needs none."
+        )
+    from fastmlp.tables import take_target
+
+    task = "classification" if hasattr(pipeline, "classes_") else "regression"
+    tables.note_columns_of(frame, pipeline, target)
+    with noting_warnings():
+        X, y = take_target(frame, target, task)
+        started = time.perf_counter()
+        pipeline.predict(X)
+        seconds = time.perf_counter() - started
+        scores = tables.metrics(pipeline, X, y)
+    if as_json:
+        print_json(
+            {
+                "data set": name,
+                "target": target,
+                "test samples": len(X),
+                "test scores": tables.metrics_as_json(scores),
+                "test time": seconds,
+            }
+        )
+        return
+    tables.print_metrics(scores, f"{len(X):,} rows of {name}")
+
+
+def _predict_table(
+    pipeline: Any, file: str, proba: bool, out: Path | None, keep: bool, as_json: bool
+) -> None:
+    """Print or write a row of predictions for every row of a table."""
+    if out is not None:
+        tables.check_out(out)
+    target = getattr(pipeline, "metadata_", {}).get("target")
+    _refuse_others(file, None)
+    frame = tables.read(file)
+    tables.note_columns_of(frame, pipeline, target)
+    predicted = tables.predictions_of(pipeline, frame, proba, keep)
+    if as_json:
+        print_json({"predictions": predicted.to_dict(orient="records")})
+        return
+    tables.write(predicted, out)
+
+
+def _refuse_others(data: str, model_file: Path | None) -> None:
+    """Refuse what is no table."""
+    if data != "-" and not Path(data).expanduser().exists():
+        raise ValueError(f"{data} does not exist: name a table, or - for standard input.")
+    if not tables.is_table(data):
+        what = "the model" if model_file is None else str(model_file)
+        raise ValueError(f"{data} must be a table, as {what} was trained on one.")
+
+
+def load_model(path: Path, backend: str | None, threads: int | None) -> Any:
     """Load a model, to be used with another backend or number of threads if these are given."""
-    from fastmlp import persistence
+    import fastmlp
 
     try:
-        model = persistence.load(path)
+        model = fastmlp.load(path)
     except FileNotFoundError:
         raise ValueError(
             f"{path} does not exist: name a model that 'fastmlp train' has saved, as model.npz or "
             "where --out said."
         ) from None
+    network = model[-1] if is_pipeline(model) else model
     if backend is not None:
-        model.set_params(backend=backends.resolve(backend))
+        network.set_params(backend=backends.resolve(backend))
     if threads is not None:
-        model.set_params(n_threads=threads)
+        network.set_params(n_threads=threads)
     return model
 
 

@@ -18,8 +18,10 @@ _QUIET_SECONDS = 1.0  # what takes no longer needs no progress bar
 
 
 @contextmanager
-def epoch_display(max_iter: int, wanted: bool) -> Iterator[Callable[["EpochReport"], None]]:
-    """Show a line per epoch and, on a terminal, a progress bar below the lines."""
+def epoch_display(
+    max_iter: int, wanted: bool, *, lines: bool = True
+) -> Iterator[Callable[["EpochReport"], None]]:
+    """Show a line per epoch, unless they are not wanted, and on a terminal a progress bar below."""
     if not wanted:
         yield lambda report: None
         return
@@ -47,10 +49,14 @@ def epoch_display(max_iter: int, wanted: bool) -> Iterator[Callable[["EpochRepor
             if report.validation_loss is not None:
                 line += f", validation loss = {report.validation_loss:.8f}"
                 line += f", validation score = {report.validation_score:.4f}"
-            console.print(line)
+            if lines:
+                console.print(line)
             speed = "" if is_narrow else f"  {report.n_samples / report.seconds:,.0f} samples/s"
             # Not rich's own estimate, which forgets what is longer ago than half a minute.
             left = timedelta(seconds=round(seconds / report.epoch * (max_iter - report.epoch)))
+            score = report.validation_score
+            if score is not None and not lines:
+                speed = f"  validation score {score:.4f}"
             status = f"loss {report.loss:.4f}{speed}  {left} left"
             progress.update(task, completed=report.epoch, description=status)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp import backends, recipes
+from fastmlp.cli import tables
 from fastmlp.cli.epoch_log import EpochLog
 from fastmlp.cli.options import (
     DATA,
@@ -42,6 +43,7 @@ from fastmlp.cli.output import (
 )
 from fastmlp.cli.pictures import check_writable, no_images, rows_and_columns, save_pictures
 from fastmlp.cli.progress import epoch_display
+from fastmlp.cli.train_table import INTERRUPTED, INTERRUPTION, train_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
     from fastmlp.training import EpochReport
 
 _DEFAULT_RECIPE = "sgd-50"
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
 
 
 def _hidden(text: str) -> tuple[int, ...]:
@@ -104,6 +104,24 @@ def train(
         ),
     ] = None,
     data: Annotated[str | None, DATA] = None,
+    target: Annotated[
+        str | None,
+        data_option(
+            metavar="COLUMN",
+            help="The column of a table that is to be predicted; otherwise one called target, "
+            "label, class or y, or the last.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        data_option(
+            **one_of(
+                *("classification", "regression"),
+                help="What is predicted from a table",
+                more="Otherwise as the target's values suggest.",
+            )
+        ),
+    ] = None,
     data_home: DataHome = None,
     input_scale: Annotated[
         Any,
@@ -192,13 +210,13 @@ def train(
     backend: Backend = None,
     threads: Threads = None,
     out: Annotated[
-        Path,
+        Path | None,
         _output_option(
             metavar="FILE",
-            help="Where to save the model. A model of that name is replaced, any other file "
-            "is not.",
+            help="Where to save the model: model.npz, or model.skops for tables, if it is not "
+            "given. A model of that name is replaced, any other file is not.",
         ),
-    ] = Path("model.npz"),
+    ] = None,
     no_save: Annotated[bool, _output_option("--no-save", help="Do not save the model.")] = False,
     plots: Annotated[
         Path | None,
@@ -206,6 +224,14 @@ def train(
             metavar="DIR",
             help="Draw weights.png, loss_curve.png and, of the test samples, confusion.png and "
             "mistakes.png. Files of these names are replaced.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        _output_option(
+            metavar="FILE",
+            help="Write a page, .html, on the model and its mistakes on the rows or images that "
+            "it was not trained on.",
         ),
     ] = None,
     as_json: Json = False,
@@ -220,8 +246,11 @@ def train(
 ) -> None:
     """Train a network, watch it learn, score it, and save it.
 
-    The recipe, sgd-50 on MNIST if none is named, supplies every value that is not given. Its
-    input scale is the exception: on another data set than its own that is 'auto'. If neither
+    A table (CSV, Parquet, Feather, JSON lines, .npz or .npy; - is standard input) is described,
+    a fifth of its rows is set aside, and a pipeline is trained on the others.
+
+    For images, the recipe, sgd-50 on MNIST if none is named, supplies every value that is not
+    given. Its input scale is the exception: on another data set than its own that is 'auto'. If neither
     --recipe nor --data nor --data-home is given and MNIST cannot be had, the digits that come with
     scikit-learn take its place.
 
@@ -231,6 +260,7 @@ def train(
     For example:
 
         fastmlp train
+        fastmlp train --data houses.csv --target price
         fastmlp train --data digits --hidden 100,50 --epochs 50
         fastmlp train --data fashion --solver adam
         fastmlp train --data digits --plots . --log run.csv
@@ -260,10 +290,56 @@ def train(
             f"{','.join(f'{rate:g}' for rate in dropout)} for {','.join(map(str, layers))} units."
         )
     epoch_log = None if log is None else EpochLog(log)
+    is_table = data is not None and tables.is_table(data)
+    if out is None:
+        out = tables.DEFAULT_FILE if is_table else Path("model.npz")
     if not no_save:
         _check_destination(out)
     if plots is not None:
         _check_plots(plots)
+    if report is not None:
+        _check_report(report)
+    given = {
+        "hidden_layer_sizes": layers if hidden else None,
+        "activation": activation,
+        "solver": solver,
+        "learning_rate_init": learning_rate,
+        "alpha": alpha,
+        "batch_size": batch_size,
+        "max_iter": epochs,
+        "dropout": dropout[0] if dropout is not None and len(dropout) == 1 else dropout,
+        "early_stopping": early_stopping or None,
+        "random_state": seed,
+        "dtype": dtype,
+    }
+    if data is not None and is_table:
+        for option, value in {
+            "--recipe": recipe, "--input-scale": input_scale, "--augment": augment or None
+        }.items():  # fmt: skip
+            if value is not None:
+                raise ValueError(
+                    f"{option} is for images, but {tables.name_of(data)} is a table: leave it out."
+                )
+        engine = {"backend": backend, "n_threads": threads}
+        train_table(
+            data,
+            target=target,
+            task=task,
+            parameters={k: v for k, v in (given | engine).items() if v is not None},
+            out=None if no_save else out,
+            report=report,
+            plots=plots,
+            epoch_log=epoch_log,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    for option, value in {"--target": target, "--task": task}.items():
+        if value is not None:
+            raise ValueError(
+                f"{option} is for tables, but {data or chosen.dataset} is none: leave it out, or "
+                "name a table with --data."
+            )
 
     name = data or chosen.dataset
     try:
@@ -291,19 +367,6 @@ def train(
             parameters.pop(parameter, None)
     if learning_rate is not None:
         parameters.pop("lr_schedule", None)
-    given = {
-        "hidden_layer_sizes": layers if hidden else None,
-        "activation": activation,
-        "solver": solver,
-        "learning_rate_init": learning_rate,
-        "alpha": alpha,
-        "batch_size": batch_size,
-        "max_iter": epochs,
-        "dropout": dropout[0] if dropout is not None and len(dropout) == 1 else dropout,
-        "early_stopping": early_stopping or None,
-        "random_state": seed,
-        "dtype": dtype,
-    }
     parameters |= {key: value for key, value in given.items() if value is not None}
     parameters["input_scale"] = _input_scale(input_scale, chosen, name, X)
     model = MLPClassifier(**parameters, backend=backend or "auto", n_threads=threads)
@@ -338,12 +401,12 @@ def train(
                 reports_training_score=validation is not None,
             )
         except KeyboardInterrupt:  # not while training, which keeps what it has
-            notes.append(_INTERRUPTION)
+            notes.append(INTERRUPTION)
         seconds = time.perf_counter() - started
-    interrupted = _INTERRUPTION in notes
+    interrupted = INTERRUPTION in notes
     if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if not no_save:  # before anything else, so that another Ctrl-C cannot come between
         persistence.save(model, out)
 
@@ -358,6 +421,20 @@ def train(
         for part, figure in published.items():
             scores[part] += f" (published: {figure:.3f})"
     drawn = [] if plots is None else _draw_training(model, name, (X_test, y_test), plots)
+    if report is not None:
+        from fastmlp.report import write_report
+
+        write_report(
+            report,
+            model,
+            X_test,
+            y_test,
+            X_train=X,
+            y_train=y,
+            image_shape=shape,
+            title=f"{name}, {'-'.join(map(str, units_of(model)))}",
+            data_about={"data set": name},
+        )
     if as_json:
         rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
         print_json(
@@ -387,10 +464,11 @@ def train(
                 "training time": seconds,
                 "samples per second": len(X) * model.n_iter_ / seconds,
                 "model file": None if no_save else out,
+                "report": report,
                 "pictures": drawn,
             }
         )
-        raise typer.Exit(_INTERRUPTED if interrupted else 0)
+        raise typer.Exit(INTERRUPTED if interrupted else 0)
     typer.echo()
     unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
     print_facts(
@@ -407,11 +485,12 @@ def train(
             **{f"{part} score": score for part, score in scores.items()},
             "training time": f"{seconds:.2f} s, {len(X) * model.n_iter_ / seconds:,.0f} samples/s",
             "model file": "not saved" if no_save else str(out),
+            **({} if report is None else {"report": str(report)}),
             **({"pictures": ", ".join(map(str, drawn))} if drawn else {}),
         }
     )
     if interrupted:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _input_scale(wanted: Any, recipe: recipes.Recipe, data: str, X: "NDArray") -> Any:
@@ -449,6 +528,15 @@ def _check_plots(folder: Path) -> None:
     if not existing.is_dir():
         raise ValueError(f"--plots must be a directory, got {folder}, and {existing} is a file.")
     check_writable(existing, folder)
+
+
+def _check_report(path: Path) -> None:
+    """Refuse a file for the page before anything is trained."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--report must end in .html, got {path}.")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"--report must be a file in a directory that exists, got {path}.")
+    check_writable(path.resolve().parent, path)
 
 
 def _draw_training(

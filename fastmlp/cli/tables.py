@@ -1,0 +1,279 @@
+"""Tables of mixed columns on the command line: what is read, trained, scored and predicted."""
+
+import sys
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import typer
+
+from fastmlp.cli.output import note, noting_warnings, print_facts, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+    from sklearn.pipeline import Pipeline
+
+    from fastmlp.report.analysis import Metric
+
+#: Of the rows, so many are set aside to score the model; at least ...
+HELD_OUT = 0.2
+
+#: ... so many rows must there be in all.
+MIN_ROWS = 10
+
+#: What train writes if --out is not given.
+DEFAULT_FILE = Path("model.skops")
+
+OUT_ENDINGS = (".csv", ".parquet", ".jsonl")
+
+_MOST_COLUMNS = 40  # that are listed
+_IDX_MAGIC = {bytes([0, 0, kind, n]) for kind in (8, 9, 11, 12, 13, 14) for n in range(1, 5)}
+
+
+def is_table(data: str) -> bool:
+    """Return whether the name of a source is that of a file with a table in it, or of a stream."""
+    from fastmlp import datasets
+
+    if data == "-":
+        return True
+    path = Path(data).expanduser()
+    if data in datasets.DATASETS or data == "digits" or not path.is_file():
+        return False
+    return not _holds_images(path)
+
+
+def _holds_images(path: Path) -> bool:
+    """Return whether a file is one of images: IDX, or the arrays that Keras publishes."""
+    import gzip
+    import zlib
+
+    with path.open("rb") as file:
+        start = file.read(4)
+        if start[:2] == b"\x1f\x8b":
+            file.seek(0)
+            try:
+                start = gzip.GzipFile(fileobj=file).read(4)
+            except (OSError, EOFError, zlib.error):
+                return False
+    if start in _IDX_MAGIC:
+        return True
+    if start[:2] != b"PK":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "x_train.npy" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
+def read(data: str) -> "pd.DataFrame":
+    """Read a table from a file, or from standard input if its name is "-"."""
+    from fastmlp.tables import read_table
+
+    source: Path | BinaryIO = sys.stdin.buffer if data == "-" else Path(data).expanduser()
+    return read_table(source)
+
+
+def name_of(data: str) -> str:
+    """Return what a source is called in sentences."""
+    return "standard input" if data == "-" else data
+
+
+# ---------------------------------------------------------------------------------------- training
+
+
+class TrainingTable:
+    """A table, its target, and the two parts that its rows are split into.
+
+    Parameters
+    ----------
+    data : str
+        A file, or "-" for standard input.
+    target, task : str or None
+        As `fastmlp.tables.find_target` and `find_task` take them.
+    seed : int
+        Determines which rows are set aside.
+    """
+
+    def __init__(self, data: str, target: str | None, task: str | None, seed: int) -> None:
+        from fastmlp import tables
+
+        started = time.perf_counter()
+        frame = read(data)
+        self.seconds_reading = time.perf_counter() - started
+        self.n_rows, self.name = len(frame), name_of(data)
+        self.target, self.why_target = tables.find_target(frame, target)
+        self.task, self.why_task = tables.find_task(frame[self.target], task)
+        self.columns = tables.describe(frame, self.target)
+        X, y = tables.take_target(frame, self.target, self.task)
+        if len(X) < MIN_ROWS:
+            raise ValueError(
+                f"{self.name} must have at least {MIN_ROWS} rows with a target, got {len(X)}: a "
+                "fifth of them is set aside to score the model."
+            )
+        (self.X, self.y), (self.X_test, self.y_test) = _split(X, y, self.task, seed)
+
+    def print_columns(self) -> None:
+        """Print what the columns are, and what is to be predicted."""
+        typer.echo(f"{self.name}: {self.n_rows:,} rows, {len(self.columns)} columns\n")
+        rows = [
+            (
+                column.name,
+                column.kind,
+                f"{column.n_missing:,}" if column.n_missing else "",
+                f"{column.n_distinct:,}",
+                column.action,
+            )
+            for column in self.columns
+        ]
+        headings = ("column", "type", "missing", "distinct", "what is done")
+        print_table(headings, rows[:_MOST_COLUMNS], right=(2, 3))
+        if len(rows) > _MOST_COLUMNS:
+            typer.echo(f"... and {len(rows) - _MOST_COLUMNS} more")
+        typer.echo(f"\ntarget: {self.target} ({self.why_target})")
+        typer.echo(f"task: {self.task} ({self.why_task})")
+        typer.echo(f"{len(self.X):,} rows to train on, {len(self.X_test):,} set aside\n")
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what a model is to remember of the table."""
+        return {
+            "kind": "table",
+            "data": self.name,
+            "target": self.target,
+            "task": self.task,
+            "columns": {
+                column.name: column.kind for column in self.columns if column.name != self.target
+            },
+        }
+
+
+def _split(X: "pd.DataFrame", y: "NDArray", task: str, seed: int) -> list[tuple[Any, Any]]:
+    """Return the rows to train on and those to score, with as many of each class if that can be."""
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    strata = None
+    if task == "classification":
+        _, counts = np.unique(y.astype(str), return_counts=True)
+        n_test = int(np.ceil(HELD_OUT * len(y)))
+        if counts.min() >= 2 and len(counts) <= min(n_test, len(y) - n_test):
+            strata = y
+    X, X_test, y, y_test = train_test_split(
+        X, y, test_size=HELD_OUT, random_state=seed, stratify=strata
+    )
+    return [(X, y), (X_test, y_test)]
+
+
+# ----------------------------------------------------------------------------------------- scoring
+
+
+def metrics(pipeline: "Pipeline", X: Any, y: Any, y_train: Any = None) -> list["Metric"]:
+    """Return scores of a model, and those of one that always says the same."""
+    from sklearn.base import is_classifier
+
+    from fastmlp.report.analysis import Classification, Regression
+
+    if is_classifier(pipeline):
+        return Classification(pipeline, X, y, y_train).metrics
+    return Regression(pipeline, X, y, y_train).metrics[0]
+
+
+def print_metrics(found: Sequence["Metric"], heading: str) -> None:
+    """Print scores beside those of the baseline."""
+    rows = [
+        (metric.name, *(_in_words(value) for value in (metric.model, metric.baseline)))
+        for metric in found
+    ]
+    print_table((heading, "model", "baseline"), rows, right=(1, 2))
+
+
+def metrics_as_json(found: Sequence["Metric"]) -> dict[str, Any]:
+    """Return scores by their names, for --json."""
+    return {metric.name: {"model": metric.model, "baseline": metric.baseline} for metric in found}
+
+
+def _in_words(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def what_next(commands: Mapping[str, str]) -> None:
+    """Print commands that may be wanted next, and what they are for."""
+    typer.echo("\nWhat next:")
+    width = max(map(len, commands))
+    for command, purpose in commands.items():
+        typer.echo(f"  {command.ljust(width)}  # {purpose}")
+
+
+# -------------------------------------------------------------------------------------- predicting
+
+
+def note_columns_of(frame: "pd.DataFrame", pipeline: "Pipeline", target: str | None) -> None:
+    """Say which columns of a new table are not used."""
+    known = getattr(pipeline, "feature_names_in_", None)
+    if known is None:
+        return
+    extra = [str(name) for name in frame.columns if name not in set(known) and name != target]
+    if extra:
+        shown = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
+        note(f"columns that the model does not know are ignored: {shown}.")
+
+
+def predictions_of(
+    pipeline: "Pipeline", frame: "pd.DataFrame", proba: bool, keep: bool
+) -> "pd.DataFrame":
+    """Return a row of predictions for every row of a table."""
+    import pandas as pd
+
+    with noting_warnings():
+        columns: dict[str, Any] = {_free_name("prediction", frame, keep): pipeline.predict(frame)}
+        if proba:
+            probabilities = pipeline.predict_proba(frame)
+            for place, label in enumerate(pipeline.classes_.tolist()):
+                columns[f"probability of {label}"] = probabilities[:, place]
+    predicted = pd.DataFrame(columns, index=frame.index)
+    return pd.concat([frame, predicted], axis=1) if keep else predicted
+
+
+def _free_name(name: str, frame: "pd.DataFrame", keep: bool) -> str:
+    """Return a name that no column that is kept has."""
+    while keep and name in frame.columns:
+        name += "_"
+    return name
+
+
+def check_out(out: Path) -> None:
+    """Refuse a file for predictions before anything is computed."""
+    from fastmlp.cli.pictures import check_writable
+
+    if out.suffix.lower() not in OUT_ENDINGS:
+        raise ValueError(f"--out must end in {', '.join(OUT_ENDINGS)}, got {out}.")
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    check_writable(out.resolve().parent, out)
+
+
+def write(predicted: "pd.DataFrame", out: Path | None) -> None:
+    """Write predictions to a file, whole or not at all, or as CSV to standard output."""
+    from fastmlp.files import atomic_write
+
+    if out is None:
+        predicted.to_csv(sys.stdout, index=False, lineterminator="\n")
+        return
+    with atomic_write(out) as file:
+        if out.suffix.lower() == ".parquet":
+            predicted.to_parquet(file, index=False)
+        elif out.suffix.lower() == ".jsonl":
+            text = predicted.to_json(orient="records", lines=True, date_format="iso")
+            file.write(text.encode())
+        else:
+            file.write(predicted.to_csv(index=False, lineterminator="\n").encode())
+    typer.echo(f"{out}: {len(predicted):,} predictions")
+
+
+def print_summary(facts: Mapping[str, str]) -> None:
+    """Print what was trained, behind an empty line."""
+    typer.echo()
+    print_facts(facts)

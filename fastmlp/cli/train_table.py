@@ -1,0 +1,233 @@
+"""``fastmlp train`` on a table: from the file to the saved pipeline."""
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fastmlp import backends
+from fastmlp.cli import tables
+from fastmlp.cli.epoch_log import EpochLog
+from fastmlp.cli.output import (
+    backend_in_words,
+    instruction_set,
+    network_in_words,
+    note,
+    noting_warnings,
+    print_json,
+    units_of,
+)
+from fastmlp.cli.pictures import save_pictures
+from fastmlp.cli.progress import epoch_display
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+    from fastmlp.training import EpochReport
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
+_SEED = 0
+
+
+def train_table(
+    data: str,
+    *,
+    target: str | None,
+    task: str | None,
+    parameters: Mapping[str, Any],
+    out: Path | None,
+    report: Path | None,
+    plots: Path | None,
+    epoch_log: EpochLog | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train on a table, score what is held out, save and report.
+
+    Parameters
+    ----------
+    data : str
+        A file, or "-" for standard input.
+    target, task : str, optional
+        As they were given.
+    parameters : mapping
+        Of the estimator, those that were given.
+    out : Path or None
+        Where to save the pipeline; None does not save it.
+    report : Path or None
+        Where to write a page on the model.
+    plots : Path or None
+        A directory for pictures.
+    epoch_log : EpochLog or None
+    as_json, quiet : bool
+    """
+    import fastmlp
+    from fastmlp.report import write_report
+    from fastmlp.tables import make_table_pipeline
+    from fastmlp.threads import usable_threads
+
+    seed = parameters.get("random_state", _SEED)
+    with noting_warnings():
+        table = tables.TrainingTable(data, target, task, seed)
+    if not as_json:
+        table.print_columns()
+    options = {"random_state": seed, **parameters}
+    pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
+    with noting_warnings() as notes:
+        seconds = _fit(pipeline, table, epoch_log, wanted=not (quiet or as_json), notes=notes)
+    model = pipeline[-1]
+    interrupted = INTERRUPTION in notes
+    if interrupted and not getattr(model, "n_iter_", 0):
+        note("no epoch was finished, so nothing is saved.")
+        raise typer.Exit(INTERRUPTED)
+    if out is not None:  # before anything else, so that another Ctrl-C cannot come between
+        fastmlp.save(pipeline, out, metadata=table.metadata())
+    scores = tables.metrics(pipeline, table.X_test, table.y_test, table.y)
+    written = [] if plots is None else _draw(pipeline, table, plots)
+    if report is not None:
+        about = {
+            "file": table.name,
+            "rows": f"{len(table.X):,} trained on, {len(table.X_test):,} held out",
+            "target": f"{table.target} ({table.why_target})",
+        }
+        write_report(
+            report,
+            pipeline,
+            table.X_test,
+            table.y_test,
+            X_train=table.X,
+            y_train=table.y,
+            title=f"{table.target} of {Path(table.name).name}",
+            data_about=about,
+        )
+    backend = backends.resolve(model.backend)
+    if as_json:
+        print_json(
+            {
+                "data set": table.name,
+                "target": table.target,
+                "task": table.task,
+                "columns": [
+                    {
+                        "name": column.name,
+                        "type": column.kind,
+                        "missing": column.n_missing,
+                        "distinct": column.n_distinct,
+                        "action": column.action,
+                    }
+                    for column in table.columns
+                ],
+                "training samples": len(table.X),
+                "test samples": len(table.X_test),
+                "network": units_of(model),
+                "activation": model.activation,
+                "solver": model.solver,
+                "backend": backend,
+                "instruction set": instruction_set(backend),
+                "threads": model.n_threads or usable_threads(),
+                "dtype": str(model.coefs_[0].dtype),
+                "epochs": model.n_iter_,
+                "epochs at most": model.max_iter,
+                "interrupted": interrupted,
+                "final loss": model.loss_,
+                "test scores": tables.metrics_as_json(scores),
+                "training time": seconds,
+                "model file": out,
+                "report": report,
+                "pictures": written,
+            }
+        )
+        raise typer.Exit(INTERRUPTED if interrupted else 0)
+    tables.print_metrics(scores, f"{len(table.X_test):,} rows held out")
+    tables.print_summary(
+        {
+            "network": network_in_words(model),
+            "backend": backend_in_words(backend),
+            "epochs": _epochs_in_words(model),
+            "training time": f"{seconds:.2f} s",
+            "model file": "not saved" if out is None else str(out),
+            **({} if report is None else {"report": str(report)}),
+            **({"pictures": ", ".join(map(str, written))} if written else {}),
+        }
+    )
+    if out is not None and not interrupted and data != "-":
+        name, saved = shlex.quote(data), shlex.quote(str(out))
+        commands = {
+            f"fastmlp predict {saved} {name}": "a prediction per row; any file with these columns",
+            f"fastmlp evaluate {saved} --data {name}": "scores on other rows",
+        }
+        if report is None:
+            chosen = f" --target {shlex.quote(target)}" if target else ""
+            command = f"fastmlp train --data {name}{chosen} --report report.html"
+            commands[command] = "a page on the model and its mistakes"
+        else:
+            commands[f"fastmlp predict {saved} {name} --keep --out predicted.csv"] = "into a file"
+        tables.what_next(commands)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _fit(
+    pipeline: "Pipeline",
+    table: tables.TrainingTable,
+    epoch_log: EpochLog | None,
+    wanted: bool,
+    notes: list[str],
+) -> float:
+    """Fit a pipeline, showing its epochs; return the seconds that it took."""
+    model = pipeline[-1]
+    with epoch_display(model.max_iter, wanted=wanted, lines=False) as show_epoch:
+
+        def on_epoch(report: "EpochReport") -> None:
+            if epoch_log is not None:
+                epoch_log.add(report)
+            show_epoch(report)
+
+        started = time.perf_counter()
+        try:
+            X = pipeline[:-1].fit_transform(table.X, table.y)
+            model._fit(X, table.y, validation=(None, None, None), on_epoch=on_epoch)
+        except KeyboardInterrupt:  # not while training, which keeps what it has
+            notes.append(INTERRUPTION)
+    return time.perf_counter() - started
+
+
+def _epochs_in_words(model: Any) -> str:
+    words = f"{model.n_iter_} of {model.max_iter}"
+    if model.early_stopping and model.validation_scores_:
+        best = model.validation_scores_.index(model.best_validation_score_) + 1
+        words += f", the weights of epoch {best} are kept"
+    return words
+
+
+def _draw(pipeline: "Pipeline", table: tables.TrainingTable, folder: Path) -> list[Path]:
+    """Draw the training, and what is predicted beside what is true."""
+    from sklearn.metrics import PredictionErrorDisplay
+
+    from fastmlp.displays import ConfusionDisplay, LossCurveDisplay
+
+    test = pipeline, table.X_test, table.y_test
+    drawings: dict[str, Callable[..., Any]] = {
+        "loss_curve": partial(LossCurveDisplay.from_estimator, pipeline)
+    }
+    if table.task == "classification":
+        drawings["confusion"] = partial(ConfusionDisplay.from_estimator, *test)
+    else:
+
+        def draw(ax: Any) -> Any:
+            display = PredictionErrorDisplay.from_estimator(
+                *test, kind="actual_vs_predicted", ax=ax, random_state=0
+            )
+            r2 = pipeline.score(table.X_test, table.y_test)
+            display.ax_.set_title(f"R² {r2:.3f} on {len(table.y_test)} rows", fontsize=10)
+            display.figsize_ = (5.0, 5.0)
+            return display
+
+        drawings["predicted_against_true"] = draw
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_pictures({folder / f"{name}.png": draw for name, draw in drawings.items()})
