@@ -32,7 +32,7 @@ from fastmlp import datasets, idx, images
 from fastmlp.files import atomic_directory, atomic_files, atomic_write, write_npz
 from fastmlp.notices import FastMLPWarning, warn
 
-__all__ = ["LabelWarning", "Part", "convert", "read_array"]
+__all__ = ["LabelWarning", "Part", "convert", "read", "read_array"]
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -140,7 +140,7 @@ def convert(
         if array is not None:
             _write_array(path, array, kind)
             return {path: f"{array.dtype} of shape {array.shape}"}
-    parts = _read(source, data_home, size, progress)
+    parts = read(source, data_home=data_home, size=size, progress=progress)
     if kind in _READ_LABELS:
         _warn_of_numbers(parts, kind)
     return _WRITERS[kind](path, parts, force, progress)
@@ -200,12 +200,32 @@ def _is_data_set(source: AnyPath) -> bool:
     return source in datasets.DATASETS or source == "digits"
 
 
-def _read(
+def read(
     source: AnyPath,
-    data_home: AnyPath | None,
-    size: tuple[int, int] | None,
-    progress: images.Progress | None,
+    *,
+    data_home: AnyPath | None = None,
+    size: tuple[int, int] | None = None,
+    progress: images.Progress | None = None,
 ) -> Parts:
+    """Read a data set of images.
+
+    Parameters
+    ----------
+    source, data_home, size, progress
+        As in `convert`.
+
+    Returns
+    -------
+    parts : dict of str to Part
+        ``{"train": ..., "test": ...}``, or one whose name is "".
+
+    Raises
+    ------
+    ValueError
+        The source cannot be understood.
+    OSError
+        A file cannot be read.
+    """
     path = Path(source).expanduser()
     if source == "digits":
         pairs = datasets.load_digits()

@@ -36,8 +36,10 @@ __all__ = [
     "check_destination",
     "find_parts",
     "find_pictures",
+    "is_picture",
     "labels_from_text",
     "load_folder",
+    "read_pictures",
     "save_folder",
     "square_shape",
 ]
@@ -300,6 +302,83 @@ def find_pictures(
     if not sizes:
         raise ValueError(_nothing_found(directory, found, unreadable, reasons))
     return Pictures(labels, sizes, _failures(found, unreadable, reasons))
+
+
+def is_picture(path: AnyPath) -> bool:
+    """Return whether a file is a picture of a kind that is read, by its content."""
+    image = _pillow()
+    try:
+        with image.open(path, formats=_FORMATS):
+            return True
+    except Exception:  # a decoder may raise anything on damaged data
+        return False
+
+
+def read_pictures(
+    path: AnyPath, size: tuple[int, int], *, background: int = 0, n_threads: int | None = None
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Read a picture, or all that lie in a directory, without labels.
+
+    Parameters
+    ----------
+    path : path
+        A picture, or a directory with pictures or with folders of pictures.
+    size : (height, width)
+        They are resized to it; see `load_folder`.
+    background, n_threads
+        As in `load_folder`.
+
+    Returns
+    -------
+    pictures : array of shape (n_pictures, height, width), uint8
+    names : list of str
+        Of their files, relative to the directory, in natural order.
+
+    Raises
+    ------
+    ValueError
+        There is no readable picture.
+    OSError
+        The directory cannot be read.
+
+    Warns
+    -----
+    UnreadableFileWarning
+        If files were left out.
+    """
+    pillow = _pillow()
+    size = _check_shape(size, "size")
+    path = Path(path).expanduser()
+    names = [path.name]
+    if path.is_dir():
+        found = [entry.name for entry in _visible(path) if entry.is_file()]
+        for folder in (entry.name for entry in _visible(path) if entry.is_dir()):
+            inside = _visible(path / folder)
+            found += [f"{folder}/{entry.name}" for entry in inside if entry.is_file()]
+        names = sorted(found, key=_natural)
+    files = [os.fspath(path / name if path.is_dir() else path) for name in names]
+
+    def read_some(numbers: range) -> list[tuple[NDArray[np.uint8] | None, str]]:
+        return [_read_gray(files[number], size, background) for number in numbers]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's on odd metadata
+        warnings.simplefilter("error", pillow.DecompressionBombWarning)
+        parts = _in_threads(read_some, range(len(files)), n_threads, None)
+    results = [result for part in parts for result in part]
+    unreadable = [
+        (name, reason)
+        for name, (picture, reason) in zip(names, results, strict=True)
+        if picture is None
+    ]
+    if len(unreadable) == len(names):
+        reasons = _listed(unreadable) or "it is empty"
+        raise ValueError(f"{path} must hold a picture that can be read, got none: {reasons}.")
+    if unreadable:
+        warn(f"{_count(len(unreadable), 'file')} left out: {_listed(unreadable)}.",
+             UnreadableFileWarning)  # fmt: skip
+    kept = [number for number, (picture, _) in enumerate(results) if picture is not None]
+    return np.stack([results[number][0] for number in kept]), [names[number] for number in kept]
 
 
 def find_parts(directory: AnyPath) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastmlp.cli.options import DATA_NAMES, DataHome, Json, Quiet, complete
+from fastmlp.cli.options import DATA_NAMES, DataHome, Json, Quiet, Size, complete
 from fastmlp.cli.output import note, print_json, print_table
 from fastmlp.cli.progress import file_display
 from fastmlp.cli.usage import EXIT_STATUS, Command, Group
@@ -21,14 +21,6 @@ _MOST_LABELS = 100
 
 app = typer.Typer(cls=Group, epilog=EXIT_STATUS, no_args_is_help=True, rich_markup_mode="markdown")
 _command = partial(app.command, cls=Command, epilog=EXIT_STATUS)
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Parse height and width, such as "28x28"."""
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
-        raise typer.BadParameter(f"must be height and width such as 28x28, got {text!r}.")
-    return int(sides[0]), int(sides[1])
 
 
 @_command()
@@ -232,10 +224,7 @@ def convert(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="What to write; its name says of which kind.")
     ],
-    size: Annotated[
-        Any,
-        typer.Option(parser=_size, metavar="HxW", help="Resize pictures to this height and width."),
-    ] = None,
+    size: Size = None,
     force: Annotated[bool, typer.Option("--force", help="Replace TARGET if it exists.")] = False,
     data_home: DataHome = None,
     as_json: Json = False,

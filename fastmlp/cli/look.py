@@ -3,12 +3,12 @@
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from fastmlp.cli.models import check_features, load_model
+from fastmlp.cli import image_data
+from fastmlp.cli.models import check_features, load_model, own_size
 from fastmlp.cli.options import (
     DATA,
     Backend,
@@ -24,12 +24,11 @@ from fastmlp.cli.options import (
 from fastmlp.cli.output import (
     new_console,
     note,
-    note_columns,
     noting_warnings,
     print_json,
     print_table,
 )
-from fastmlp.cli.pictures import check_picture, no_images, rows_and_columns, save_picture
+from fastmlp.cli.pictures import check_picture, no_images, save_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,8 +71,8 @@ def show(
         raise ValueError("--index and --random exclude each other: give one of them.")
     if out is not None:
         check_picture(out)
-    X, y = _load_part(data, data_home, part)
-    shape = rows_and_columns(data)
+    loaded = image_data.load(data, data_home)
+    (X, y), shape = loaded.train if part == "train" else loaded.test, loaded.shape
     if shape is None:
         raise ValueError(no_images(data))
     last = len(X) - (1 if at_random else n)
@@ -146,7 +145,8 @@ def confusions(
     two = () if pair is None else tuple(pair.split(","))
     if pair is not None and (len(two) != 2 or two[0] == two[1]):  # before data is loaded
         _refuse_pair(pair, model.classes_.tolist())
-    X, y = _load_part(data, data_home, part)
+    loaded = image_data.load(data, data_home, own_size(model, data))
+    (X, y), shape = loaded.train if part == "train" else loaded.test, loaded.shape
     check_features(model_file, model, data, X)
     with noting_warnings():
         predictions = model.predict(X)
@@ -180,7 +180,6 @@ def confusions(
     names = {str(name): name for name in classes.tolist()}
     if not names.keys() >= set(two):
         _refuse_pair(pair, names)
-    shape = rows_and_columns(data)
     if shape is None and out is not None:
         raise ValueError(no_images(data))
     mistakes = displays.MistakesDisplay(
@@ -217,15 +216,6 @@ def _refuse_pair(pair: str, classes: Iterable[Any]) -> NoReturn:
         f"--pair must be two of the classes {', '.join(map(str, classes))} with a comma between "
         f"them, got {pair!r}."
     )
-
-
-def _load_part(data: str, data_home: Path | None, part: str) -> tuple["NDArray", "NDArray"]:
-    """Return the training or the test samples of a data set."""
-    from fastmlp import datasets
-
-    train_part, test_part = datasets.load(data, data_home)
-    note_columns(data)
-    return train_part if part == "train" else test_part
 
 
 def _print_images(X: "NDArray", shape: tuple[int, int], captions: Sequence[str]) -> None:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp import backends
-from fastmlp.cli import tables
+from fastmlp.cli import image_data, tables
 from fastmlp.cli.options import DATA, Backend, DataHome, Json, ModelFile, Quiet, Threads
 from fastmlp.cli.output import (
     backend_in_words,
     instruction_set,
     network_in_words,
-    note_columns,
     noting_warnings,
     print_facts,
     print_json,
@@ -49,14 +48,12 @@ def evaluate(
     """
     from sklearn.metrics import accuracy_score
 
-    from fastmlp import datasets
-
     model = load_model(model_file, backend, threads)
     if is_pipeline(model):
         _evaluate_table(model, model_file, data, as_json)
         return
-    train_part, (X_test, y_test) = datasets.load(data, data_home)
-    note_columns(data)
+    loaded = image_data.load(data, data_home, own_size(model, data))
+    train_part, (X_test, y_test) = loaded.train, loaded.test
     check_features(model_file, model, data, X_test)
     with noting_warnings():
         started = time.perf_counter()
@@ -152,13 +149,19 @@ def predict(
             raise ValueError(
                 f"{option} is for models of tables, but {model_file} is none: leave it out."
             )
-    samples = read_array(Path(file))
-    if samples.ndim < 2:
-        raise ValueError(
-            f"{file} must hold a row or an image per sample, got shape {samples.shape}."
-        )
-    X = samples.reshape(len(samples), math.prod(samples.shape[1:]))
+    path, names = Path(file).expanduser(), None
+    if image_data.is_picture(path):
+        with noting_warnings():
+            X, names = image_data.pictures_for(model, path)
+    else:
+        samples = read_array(path)
+        if samples.ndim < 2:
+            raise ValueError(
+                f"{file} must hold a row or an image per sample, got shape {samples.shape}."
+            )
+        X = samples.reshape(len(samples), math.prod(samples.shape[1:]))
     check_features(model_file, model, file, X)
+    files = names if names is not None and path.is_dir() else None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     with noting_warnings():
         probabilities = model.predict_proba(X) if proba else None
@@ -166,17 +169,31 @@ def predict(
     if as_json:
         print_json(
             {
+                "files": files,
                 "predictions": predictions,
                 "classes": model.classes_ if is_classifier else None,
                 "probabilities": probabilities,
             }
         )
         return
+    header: list[Any] = []
+    lines: list[list[Any]] = []
     if probabilities is not None:
-        writer.writerow(model.classes_.tolist())
-        writer.writerows([f"{value:.6g}" for value in row] for row in probabilities)
+        header = model.classes_.tolist()
+        lines = [[f"{value:.6g}" for value in row] for row in probabilities]
     elif predictions is not None:
-        writer.writerows(predictions.reshape(len(X), -1).tolist())
+        lines = predictions.reshape(len(X), -1).tolist()
+    if files is not None:  # then rows say of which they are
+        header = ["file", *(header or ["prediction"])]
+        lines = [[name, *line] for name, line in zip(files, lines, strict=True)]
+    if header:
+        writer.writerow(header)
+    writer.writerows(lines)
+
+
+def own_size(model: Any, data: str) -> tuple[int, int] | None:
+    """Return the size that pictures must get for a model."""
+    return image_data.shape_of_model(model) if Path(data).expanduser().is_dir() else None
 
 
 def is_pipeline(model: Any) -> bool:
@@ -186,7 +203,7 @@ def is_pipeline(model: Any) -> bool:
 
 def _evaluate_table(pipeline: Any, model_file: Path, data: str, as_json: bool) -> None:
     """Score a pipeline on a table that has the target's column."""
-    target = getattr(pipeline, "metadata_", {}).get("target")
+    target = str(getattr(pipeline, "metadata_", {}).get("target"))
     _refuse_others(data, model_file)
     frame = tables.read(data)
     name = tables.name_of(data)

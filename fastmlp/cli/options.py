@@ -64,6 +64,14 @@ def number(rule: str, accepts: Callable[[float], bool]) -> dict[str, Any]:
     return {"parser": parse, "metavar": "X"}
 
 
+def _size(text: str) -> tuple[int, int]:
+    """Parse height and width, such as "28x28"."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise typer.BadParameter(f"must be height and width such as 28x28, got {text!r}.")
+    return int(sides[0]), int(sides[1])
+
+
 def complete(names: Iterable[str]) -> Callable[[str], list[str]]:
     """Return what a shell asks for the names that begin like a word."""
 
@@ -83,9 +91,9 @@ def _silence_if(quiet: bool) -> bool:
 DATA_NAMES = ("mnist", "fashion", "kmnist", "digits")
 
 DATA = data_option(
-    metavar="NAME|DIR",
-    help="mnist, fashion, kmnist, digits, or a directory with four IDX files, which may be "
-    "torchvision's root.",
+    metavar="NAME|PATH",
+    help="mnist, fashion, kmnist, digits; a folder of pictures with a folder per label, or of four "
+    "IDX files, which may be torchvision's root; a file with a table.",
     autocompletion=complete(DATA_NAMES),
 )
 DataHome: TypeAlias = Annotated[
@@ -94,6 +102,10 @@ DataHome: TypeAlias = Annotated[
         metavar="DIR",
         help="Where data sets are kept. Otherwise $FASTMLP_DATA, else the cache.",
     ),
+]
+Size: TypeAlias = Annotated[
+    Any,
+    data_option(parser=_size, metavar="HxW", help="Resize pictures to this height and width."),
 ]
 Backend: TypeAlias = Annotated[
     str | None,

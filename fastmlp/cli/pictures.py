@@ -46,14 +46,6 @@ def save_pictures(drawings: Mapping[Path, Callable[..., Any]]) -> list[Path]:
     return list(drawings)
 
 
-def rows_and_columns(data: str) -> tuple[int, int] | None:
-    """Return rows and columns of a data set's images, or None if its samples are no images."""
-    from fastmlp import datasets
-
-    shape = datasets.image_shape(data)
-    return (shape[0], shape[1]) if len(shape) == 2 else None
-
-
 def no_images(data: str) -> str:
     """Return the sentence for a data set whose samples are no images."""
     return (

@@ -266,11 +266,19 @@ def write(predicted: "pd.DataFrame", out: Path | None) -> None:
         if out.suffix.lower() == ".parquet":
             predicted.to_parquet(file, index=False)
         elif out.suffix.lower() == ".jsonl":
-            text = predicted.to_json(orient="records", lines=True, date_format="iso")
+            text = _exactly(predicted).to_json(orient="records", lines=True, date_format="iso")
             file.write(text.encode())
         else:
             file.write(predicted.to_csv(index=False, lineterminator="\n").encode())
     typer.echo(f"{out}: {len(predicted):,} predictions")
+
+
+def _exactly(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a table whose float32 are written with their own digits: 268.4, not 268.3999939."""
+    import numpy as np
+
+    narrow = [name for name in frame.columns if frame[name].dtype == np.float32]
+    return frame.assign(**{name: frame[name].astype(str).astype(float) for name in narrow})
 
 
 def print_summary(facts: Mapping[str, str]) -> None:

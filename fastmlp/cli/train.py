@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastmlp import backends, recipes
-from fastmlp.cli import tables
+from fastmlp.cli import image_data, tables
 from fastmlp.cli.epoch_log import EpochLog
 from fastmlp.cli.options import (
     DATA,
@@ -21,6 +21,7 @@ from fastmlp.cli.options import (
     DataHome,
     Json,
     Quiet,
+    Size,
     Threads,
     complete,
     data_option,
@@ -35,13 +36,12 @@ from fastmlp.cli.output import (
     instruction_set,
     network_in_words,
     note,
-    note_columns,
     noting_warnings,
     print_facts,
     print_json,
     units_of,
 )
-from fastmlp.cli.pictures import check_writable, no_images, rows_and_columns, save_pictures
+from fastmlp.cli.pictures import check_writable, no_images, save_pictures
 from fastmlp.cli.progress import epoch_display
 from fastmlp.cli.train_table import INTERRUPTED, INTERRUPTION, train_table
 
@@ -123,6 +123,7 @@ def train(
         ),
     ] = None,
     data_home: DataHome = None,
+    size: Size = None,
     input_scale: Annotated[
         Any,
         data_option(
@@ -250,9 +251,10 @@ def train(
     a fifth of its rows is set aside, and a pipeline is trained on the others.
 
     For images, the recipe, sgd-50 on MNIST if none is named, supplies every value that is not
-    given. Its input scale is the exception: on another data set than its own that is 'auto'. If neither
-    --recipe nor --data nor --data-home is given and MNIST cannot be had, the digits that come with
-    scikit-learn take its place.
+    given. Its input scale is the exception: on another data set than its own that is 'auto'. If
+    neither --recipe nor --data nor --data-home is given and MNIST cannot be had, the digits that
+    come with scikit-learn take its place. Of a folder of pictures without the parts train and test
+    a fifth is set aside.
 
     Ctrl-C ends the training: what has been learned is scored and saved, and the exit status is
     130.
@@ -261,6 +263,7 @@ def train(
 
         fastmlp train
         fastmlp train --data houses.csv --target price
+        fastmlp train --data photos --report report.html
         fastmlp train --data digits --hidden 100,50 --epochs 50
         fastmlp train --data fashion --solver adam
         fastmlp train --data digits --plots . --log run.csv
@@ -343,16 +346,14 @@ def train(
 
     name = data or chosen.dataset
     try:
-        (X, y), (X_test, y_test) = datasets.load(name, data_home)
+        loaded = image_data.load(name, data_home, size)
     except datasets.DatasetError as error:
         if data or data_home or recipe or isinstance(error, datasets.SpoiledFileError):
             raise
         note(f"{name} cannot be had ('fastmlp data fetch {name}' says why); using the digits.")
         name = "digits"
-        (X, y), (X_test, y_test) = datasets.load(name)
-    note_columns(name)
-
-    shape = rows_and_columns(name)
+        loaded = image_data.load(name)
+    (X, y), (X_test, y_test), shape = loaded.train, loaded.test, loaded.shape
     if (augment or chosen.is_augmented) and shape is None:
         raise ValueError(
             f"{name} must hold images to be augmented, got a file without rows and columns: leave "
@@ -408,7 +409,7 @@ def train(
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
     if not no_save:  # before anything else, so that another Ctrl-C cannot come between
-        persistence.save(model, out)
+        persistence.save(model, out, metadata=image_data.metadata(name, loaded))
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
     accuracies = {part: None if xy is None else model.score(*xy) for part, xy in parts.items()}
@@ -420,7 +421,7 @@ def train(
         published = {part: figure for part, figure in figures.items() if figure is not None}
         for part, figure in published.items():
             scores[part] += f" (published: {figure:.3f})"
-    drawn = [] if plots is None else _draw_training(model, name, (X_test, y_test), plots)
+    drawn = [] if plots is None else _draw_training(model, name, loaded, plots)
     if report is not None:
         from fastmlp.report import write_report
 
@@ -540,7 +541,7 @@ def _check_report(path: Path) -> None:
 
 
 def _draw_training(
-    model: "MLPClassifier", data: str, test_part: tuple["NDArray", "NDArray"], folder: Path
+    model: "MLPClassifier", data: str, loaded: image_data.ImageData, folder: Path
 ) -> list[Path]:
     """Draw what was learned, how, and what is still wrong; return what was written."""
     from fastmlp.displays import (
@@ -552,15 +553,15 @@ def _draw_training(
 
     drawings: dict[str, Callable[..., Any]] = {
         "loss_curve": partial(LossCurveDisplay.from_estimator, model),
-        "confusion": partial(ConfusionDisplay.from_estimator, model, *test_part),
+        "confusion": partial(ConfusionDisplay.from_estimator, model, *loaded.test),
     }
-    shape = rows_and_columns(data)
+    shape = loaded.shape
     if shape is None:
         note(f"no weights.png and mistakes.png: {no_images(data)}")
     else:
         drawings |= {
             "weights": partial(WeightsDisplay.from_estimator, model, shape=shape),
-            "mistakes": partial(MistakesDisplay.from_estimator, model, *test_part, shape=shape),
+            "mistakes": partial(MistakesDisplay.from_estimator, model, *loaded.test, shape=shape),
         }
     folder.mkdir(parents=True, exist_ok=True)
     return save_pictures({folder / f"{name}.png": draw for name, draw in drawings.items()})

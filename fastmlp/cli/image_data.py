@@ -1,0 +1,186 @@
+"""Images on the command line: known data sets, IDX files, arrays, and pictures of any kind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastmlp.cli.output import note, note_columns, noting_warnings
+from fastmlp.cli.progress import file_display
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Of images that are not in two parts, so many are set aside to score the model.
+HELD_OUT = 0.2
+
+#: Pictures of several sizes, or larger ones, become as large as this.
+DEFAULT_SIZE = (32, 32)
+_LARGEST = 64  # rows or columns that are left as they are
+
+_PICTURES_AT_ONCE = 1000
+_DARK, _LIGHT = 85, 170  # grays up to and from which a background is one or the other
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images to train on and to score, as rows.
+
+    Attributes
+    ----------
+    train, test : (X, y)
+        Arrays of shape (n_samples, n_pixels), uint8, and (n_samples,).
+    shape : (rows, columns) or None
+        None if rows of a file are no images.
+    """
+
+    train: tuple["NDArray[np.uint8]", "NDArray[Any]"]
+    test: tuple["NDArray[np.uint8]", "NDArray[Any]"]
+    shape: tuple[int, int] | None
+
+
+def load(
+    data: str, data_home: Path | None = None, size: tuple[int, int] | None = None
+) -> ImageData:
+    """Load a data set by name, a directory or file of IDX, .npz of images, or a folder of pictures.
+
+    Parameters
+    ----------
+    data : str
+    data_home : Path, optional
+        For names, as `fastmlp.datasets.load` takes it.
+    size : (rows, columns), optional
+        Of pictures, after they are resized; by default their own, if they all have one that is
+        not too large, else `DEFAULT_SIZE`.
+    """
+    from fastmlp import datasets, formats
+
+    path = Path(data).expanduser()
+    is_known = data in datasets.DATASETS or data == "digits"
+    if is_known or (path.is_dir() and _is_idx_directory(path)):
+        split = datasets.load(data, data_home)
+        note_columns(data)
+        return ImageData(*split, _rows_and_columns(datasets.image_shape(data)))
+    if not path.exists():
+        datasets.load(data, data_home)  # refuses it
+    if path.is_dir() and size is None:
+        size = _size_of(path)
+    with noting_warnings(), file_display(wanted=True) as progress:
+        parts = formats.read(data, data_home=data_home, size=size, progress=progress)
+    shape = _rows_and_columns(next(iter(parts.values())).images.shape[1:])
+    rows = [(part.images.reshape(len(part.images), -1), part.labels) for part in parts.values()]
+    if len(rows) == 1:
+        rows = _split(*rows[0], data)
+    return ImageData(rows[0], rows[1], shape)
+
+
+def _rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    return (shape[0], shape[1]) if len(shape) == 2 else None
+
+
+def _is_idx_directory(path: Path) -> bool:
+    from fastmlp import datasets
+
+    return any("idx" in entry.name.lower() for entry in path.iterdir()) or bool(
+        datasets.find_idx_directories(path)
+    )
+
+
+def _size_of(directory: Path) -> tuple[int, int] | None:
+    """Return the size that pictures must be given, or None if they may stay as they are."""
+    from fastmlp import images
+
+    parts = list(images.find_parts(directory).values()) or [directory]
+    sizes: set[tuple[int, int]] = set()
+    for part in parts:
+        sizes |= set(images.find_pictures(part).sizes)
+    if len(sizes) == 1 and max(next(iter(sizes))) <= _LARGEST:
+        return None
+    height, width = DEFAULT_SIZE
+    what = f"{len(sizes)} sizes" if len(sizes) > 1 else "more pixels than a network needs"
+    note(f"the pictures have {what}: they become {height} x {width}. --size HxW changes that.")
+    return DEFAULT_SIZE
+
+
+def _split(X: Any, y: Any, data: str) -> list[tuple[Any, Any]]:
+    """Set images aside, the same ones every time, with as many of each class if that can be."""
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    if len(X) < 2:
+        raise ValueError(f"{data} must hold several images, got {len(X)}.")
+    _, counts = np.unique(y, return_counts=True)
+    n_test = int(np.ceil(HELD_OUT * len(y)))
+    can_be_stratified = counts.min() >= 2 and len(counts) <= min(n_test, len(y) - n_test)
+    note(f"{data} is one part, of which a fifth, {n_test} images, is set aside to score the model.")
+    X, X_test, y, y_test = train_test_split(
+        X, y, test_size=HELD_OUT, random_state=0, stratify=y if can_be_stratified else None
+    )
+    return [(X, y), (X_test, y_test)]
+
+
+# -------------------------------------------------------------------------------------- for models
+
+
+def metadata(data: str, loaded: ImageData) -> dict[str, Any]:
+    """Return what a model is to remember of the images that it was trained on."""
+    X, _ = loaded.train
+    if loaded.shape is None:
+        return {"kind": "rows", "data": data}
+    return {
+        "kind": "images",
+        "data": data,
+        "shape": list(loaded.shape),
+        "background": background(X[:_PICTURES_AT_ONCE].reshape(-1, *loaded.shape)),
+    }
+
+
+def background(images: "NDArray") -> float:
+    """Return the median gray of the borders of images of shape (n_samples, rows, columns)."""
+    import numpy as np
+
+    borders = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
+    return float(np.median(np.concatenate([border.ravel() for border in borders])))
+
+
+def shape_of_model(model: Any) -> tuple[int, int] | None:
+    """Return the shape of the images that a model was trained on, as far as that is known."""
+    from fastmlp import images
+
+    known = getattr(model, "metadata_", {}).get("shape")
+    if known is not None:
+        return known[0], known[1]
+    return images.square_shape(model.n_features_in_)
+
+
+def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]]:
+    """Return one picture, or all of a folder, as rows that a model takes, and their names.
+
+    They become gray and as large as the training images were; a light background becomes dark, or
+    the other way round, if that is how the training images were.
+    """
+    from fastmlp import images
+
+    shape = shape_of_model(model)
+    if shape is None:
+        raise ValueError(
+            f"the model must have been trained on images to take pictures, got a model of "
+            f"{model.n_features_in_} features: give it rows, in IDX, .npy or .npz files."
+        )
+    rows, names = images.read_pictures(path, shape)
+    trained_on = getattr(model, "metadata_", {}).get("background")
+    found = background(rows)
+    if trained_on is not None and (
+        (trained_on < _DARK and found > _LIGHT) or (trained_on > _LIGHT and found < _DARK)
+    ):
+        here, there = ("light", "dark") if found > _LIGHT else ("dark", "light")
+        note(f"the background is {here}, of the training images {there}: grays are inverted.")
+        rows = 255 - rows
+    return rows.reshape(len(rows), -1), names
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file is a picture that can be read, or a directory."""
+    from fastmlp import images
+
+    return path.is_dir() or images.is_picture(path)
