@@ -108,24 +108,34 @@ ALLOWED = {
         "backends", "backends.cython_backend", "cli.options", "cli.output", "datasets", "recipes",
         "threads",
     },
+    "cli.image_data": {"cli.output", "cli.progress", "datasets", "formats", "images"},
+    "cli.tables": {
+        "cli.output", "cli.pictures", "datasets", "files", "report.analysis", "tables",
+    },
+    "cli.train_table": {
+        "__init__", "backends", "cli.epoch_log", "cli.output", "cli.pictures", "cli.progress",
+        "cli.tables", "displays", "report", "tables", "threads", "training",
+    },
     "cli.data": {
         "cli.options", "cli.output", "cli.progress", "cli.usage", "datasets", "formats", "idx",
         "images", "notices", "suggestions",
     },
     "cli.look": {
-        "blocks", "cli.models", "cli.options", "cli.output", "cli.pictures", "datasets", "displays",
+        "blocks", "cli.image_data", "cli.models", "cli.options", "cli.output", "cli.pictures",
+        "displays",
     },
     "cli.measure": {
         "backends", "bench", "bench.devices", "cli.options", "cli.output", "files", "parity",
         "terminal",
     },
     "cli.models": {
-        "backends", "cli.options", "cli.output", "datasets", "estimators", "formats", "persistence",
+        "__init__", "backends", "cli.image_data", "cli.options", "cli.output", "cli.tables",
+        "estimators", "formats", "tables",
     },
     "cli.train": {
-        "backends", "cli.epoch_log", "cli.options", "cli.output", "cli.pictures", "cli.progress",
-        "datasets", "displays", "estimators", "hints", "persistence", "recipes", "threads",
-        "training",
+        "backends", "cli.epoch_log", "cli.image_data", "cli.options", "cli.output", "cli.pictures",
+        "cli.progress", "cli.tables", "cli.train_table", "datasets", "displays", "estimators",
+        "hints", "persistence", "recipes", "report", "threads", "training",
     },
 }  # fmt: skip
 

@@ -1,0 +1,294 @@
+"""The command line on people's own data: tables of any kind, and folders of pictures."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastmlp import cli
+
+pd = pytest.importorskip("pandas", reason="tables need pandas: fastmlp[tables]")
+pytest.importorskip("pyarrow", reason="tables need pyarrow: fastmlp[tables]")
+pytest.importorskip("skops", reason="pipelines are saved with skops: fastmlp[tables]")
+
+DOCUMENTATION = Path(__file__).parents[1] / "docs/command_line.md"
+N = 120
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*args, status=0, given=None):
+    """Run the command; return what is on standard output, or the sentence that refuses."""
+    result = CliRunner().invoke(cli.app, list(map(str, args)), prog_name="fastmlp", input=given)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == status, result.output
+    return result.stdout
+
+
+def refused(*args):
+    """Return the sentence with which the command refuses something."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - main makes a sentence of it
+        run(*args)
+    return str(caught.value)
+
+
+def houses():
+    """A table with a column of every kind."""
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame(
+        {
+            "size": rng.gamma(3, 40, N).round(1),
+            "town": rng.choice(["Ulm", "Köln", "Bern"], N),
+            "built": pd.Timestamp("1950-01-01") + pd.to_timedelta(rng.randint(0, 25000, N), "D"),
+            "garden": rng.choice(["yes", "no"], N),
+        }
+    )
+    frame.loc[::10, "size"] = np.nan
+    frame["price"] = (frame["size"].fillna(100) * 3 + (frame.town == "Bern") * 100).round(2)
+    return frame
+
+
+@pytest.fixture
+def priced():
+    houses().to_csv("houses.csv", index=False)
+    run("train", "--data", "houses.csv", "--epochs", 3, "--quiet")
+    return "model.skops"
+
+
+@pytest.fixture
+def rated():
+    frame = houses()
+    frame["price"] = np.where(frame.price > 400, "dear", "cheap")
+    frame.to_parquet("rated.parquet")
+    run("train", "--data", "rated.parquet", "--epochs", 3, "--quiet", "--out", "rated.skops")
+    return "rated.skops"
+
+
+def test_train_says_what_it_has_read_and_does():
+    houses().to_csv("houses.csv", index=False)
+    text = run("train", "--data", "houses.csv", "--epochs", 3)
+    assert "houses.csv: 120 rows, 5 columns" in text
+    assert re.search(r"size +number +12 +\d+ +scaled, the missing ones filled", text)
+    assert re.search(r"town +category +3 +one-hot of 3", text)
+    assert "target: price (it is the last column)" in text
+    assert "task: regression (the target has numbers with fractions)" in text
+    assert "96 rows to train on, 24 set aside" in text
+    for score in ("R²", "MAE", "RMSE"):
+        assert re.search(rf"{score} +-?[0-9.e-]+ +-?[0-9.e-]+", text)
+
+
+def test_the_commands_that_are_named_next_work_as_printed():
+    houses().to_csv("my houses.csv", index=False)
+    text = run("train", "--data", "my houses.csv", "--epochs", 3, "--out", "my model.skops")
+    commands = re.findall(r"^  fastmlp (.*?)  +# ", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        run(*shlex.split(command), *(["--epochs", 3] if command.startswith("train") else []))
+    assert Path("report.html").exists()
+
+
+def test_train_as_json_has_the_keys_that_are_documented():
+    houses().to_csv("houses.csv", index=False)
+    found = json.loads(run("train", "--data", "houses.csv", "--epochs", 3, "--json"))
+    section = DOCUMENTATION.read_text().split("with tables\n")[1]
+    listed = {
+        name
+        for names in re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE)
+        for name in names.split(", ")
+        if name != "key" and set(name) != {"-"}
+    }
+    columns = {f"columns[].{key}" for key in found["columns"][0]}
+    assert listed == (found.keys() - {"columns"}) | columns
+    assert found["test scores"]["MAE"].keys() == {"model", "baseline"}
+    assert found["training samples"] == 96 and found["epochs"] == 3
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "feather", "jsonl", "csv.gz"])
+def test_any_kind_of_file(ending):
+    frame = houses()
+    match ending:
+        case "parquet":
+            frame.to_parquet("t.parquet")
+        case "feather":
+            frame.to_feather("t.feather")
+        case "jsonl":
+            frame.to_json("t.jsonl", orient="records", lines=True, date_format="iso")
+        case _:
+            frame.to_csv(f"t.{ending}", index=False, sep="\t" if ending == "tsv" else ",")
+    found = json.loads(run("train", "--data", f"t.{ending}", "--epochs", 2, "--json"))
+    types = {column["name"]: column["type"] for column in found["columns"]}
+    assert types == {
+        "size": "number", "town": "category", "built": "date", "garden": "boolean",
+        "price": "number",
+    }  # fmt: skip
+
+
+def test_arrays_are_tables_too():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((60, 3)).astype(np.float32)
+    np.savez("t.npz", X=X, y=(X[:, 0] > 0).astype(int))
+    found = json.loads(run("train", "--data", "t.npz", "--epochs", 2, "--json"))
+    assert (found["target"], found["task"]) == ("y", "classification")
+
+
+def test_predict_gives_a_row_for_a_row(priced):
+    rows = run("predict", priced, "houses.csv").splitlines()
+    assert rows[0] == "prediction" and len(rows) == 1 + N
+    assert all(float(row) > -1e6 for row in rows[1:])
+
+
+def test_columns_are_matched_by_name(priced):
+    frame = houses()
+    frame.drop(columns="price").to_csv("same.csv", index=False)
+    mixed = frame[["town", "garden", "size", "built"]].assign(extra=1)
+    mixed.to_csv("mixed.csv", index=False)
+    assert run("predict", priced, "same.csv") == run("predict", priced, "mixed.csv")
+    frame.drop(columns="town").to_csv("less.csv", index=False)
+    assert "lacks the column 'town'" in refused("predict", priced, "less.csv")
+
+
+def test_predict_from_standard_input(priced):
+    text = Path("houses.csv").read_text()
+    assert run("predict", priced, "-", given=text) == run("predict", priced, "houses.csv")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_predict_into_a_file_beside_the_columns(rated, ending):
+    out = f"predicted.{ending}"
+    run("predict", rated, "rated.parquet", "--proba", "--keep", "--out", out)
+    match ending:
+        case "csv":
+            back = pd.read_csv(out)
+        case "parquet":
+            back = pd.read_parquet(out)
+        case _:
+            back = pd.read_json(out, orient="records", lines=True)
+    frame = houses()
+    np.testing.assert_array_equal(back["size"], frame["size"].astype(np.float64))  # its own digits
+    assert set(back["prediction"]) <= {"dear", "cheap"}
+    both = back["probability of cheap"] + back["probability of dear"]
+    np.testing.assert_allclose(both, 1, rtol=1e-5)
+
+
+def test_evaluate_scores_other_rows(priced, rated):
+    scores = json.loads(run("evaluate", priced, "--data", "houses.csv", "--json"))["test scores"]
+    assert scores.keys() == {"R²", "MAE", "RMSE"}
+    assert "Accuracy" in run("evaluate", rated, "--data", "rated.parquet")
+    houses().drop(columns="price").to_csv("none.csv", index=False)
+    assert "must have the column 'price'" in refused("evaluate", priced, "--data", "none.csv")
+
+
+def test_report_and_plots():
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: fastmlp[plot]")
+    houses().to_csv("houses.csv", index=False)
+    run("train", "--data", "houses.csv", "--epochs", 2, "--report", "r.html", "--plots", "plots")
+    assert "houses.csv" in Path("r.html").read_text()
+    drawn = {path.name for path in Path("plots").iterdir()}
+    assert drawn == {"loss_curve.png", "predicted_against_true.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "prize"], "the target must be a column of the table, got 'prize'; did you"),
+        (["--task", "classification"], "classification needs a target of classes"),
+        (["--augment"], "--augment is for images, but houses.csv is a table"),
+        (["--recipe", "best"], "--recipe is for images"),
+        (["--input-scale", "standard"], "--input-scale is for images"),
+        (["--report", "report.txt"], "--report must end in .html, got report.txt"),
+        (["--out", "houses.csv"], "houses.csv exists and is not a model"),
+    ],
+)
+def test_what_does_not_suit_a_table_is_refused(options, message):
+    houses().to_csv("houses.csv", index=False)
+    assert message in refused("train", "--data", "houses.csv", *options)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"a,b\n", "no rows"),
+        (b"a,b\n1,2\n3\n", "every row must have 2 cells"),
+        (b"\x00\x01\x02\x03" * 50, "t.csv"),
+        (b"a\n" + b"1\n2\n" * 20, "a column beside the target"),
+        (b"a,b\n" + b"1,\n2,\n" * 20, "no values"),
+        (b"a,b\n" + b"1,7\n2,7\n" * 20, "two different values"),
+        (b"a,b\n1,2\n2,3\n", "must have at least 10 rows"),
+    ],
+)
+def test_tables_that_nothing_can_be_learned_from(content, message):
+    Path("t.csv").write_bytes(content)
+    assert message in refused("train", "--data", "t.csv")
+
+
+def test_targets_are_for_tables():
+    assert "--target is for tables" in refused("train", "--data", "digits", "--target", "x")
+
+
+class TestPictures:
+    @pytest.fixture(autouse=True)
+    def _pillow(self):
+        self.Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow")
+
+    def draw(self, folder, n, size=(12, 12), paper=False):
+        """Write pictures of two kinds: a bar that stands, and one that lies."""
+        rng = np.random.RandomState(n)
+        for i in range(n):
+            for label in ("stands", "lies"):
+                image = np.zeros((12, 12), np.uint8)
+                place = rng.randint(2, 10)
+                image[(slice(2, 10), place) if label == "stands" else (place, slice(2, 10))] = 255
+                place = Path(folder) / label / f"{i}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                picture = self.Image.fromarray(255 - image if paper else image)
+                picture.convert("RGB").resize(size).save(place)
+
+    def test_a_folder_is_trained_on_and_single_pictures_are_predicted(self):
+        self.draw("bars", 60)
+        found = json.loads(
+            run("train", "--data", "bars", "--solver", "adam", "--epochs", 30, "--json")
+        )
+        assert found["test samples"] == 24 and found["network"][0] == 144
+        assert found["test score"] > 0.9
+        self.draw("new", 3, size=(40, 40))
+        assert run("predict", "model.npz", "new/lies/0.png") == "lies\n"
+        rows = run("predict", "model.npz", "new").splitlines()
+        assert rows[0] == "file,prediction" and rows[1].startswith("lies/0.png,")
+        assert (
+            json.loads(run("evaluate", "model.npz", "--data", "bars", "--json"))["test score"] > 0.9
+        )
+
+    def test_paper_white_pictures_are_inverted_and_it_is_said(self, capfd):
+        self.draw("bars", 60)
+        run("train", "--data", "bars", "--solver", "adam", "--epochs", 30, "--quiet")
+        self.draw("paper", 5, paper=True)
+        result = CliRunner().invoke(cli.app, ["predict", "model.npz", "paper/lies"])
+        predictions = [row.split(",")[1] for row in result.stdout.splitlines()[1:]]
+        assert predictions == ["lies"] * 5
+
+    def test_pictures_of_several_sizes_become_equal(self):
+        self.draw("bars", 10)
+        self.draw("bars/more", 1, size=(20, 30))
+        Path("bars/more/lies/0.png").rename("bars/lies/x.png")
+        import shutil
+
+        shutil.rmtree("bars/more")
+        found = json.loads(run("train", "--data", "bars", "--epochs", 1, "--json"))
+        assert found["network"][0] == 32 * 32
+        found = json.loads(run("train", "--data", "bars", "--epochs", 1, "--size", "8x9", "--json"))
+        assert found["network"][0] == 72
+
+    def test_rows_are_refused_pictures(self):
+        houses().to_csv("houses.csv", index=False)
+        run("train", "--data", "houses.csv", "--epochs", 2, "--quiet")
+        self.draw("bars", 1)
+        assert "must be a table" in refused("predict", "model.skops", "bars")
