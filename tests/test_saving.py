@@ -634,6 +634,11 @@ def test_what_is_trusted_by_fastmlp_is_harmless():
     assert {name for name in names if name.startswith("fastmlp.")} == {
         "fastmlp.saving.StoredGenerator",
         "fastmlp.saving.StoredModel",
+        *(
+            f"fastmlp.tables.pipeline.{part}"
+            for part in ("ColumnsOfDtype", "RobustSmoothScaler", "TableColumns")
+        ),
+        "fastmlp.tables.pipeline.TableOneHotEncoder",
     }
     for name in names:
         module, _, attribute = name.rpartition(".")

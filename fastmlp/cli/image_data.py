@@ -62,6 +62,11 @@ def load(
         note_columns(data)
         return ImageData(*split, _rows_and_columns(datasets.image_shape(data)))
     if not path.exists():
+        if path.suffix:
+            raise ValueError(
+                f"{data} does not exist: name a file with a table or with images, a folder, or one "
+                f"of {', '.join([*datasets.DATASETS, 'digits'])}."
+            )
         datasets.load(data, data_home)  # refuses it
     if path.is_dir() and size is None:
         size = _size_of(path)

@@ -128,7 +128,7 @@ def predict(
 
     For example:
 
-        fastmlp predict model.skops new.csv --keep --out predicted.csv
+        fastmlp predict model.skops new.csv > predicted.csv
 
         fastmlp predict model.npz images.npy > labels.txt
         fastmlp predict model.npz images.npy --proba > proba.csv
