@@ -68,6 +68,12 @@ def load(
                 f"of {', '.join([*datasets.DATASETS, 'digits'])}."
             )
         datasets.load(data, data_home)  # refuses it
+    if path.is_dir() and not any(entry.is_dir() for entry in path.iterdir()):
+        names = sorted(entry.name for entry in path.iterdir())
+        raise ValueError(
+            f"{data} must hold four IDX files, or a folder of pictures per label, got "
+            f"{', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}."
+        )
     if path.is_dir() and size is None:
         size = _size_of(path)
     with noting_warnings(), file_display(wanted=True) as progress:
