@@ -188,6 +188,11 @@ def test_evaluate_scores_other_rows(priced, rated):
     assert "must have the column 'price'" in refused("evaluate", priced, "--data", "none.csv")
 
 
+def test_dropout_is_that_of_the_table_s_own_layers():
+    houses().to_csv("houses.csv", index=False)
+    run("train", "--data", "houses.csv", "--epochs", 1, "--dropout", "0.1,0.2,0.3", "--no-save")
+
+
 def test_report_and_plots():
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: fastmlp[plot]")
     houses().to_csv("houses.csv", index=False)

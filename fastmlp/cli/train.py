@@ -286,14 +286,14 @@ def train(
             raise ValueError(
                 f"{option} has no effect on lbfgs: leave it out, or choose --solver sgd or adam."
             )
+    is_table = data is not None and tables.is_table(data)
     layers = tuple(chain(*hidden)) if hidden else chosen.parameters["hidden_layer_sizes"]
-    if dropout is not None and len(dropout) not in (1, len(layers)):
+    if dropout is not None and (hidden or not is_table) and len(dropout) not in (1, len(layers)):
         raise ValueError(
             "--dropout must be one probability, or one for each hidden layer, got "
             f"{','.join(f'{rate:g}' for rate in dropout)} for {','.join(map(str, layers))} units."
         )
     epoch_log = None if log is None else EpochLog(log)
-    is_table = data is not None and tables.is_table(data)
     if out is None:
         out = tables.DEFAULT_FILE if is_table else Path("model.npz")
     if not no_save:
