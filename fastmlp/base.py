@@ -759,7 +759,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     @property
     def _no_improvement_count(self) -> int:
         """Epochs in a row without improvement, under scikit-learn's name; may be set."""
-        return vars(self).get("_state", TrainingState()).no_improvement_count
+        return self._state.no_improvement_count
 
     @_no_improvement_count.setter
     def _no_improvement_count(self, count: float) -> None:

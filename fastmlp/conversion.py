@@ -95,7 +95,7 @@ def to_sklearn(model: BaseMLP) -> Any:
     # The same lists, as scikit-learn itself leaves them: its warm start trains them on in place.
     theirs._best_coefs = theirs.coefs_
     theirs._best_intercepts = theirs.intercepts_
-    theirs._no_improvement_count = model._no_improvement_count
+    theirs._no_improvement_count = getattr(model, "_no_improvement_count", 0)
     theirs._random_state = check_random_state(theirs.random_state)
     return theirs
 
