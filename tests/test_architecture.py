@@ -63,7 +63,7 @@ ALLOWED = {
     "tables": {"tables.columns", "tables.pipeline", "tables.reading"},
     "tables.reading": {"notices", "tables.text"},
     "tables.text": set(),
-    "tables.columns": {"notices", "tables.text"},
+    "tables.columns": {"notices", "suggestions", "tables.text"},
     "tables.pipeline": {"estimators", "tables.columns", "tables.text"},
     "persistence": {
         "augment", "base", "constraints", "estimators", "files", "inputs", "network", "notices",

@@ -1,6 +1,5 @@
 """What each column of a table is and what will be done with it; target and task."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fastmlp.notices import TableWarning, warn
+from fastmlp.suggestions import closest
 from fastmlp.tables import text
 
 __all__ = ["Column", "describe", "find_target", "find_task", "take_target"]
@@ -299,10 +299,8 @@ def _one_hot(counts: NDArray[Any], n_missing: int) -> str:
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a hint at the name that was meant, or at those that there are."""
     names = list(map(str, names))
-    lower = {other.lower(): other for other in reversed(names)}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
-    if close:
-        return f"did you mean {lower[close[0]]!r}?"
+    if (found := closest(name, reversed(names))) is not None:  # the first of those alike
+        return f"did you mean {found!r}?"
     shown = ", ".join(map(repr, names[:8]))
     return f"there are {shown}{f' and {len(names) - 8} more' if len(names) > 8 else ''}."
 

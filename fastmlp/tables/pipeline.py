@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 # The estimator's parameters begin with those of RealMLP-TD-S (Holzmueller, Grinsztajn, Steinwart:
-# "Better by default: strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS 2024,
-# table A.1): three layers of 256 units, batches of 256, 256 epochs of Adam with beta_2 = 0.95, a
-# learning rate that falls along cosines, label smoothing of 0.1, targets of regressions
-# standardised, the weights of the best epoch kept.
+# "Better by default: strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS 2024): three
+# layers of 256 units, batches of 256, 256 epochs of Adam with beta_2 = 0.95, a learning rate that
+# falls along cosines, label smoothing of 0.1, targets of regressions standardised, the weights of
+# the best epoch kept. Activation and initial rate are the estimator's own.
 _PARAMETERS: dict[str, Any] = {
     "hidden_layer_sizes": (256, 256, 256),
     "beta_2": 0.95,
@@ -394,8 +394,8 @@ class RobustSmoothScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     The median becomes 0 and the distance of the quartiles 1 (where that is 0, the range becomes
     2); then x becomes ``x / sqrt(1 + (x / 3)**2)``, so that outliers and infinity stay harmless.
-    NaN remains, and columns of zeros and ones remain as they are. (Holzmueller et al. 2024,
-    section 3.) Columns pass one by one, in float64, and come out as float32.
+    NaN remains, and columns of zeros and ones remain as they are. (Holzmueller et al. 2024.)
+    Columns pass one by one, in float64, and come out as float32.
 
     Attributes
     ----------
