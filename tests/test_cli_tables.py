@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,14 @@ def test_tables_that_nothing_can_be_learned_from(content, message):
 
 def test_a_file_that_is_not_there():
     assert "houses.csv does not exist: name a file" in refused("train", "--data", "houses.csv")
+
+
+def test_arrays_are_predicted_without_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    run("train", "--data", "digits", "--epochs", 1, "--quiet")
+    np.save("X.npy", np.zeros((2, 64), np.uint8))
+    assert len(run("predict", "model.npz", "X.npy").split()) == 2
+    assert "No such file" in refused("predict", "model.npz", "none.png")
 
 
 def test_targets_are_for_tables():

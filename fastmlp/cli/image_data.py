@@ -18,6 +18,11 @@ HELD_OUT = 0.2
 DEFAULT_SIZE = (32, 32)
 _LARGEST = 64  # rows or columns that are left as they are
 
+# How files of PNG, JPEG, BMP, GIF, TIFF, WebP and PNM begin.
+_SIGNATURES = (
+    *(b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8", b"II", b"MM", b"RIFF"),
+    *(b"P%d" % kind for kind in range(1, 8)),
+)
 _PICTURES_AT_ONCE = 1000
 _DARK, _LIGHT = 85, 170  # grays up to and from which a background is one or the other
 
@@ -194,4 +199,8 @@ def is_picture(path: Path) -> bool:
     """Return whether a file is a picture that can be read, or a directory."""
     from fastmlp import images
 
-    return path.is_dir() or images.is_picture(path)
+    if path.is_dir() or not path.exists():
+        return path.is_dir()
+    with path.open("rb") as file:
+        looks_like_one = file.read(4).startswith(_SIGNATURES)
+    return looks_like_one and images.is_picture(path)  # arrays need no Pillow
