@@ -63,20 +63,44 @@ def warn(message: str, category: type[FastMLPWarning]) -> None:
 
     In a search it is given by one of its fits only; see `fastmlp.searches`.
     """
-    search = searches.current()
-    if search is not None and not search.is_first(message):
-        return
     user, distance = searches.line_of_user(sys._getframe())
-    try:
-        if user is None and search is not None:
-            place = search.filename, search.lineno, search.module
-            warnings.warn_explicit(message, category, *place)
-        else:
-            warnings.warn(message, category, stacklevel=distance + 1)
-    except FastMLPWarning:  # an error now, as it must be in every fit
-        if search is not None:
-            search.forget(message)
-        raise
+    search = searches.current()
+    if user is not None:
+        place = user.f_code.co_filename, user.f_lineno, user.f_globals.get("__name__", "")
+    elif search is not None:
+        place = search.filename, search.lineno, search.module
+    else:
+        place = None
+    # Asked before it is noted as given: what is an error must be one in every fit, also in those
+    # that run at the same time.
+    is_error = _is_error(message, category, place)
+    if search is not None and not is_error and not search.is_first(message):
+        return
+    if user is None and place is not None:
+        warnings.warn_explicit(message, category, *place)
+    else:
+        warnings.warn(message, category, stacklevel=distance + 1)
+
+
+def _is_error(message: str, category: type[Warning], place: tuple[str, int, str] | None) -> bool:
+    """Return whether the filters turn a warning into an exception, which `warnings` cannot tell."""
+    _, line, module = place or ("", 0, "")
+    for action, text, base, of_module, at in warnings.filters:
+        if (
+            _fits(text, message)
+            and issubclass(category, base)
+            and _fits(of_module, module)
+            and at in (0, line)
+        ):
+            return action == "error"
+    return False
+
+
+def _fits(pattern: "str | re.Pattern[str] | None", text: str) -> bool:
+    """Return whether part of a filter fits; Python's own filters have whole texts."""
+    if pattern is None or isinstance(pattern, str):
+        return pattern in (None, text)
+    return pattern.match(text) is not None
 
 
 def warn_as_sklearn(

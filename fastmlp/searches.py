@@ -15,7 +15,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -96,11 +95,6 @@ class Search:
         except OSError:  # better twice than never
             pass
         return True
-
-    def forget(self, text: str) -> None:
-        """Take back that a hint was given."""
-        with suppress(OSError):
-            os.unlink(self._note_of(text))
 
     def _note_of(self, text: str) -> str:
         if not self.directory:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,7 @@ def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request
     for _ in range(100):
         if threading.active_count() == n_threads:
             break
-        time.sleep(0.01)
+        with suppress(KeyboardInterrupt):  # the second signal may come as late as this
+            time.sleep(0.01)
     assert threading.active_count() == n_threads
     assert np.isfinite(made.train_epoch(np.arange(2000), 500, sgd))
