@@ -330,9 +330,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
         on_epoch: Callable[[EpochReport], bool | None] | None = None,
+        on_samples: Callable[[int], None] | None = None,
         reports_training_score: bool = False,
     ) -> Self:
-        """Train, and call `on_epoch` after every epoch.
+        """Train; call `on_epoch` after every epoch, and `on_samples` now and then within it.
 
         A fit that is refused or interrupted before it trains leaves the model as it was; from then
         on, what the epochs before an interrupt or an error have left is the model's.
@@ -353,7 +354,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                     self, self._max_epochs(incremental), ready.X, ready.y, sample_weight
                 )
                 self._optimize(
-                    ready, progress, tasks, incremental, on_epoch, reports_training_score
+                    *(ready, progress, tasks, incremental),
+                    *(on_epoch, on_samples, reports_training_score),
                 )
             except BaseException as error:
                 needs = self._memory_in_words(X) if isinstance(error, MemoryError) else ""
@@ -652,6 +654,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         tasks: FitTasks,
         incremental: bool,
         on_epoch: Callable[[EpochReport], bool | None] | None,
+        on_samples: Callable[[int], None] | None,
         reports_training_score: bool,
     ) -> None:
         """Run the solver, and hand out what it leaves."""
@@ -703,6 +706,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 lr_schedule=self._schedule(),
                 incremental=incremental,
                 score_training=None if evaluate is None else lambda: evaluate()[1],
+                on_samples=on_samples,
                 **ready.noise,
                 **common,
             )

@@ -452,6 +452,7 @@ def train(
     verbose: bool = False,
     before_epoch: Callable[[], None] | None = None,
     on_epoch: Callable[[EpochReport], bool] | None = None,
+    on_samples: Callable[[int], None] | None = None,
 ) -> None:
     """Train epoch by epoch until a stopping rule, `max_iter` or Ctrl-C ends it.
 
@@ -498,6 +499,8 @@ def train(
     on_epoch : callable, optional
         Called with an `EpochReport` after every epoch; a true result ends
         training.
+    on_samples : callable, optional
+        Called now and then within an epoch, with the number of its samples that are done.
     """
     order = np.arange(n_samples)
     watched = "Validation score" if progress.early_stopping else "Training loss"
@@ -517,10 +520,11 @@ def train(
                 random_state.shuffle(permutation)
                 order = order[permutation]
             if augmented is None:
-                loss = engine.train_epoch(order, batch_size, optimizer, dropout) / n_samples
+                loss = engine.train_epoch(order, batch_size, optimizer, dropout, on_samples)
+                loss /= n_samples
             else:
                 loss = _train_part_by_part(
-                    engine, augmented, number, order, batch_size, optimizer, dropout
+                    engine, augmented, number, order, batch_size, optimizer, dropout, on_samples
                 )
                 loss /= n_samples
             _say(verbose, f"Iteration {progress.n_epochs + 1}, loss = {loss:.8f}")
@@ -579,6 +583,7 @@ def _train_part_by_part(
     batch_size: int,
     optimizer: SGD | Adam,
     dropout: Dropout | None,
+    on_samples: Callable[[int], None] | None,
 ) -> float:
     """Train on samples that are made when it is their turn, and return the summed loss."""
     rows = batch_size * max(1, _AUGMENTED_ROWS // batch_size)
@@ -588,6 +593,8 @@ def _train_part_by_part(
         engine.bind(*augmented(part, epoch))
         masks = None if dropout is None else replace(dropout, start=start)
         summed_loss += engine.train_epoch(np.arange(len(part)), batch_size, optimizer, masks)
+        if on_samples is not None:
+            on_samples(start + len(part))
     return summed_loss
 
 

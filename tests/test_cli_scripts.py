@@ -683,14 +683,31 @@ SLOW_EPOCHS = """
 import time
 from types import SimpleNamespace
 from fastmlp.cli import progress
-with progress.epoch_display(200, wanted=True) as show:
+with progress.EpochDisplay(200, wanted=True) as display:
     for epoch in (1, 2, 3):
-        show(SimpleNamespace(
+        display.on_epoch(SimpleNamespace(
             epoch=epoch, loss=0.12345678, n_samples=60_000, seconds=90.0, training_score=0.98765,
             validation_loss=0.12345678, validation_score=0.98765,
         ))
         time.sleep(0.4)
 """
+
+SLOW_EPOCH = """
+import time
+from fastmlp.cli import progress
+with progress.EpochDisplay(4, wanted=True) as display:
+    display.begins(1000)
+    for done in (100, 250, 500):
+        time.sleep(0.4)
+        display.on_samples(done)
+    time.sleep(0.4)
+"""
+
+
+@needs_terminals
+def test_the_bar_moves_within_an_epoch():
+    shown = plain(on_terminal(code=SLOW_EPOCH, columns=80))
+    assert re.search(r"epoch 1/4 ━+.* 0:00:(0[4-9]|1\d) left", shown)  # an eighth of about 10 s
 
 
 @needs_terminals

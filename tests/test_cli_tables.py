@@ -1,5 +1,6 @@
 """The command line on people's own data: tables of any kind, and folders of pictures."""
 
+import io
 import json
 import re
 import shlex
@@ -187,6 +188,70 @@ def test_evaluate_scores_other_rows(priced, rated):
     assert "Accuracy" in run("evaluate", rated, "--data", "rated.parquet")
     houses().drop(columns="price").to_csv("none.csv", index=False)
     assert "must have the column 'price'" in refused("evaluate", priced, "--data", "none.csv")
+
+
+def notes_of(*args):
+    """Return what a command says beside its results."""
+    result = CliRunner().invoke(cli.app, list(map(str, args)), prog_name="fastmlp")
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+def test_info_says_what_train_would_do():
+    houses().to_csv("houses.csv", index=False)
+    text = run("data", "info", "houses.csv")
+    assert re.search(r"town +category +3 +one-hot of 3", text)
+    assert "target, unless --target names another: price" in text
+    found = json.loads(run("data", "info", "houses.csv", "--json"))
+    assert (found["rows"], found["target"], found["task"]) == (120, "price", "regression")
+    assert [column["name"] for column in found["columns"]] == list(houses())
+
+
+def test_show_prints_rows():
+    houses().to_csv("houses.csv", index=False)
+    lines = run("show", "--data", "houses.csv", "--index", 7, "--n", 2).splitlines()
+    assert lines[0].split() == ["row", "size", "town", "built", "garden", "price"]
+    assert [line.split()[0] for line in lines[1:]] == ["7", "8"]
+    alone = run("show", "--data", "houses.csv", "--index", 9)
+    assert alone.startswith("row 9\n") and re.search(r"^town +\w+ *$", alone, re.MULTILINE)
+    drawn = json.loads(run("show", "--data", "houses.csv", "--random", "--seed", 1, "--json"))
+    [sample] = drawn["samples"]
+    assert sample["row"]["price"] == houses()["price"][sample["index"]]
+    assert "--n must be at most 120" in refused("show", "--data", "houses.csv", "--n", 121)
+    assert "--out is for images" in refused("show", "--data", "houses.csv", "--out", "x.png")
+
+
+def test_confusions_of_rows(rated):
+    frame = pd.read_parquet("rated.parquet")
+    predicted = pd.read_csv(io.StringIO(run("predict", rated, "rated.parquet")))["prediction"]
+    n_wrong = (predicted != frame["price"]).sum()
+    assert n_wrong
+    frame.loc[0, "price"] = None  # left out, and the others keep their numbers
+    frame.to_parquet("rated.parquet")
+    wrong = np.flatnonzero((predicted != frame["price"]) & frame["price"].notna())
+    text = run("confusions", rated, "--data", "rated.parquet")
+    assert f"{len(wrong)} of 119 rows are taken for another class" in text
+    options = ("--pair", "dear,cheap", "--n", 200)
+    found = json.loads(run("confusions", rated, "--data", "rated.parquet", *options, "--json"))
+    assert sorted(mistake["index"] for mistake in found["mistakes"]) == wrong.tolist()
+    text = run("confusions", rated, "--data", "rated.parquet", *options)
+    numbers = re.findall(r"^ *(\d+) +\S+ +(?:Ulm|Köln|Bern)", text, re.MULTILINE)
+    assert sorted(map(int, numbers)) == wrong.tolist()
+
+
+def test_what_cannot_be_meant_is_said(rated):
+    assert not notes_of("evaluate", rated, "--data", "rated.parquet")
+    frame = pd.read_parquet("rated.parquet")
+    frame["size"] *= 1000
+    frame.loc[:9, "price"] = "free"
+    frame.assign(colour="red").to_parquet("strange.parquet")
+    notes = notes_of("evaluate", rated, "--data", "strange.parquet")
+    assert "columns that the model does not know are ignored: 'colour'" in notes
+    assert "10 of 120 rows have classes that the model does not know (free)" in notes
+    assert "the column 'size' has the median" in notes and "are these the same units?" in notes
+    assert "units" in notes_of("predict", rated, "strange.parquet")
+    frame.iloc[:19].to_parquet("few.parquet")
+    assert "units" not in notes_of("predict", rated, "few.parquet")
 
 
 def test_dropout_is_that_of_the_table_s_own_layers():

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -359,6 +360,41 @@ class TestFailure:
                 model.fit(*blobs)
         np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
         assert (model.n_iter_, model.loss_) == (expected.n_iter_, expected.loss_)
+
+
+class TestWithinAnEpoch:
+    """A progress bar that moves within an epoch; this one takes some tenths of a second."""
+
+    X = np.random.RandomState(0).standard_normal((40_000, 50)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(int)
+
+    def model(self, backend):
+        return MLPClassifier((256, 256), max_iter=1, batch_size=500, backend=backend, n_threads=1)
+
+    def test_it_is_told_what_is_done_and_nothing_changes(self, backend):
+        told = []
+        with pytest.warns(ConvergenceWarning):
+            model = self.model(backend)._fit(self.X, self.y, on_samples=told.append)
+            same = self.model(backend)
+            same.random_state = model.random_state = 0
+            model._fit(self.X, self.y, on_samples=told.append)
+            same.fit(self.X, self.y)
+        assert told
+        assert all(0 < n <= len(self.X) and n % 500 == 0 for n in told)
+        assert any(n < len(self.X) for n in told)
+        assert (same.loss_, same.t_) == (model.loss_, model.t_)
+        np.testing.assert_array_equal(same.coefs_[0], model.coefs_[0])
+
+    def test_an_error_ends_training_and_keeps_the_model(self, backend):
+        def fail(n_done):
+            raise ZeroDivisionError
+
+        model, n_threads = self.model(backend), threading.active_count()
+        with pytest.raises(ZeroDivisionError):
+            model._fit(self.X, self.y, on_samples=fail)
+        assert threading.active_count() == n_threads
+        assert model.n_iter_ == 0
+        assert model.predict(self.X[:3]).shape == (3,)
 
 
 class TestInterrupt:

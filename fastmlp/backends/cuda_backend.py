@@ -943,7 +943,12 @@ class Engine:
         self._arrays.put("labels", np.concatenate(parts))
 
     def train_epoch(
-        self, order: NDArray, batch_size: int, optimizer: Any, dropout: Dropout | None = None
+        self,
+        order: NDArray,
+        batch_size: int,
+        optimizer: Any,
+        dropout: Dropout | None = None,
+        on_samples: Callable[[int], None] | None = None,
     ) -> float:
         """Train on every sample once; see the NumPy backend."""
         self._own_parameters()
@@ -979,10 +984,9 @@ class Engine:
         self._is_trained = True
         done = 0
         try:
-            for done in self._run(  # noqa: B007
-                self._arrays, mode, order, batch_size, steps, dropout
-            ):
-                pass
+            for done in self._run(self._arrays, mode, order, batch_size, steps, dropout):
+                if on_samples is not None:
+                    on_samples(min(done * batch_size, len(order)))
         finally:
             if mode == ADAM and done and n_live[done - 1]:
                 optimizer.t = t + int(n_live[done - 1])

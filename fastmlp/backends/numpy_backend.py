@@ -8,7 +8,7 @@ measured against this one; what their docstrings leave out stands here.
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
@@ -94,7 +94,12 @@ class Engine:
         self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
 
     def train_epoch(
-        self, order: NDArray, batch_size: int, optimizer: Any, dropout: Dropout | None = None
+        self,
+        order: NDArray,
+        batch_size: int,
+        optimizer: Any,
+        dropout: Dropout | None = None,
+        on_samples: Callable[[int], None] | None = None,
     ) -> float:
         """Train on every sample once.
 
@@ -108,6 +113,9 @@ class Engine:
             Its state vectors are updated too; read them after `sync`.
         dropout : Dropout, optional
             Hidden units to leave out; a sample's position is that in `order`.
+        on_samples : callable, optional
+            Called from time to time, in the calling thread, with the number of samples that are
+            done. A backend that is done sooner, or cannot tell, does not call it.
 
         Returns
         -------
@@ -134,6 +142,8 @@ class Engine:
                 loss = self._objective(self.parameters, batch, self._gradient, factors)
                 _UPDATES[optimizer.name](optimizer, self.parameters.flat, self._gradient.flat)
                 summed_loss += loss * len(batch)
+                if on_samples is not None:
+                    on_samples(start + len(batch))
         return float(summed_loss)
 
     def loss_and_gradient(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastmlp.cli import tables
 from fastmlp.cli.options import DATA_NAMES, DataHome, Json, Quiet, Size, complete
-from fastmlp.cli.output import note, print_json, print_table
+from fastmlp.cli.output import note, noting_warnings, print_json, print_table
 from fastmlp.cli.progress import file_display
 from fastmlp.cli.usage import EXIT_STATUS, Command, Group
 from fastmlp.suggestions import did_you_mean
@@ -63,20 +64,22 @@ def inspect(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|PATH", help="A data set, a directory, also of pictures, or an IDX file."
+            metavar="NAME|PATH",
+            help="A data set, a table, a directory, also of pictures, or an IDX file.",
         ),
     ],
     data_home: DataHome = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what the headers of IDX files say, or what is in a directory of pictures.
+    """Show the columns of a table, the headers of IDX files, or what a directory of pictures holds.
 
     A data set that is named must have been fetched before.
 
     For example:
 
         fastmlp data info mnist
+        fastmlp data info houses.csv
         fastmlp data info train-images-idx3-ubyte.gz
         fastmlp data info photos
     """
@@ -98,6 +101,9 @@ def inspect(
         raise ValueError(
             f"{source!r} is no file or directory, and none of {names}{did_you_mean(source, names)}"
         )
+    if path.is_file() and tables.is_table(source):
+        _show_table(source, as_json)
+        return
     if not path.is_dir():
         places = {path.parent: [path]}
     else:
@@ -129,6 +135,30 @@ def inspect(
                 f"{len(of_part.unreadable)} of its files would be left out: {file} ({reason})"
                 f"{', ...' if len(of_part.unreadable) > 1 else ''}."
             )
+
+
+def _show_table(source: str, as_json: bool) -> None:
+    """Say what `fastmlp train` would make of a table."""
+    from fastmlp.tables import describe, find_target, find_task
+
+    with noting_warnings():
+        frame = tables.read(source)
+        target, why_target = find_target(frame, None)
+        task, why_task = find_task(frame[target], None)
+        columns = describe(frame, target)
+    if as_json:
+        print_json(
+            {
+                "rows": len(frame),
+                "columns": tables.columns_as_json(columns),
+                "target": target,
+                "task": task,
+            }
+        )
+        return
+    tables.print_columns(source, len(frame), columns)
+    typer.echo(f"\ntarget, unless --target names another: {target} ({why_target})")
+    typer.echo(f"task: {task} ({why_task})")
 
 
 def _idx_files(directory: Path) -> list[Path]:

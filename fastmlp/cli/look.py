@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from fastmlp.cli import image_data
-from fastmlp.cli.models import check_features, load_model, own_size
+from fastmlp.cli import image_data, tables
+from fastmlp.cli.models import check_features, is_pipeline, load_model, own_size, scored_rows
 from fastmlp.cli.options import (
     DATA,
     Backend,
@@ -53,38 +54,32 @@ def show(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show samples of a data set as images, in the terminal or in a file.
+    """Show samples of a data set as images, in the terminal or in a file; or rows of a table.
 
     Above each image stand its index and its label. The terminal needs no matplotlib, a file does.
 
     For example:
 
+        fastmlp show --data houses.csv --random --n 5
+
         fastmlp show --index 42
         fastmlp show --data fashion --part train --random --n 8
         fastmlp show --data digits --n 16 --out digits.png
     """
-    import numpy as np
-
     from fastmlp import displays
 
     if index is not None and at_random:
         raise ValueError("--index and --random exclude each other: give one of them.")
+    if tables.is_table(data):
+        _show_rows(data, index, at_random, n, seed, out, as_json)
+        return
     if out is not None:
         check_picture(out)
     loaded = image_data.load(data, data_home)
     (X, y), shape = loaded.train if part == "train" else loaded.test, loaded.shape
     if shape is None:
         raise ValueError(no_images(data))
-    last = len(X) - (1 if at_random else n)
-    if n > len(X) or (index or 0) > last:
-        name, limit = ("--index", last) if n <= len(X) else ("--n", len(X))
-        raise ValueError(
-            f"{name} must be at most {limit}, because {data} has {len(X)} {part} samples, got "
-            f"{index if name == '--index' else n}."
-        )
-    indices = np.arange(n) + (index or 0)
-    if at_random:
-        indices = np.random.default_rng(seed).choice(len(X), n, replace=False)
+    indices = _chosen(len(X), f"{part} samples", data, index, at_random, n, seed)
     captions = [f"{i}: {y[i]}" for i in indices]
     if out is not None:
         display = displays.DigitDisplay(X[indices], captions, shape=shape)
@@ -134,7 +129,10 @@ def confusions(
         fastmlp confusions model.npz
         fastmlp confusions model.npz --out confusion.png
         fastmlp confusions model.npz --pair 3,8 --n 20
+        fastmlp confusions model.skops --data houses.csv
     """
+    import numpy as np
+
     from fastmlp import displays
 
     if out is not None:
@@ -145,9 +143,16 @@ def confusions(
     two = () if pair is None else tuple(pair.split(","))
     if pair is not None and (len(two) != 2 or two[0] == two[1]):  # before data is loaded
         _refuse_pair(pair, model.classes_.tolist())
-    loaded = image_data.load(data, data_home, own_size(model, data))
-    (X, y), shape = loaded.train if part == "train" else loaded.test, loaded.shape
-    check_features(model_file, model, data, X)
+    rows, shape, samples = None, None, "rows"
+    if is_pipeline(model):
+        rows, y = scored_rows(model, model_file, data)
+        X, data, numbers = rows, tables.name_of(data), rows.index.to_numpy()
+    else:
+        loaded = image_data.load(data, data_home, own_size(model, data))
+        (X, y), shape = loaded.train if part == "train" else loaded.test, loaded.shape
+        check_features(model_file, model, data, X)
+        image_data.note_strangers(model, data, X, y)
+        samples, numbers = f"{part} samples", np.arange(len(X))
     with noting_warnings():
         predictions = model.predict(X)
     matrix, classes = displays.count_confusions(y, predictions)
@@ -156,7 +161,7 @@ def confusions(
     pairs = _most_confused(confusion, n)
     document = {
         "data set": data,
-        "part": part,
+        "part": None if rows is not None else part,
         "samples": len(y),
         "errors": n_wrong,
         "pairs": pairs,
@@ -171,7 +176,7 @@ def confusions(
         if as_json:
             print_json(document)
             return
-        typer.echo(f"{data}: {n_wrong} of {len(y)} {part} samples are taken for another class")
+        typer.echo(f"{data}: {n_wrong} of {len(y)} {samples} are taken for another class")
         _print_pairs(pairs)
         if out is not None:
             typer.echo(out)
@@ -195,20 +200,73 @@ def confusions(
     if as_json:
         found = {
             "pair": mistakes.pair,
-            "mistakes": _first_mistakes(mistakes, n),
+            "mistakes": _first_mistakes(mistakes, n, numbers),
             "mistakes of the pair": len(mistakes.indices),
         }
         print_json(document | found)
         return
-    _print_mistakes(mistakes, f"{data}, {part} samples", n)
-    if out is not None:
+    _print_mistakes(mistakes, f"{data}, {samples}", n, numbers)
+    if rows is not None and len(mistakes.indices):
+        typer.echo()
+        tables.print_rows(rows.iloc[mistakes.indices[:n]].assign(true=y[mistakes.indices[:n]]))
+    elif out is not None:
         typer.echo(out)
-    elif shape is None:
+    elif shape is None and rows is None:
         note(no_images(data))
-    elif len(mistakes.indices):
+    elif shape is not None and len(mistakes.indices):
         typer.echo()
         captions = [f"{i}: {mistakes.y_true[i]}" for i in mistakes.indices[:n]]
         _print_images(X[mistakes.indices[:n]], shape, captions)
+
+
+def _chosen(
+    n_samples: int,
+    what: str,
+    data: str,
+    index: int | None,
+    at_random: bool,
+    n: int,
+    seed: int | None,
+) -> "NDArray":
+    """Return the indices of the samples to show."""
+    import numpy as np
+
+    last = n_samples - (1 if at_random else n)
+    if n > n_samples or (index or 0) > last:
+        name, limit = ("--index", last) if n <= n_samples else ("--n", n_samples)
+        raise ValueError(
+            f"{name} must be at most {limit}, because {data} has {n_samples} {what}, got "
+            f"{index if name == '--index' else n}."
+        )
+    if at_random:
+        return np.random.default_rng(seed).choice(n_samples, n, replace=False)
+    return np.arange(n) + (index or 0)
+
+
+def _show_rows(
+    data: str,
+    index: int | None,
+    at_random: bool,
+    n: int,
+    seed: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Print rows of a table."""
+    if out is not None:
+        raise ValueError(f"--out is for images, but {data} is a table: leave it out.")
+    with noting_warnings():
+        frame = tables.read(data)
+    name = tables.name_of(data)
+    rows = frame.iloc[_chosen(len(frame), "rows", name, index, at_random, n, seed)]
+    if as_json:
+        samples = [
+            {"index": number, "row": row}
+            for number, row in zip(rows.index, rows.to_dict("records"), strict=True)
+        ]
+        print_json({"data set": name, "samples": samples})
+        return
+    tables.print_rows(rows)
 
 
 def _refuse_pair(pair: str, classes: Iterable[Any]) -> NoReturn:
@@ -262,11 +320,13 @@ def _print_pairs(pairs: Sequence[Mapping[str, Any]]) -> None:
     print_table(list(pairs[0]), rows, right=(2, 3))
 
 
-def _first_mistakes(mistakes: "MistakesDisplay", n: int) -> list[dict[str, Any]]:
+def _first_mistakes(
+    mistakes: "MistakesDisplay", n: int, numbers: "NDArray"
+) -> list[dict[str, Any]]:
     """Return where mistakes between two classes are, the most confident first."""
     return [
         {
-            "index": i,
+            "index": numbers[i],
             "true": mistakes.y_true[i],
             "predicted": mistakes.y_pred[i],
             "confidence": None if mistakes.confidence is None else mistakes.confidence[i],
@@ -275,7 +335,7 @@ def _first_mistakes(mistakes: "MistakesDisplay", n: int) -> list[dict[str, Any]]
     ]
 
 
-def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int) -> None:
+def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int, numbers: "NDArray") -> None:
     """Print where the mistakes between two classes are."""
     total = len(mistakes.indices)
     a, b = mistakes.pair or ("", "")
@@ -285,7 +345,7 @@ def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int) -> None:
     if not total:
         return
     rows = []
-    for found in _first_mistakes(mistakes, n):
+    for found in _first_mistakes(mistakes, n, numbers):
         confidence = "" if found["confidence"] is None else f"{found['confidence']:.1%}"
         rows.append((str(found["index"]), str(found["true"]), str(found["predicted"]), confidence))
     print_table(("index", "true", "predicted", "confidence"), rows, right=(0, 3))

@@ -23,6 +23,7 @@ from fastmlp.cli.output import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from fastmlp.estimators import MLPClassifier
@@ -55,6 +56,7 @@ def evaluate(
     loaded = image_data.load(data, data_home, own_size(model, data))
     train_part, (X_test, y_test) = loaded.train, loaded.test
     check_features(model_file, model, data, X_test)
+    image_data.note_strangers(model, data, X_test, y_test)
     with noting_warnings():
         started = time.perf_counter()
         predictions = model.predict(X_test)
@@ -161,6 +163,7 @@ def predict(
             )
         X = samples.reshape(len(samples), math.prod(samples.shape[1:]))
     check_features(model_file, model, file, X)
+    image_data.note_strangers(model, file, X)
     files = names if names is not None and path.is_dir() else None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     with noting_warnings():
@@ -203,21 +206,8 @@ def is_pipeline(model: Any) -> bool:
 
 def _evaluate_table(pipeline: Any, model_file: Path, data: str, as_json: bool) -> None:
     """Score a pipeline on a table that has the target's column."""
-    target = str(getattr(pipeline, "metadata_", {}).get("target"))
-    _refuse_others(data, model_file)
-    frame = tables.read(data)
-    name = tables.name_of(data)
-    if target not in frame.columns:
-        raise ValueError(
-            f"{name} must have the column {target!r}, which {model_file} predicts, to score it, "
-            f"got {', '.join(map(repr, list(frame.columns)[:8]))}: 'fastmlp predict' needs none."
-        )
-    from fastmlp.tables import take_target
-
-    task = "classification" if hasattr(pipeline, "classes_") else "regression"
-    tables.note_columns_of(frame, pipeline, target)
+    X, y = scored_rows(pipeline, model_file, data)
     with noting_warnings():
-        X, y = take_target(frame, target, task)
         started = time.perf_counter()
         pipeline.predict(X)
         seconds = time.perf_counter() - started
@@ -225,15 +215,34 @@ def _evaluate_table(pipeline: Any, model_file: Path, data: str, as_json: bool) -
     if as_json:
         print_json(
             {
-                "data set": name,
-                "target": target,
+                "data set": tables.name_of(data),
+                "target": tables.target_of(pipeline),
                 "test samples": len(X),
                 "test scores": tables.metrics_as_json(scores),
                 "test time": seconds,
             }
         )
         return
-    tables.print_metrics(scores, f"{len(X):,} rows of {name}")
+    tables.print_metrics(scores, f"{len(X):,} rows of {tables.name_of(data)}")
+
+
+def scored_rows(pipeline: Any, model_file: Path, data: str) -> tuple["pd.DataFrame", "NDArray"]:
+    """Return the rows of a table and the target that a pipeline is to be compared with."""
+    from fastmlp.tables import take_target
+
+    _refuse_others(data, model_file)
+    frame, target = tables.read(data), tables.target_of(pipeline)
+    if target is None or target not in frame.columns:
+        raise ValueError(
+            f"{tables.name_of(data)} must have the column {target!r}, which {model_file} predicts, "
+            f"to score it, got {', '.join(map(repr, list(frame.columns)[:8]))}: 'fastmlp predict' "
+            "needs none."
+        )
+    task = "classification" if hasattr(pipeline, "classes_") else "regression"
+    with noting_warnings():
+        X, y = take_target(frame, target, task)
+    tables.note_strangers(pipeline, X, y)
+    return X, y
 
 
 def _predict_table(
@@ -242,10 +251,9 @@ def _predict_table(
     """Print or write a row of predictions for every row of a table."""
     if out is not None:
         tables.check_out(out)
-    target = getattr(pipeline, "metadata_", {}).get("target")
     _refuse_others(file, None)
     frame = tables.read(file)
-    tables.note_columns_of(frame, pipeline, target)
+    tables.note_strangers(pipeline, frame)
     predicted = tables.predictions_of(pipeline, frame, proba, keep)
     if as_json:
         print_json({"predictions": predicted.to_dict(orient="records")})

@@ -106,6 +106,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "isoformat"):  # dates; pandas' missing ones are unequal to themselves
+        return value.isoformat() if value == value else None  # noqa: PLR0124
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

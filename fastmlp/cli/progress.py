@@ -6,61 +6,112 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fastmlp.cli.output import new_console
 from fastmlp.terminal import shows_progress
 
 if TYPE_CHECKING:
+    from fastmlp.cli.epoch_log import EpochLog
     from fastmlp.training import EpochReport
 
 _QUIET_SECONDS = 1.0  # what takes no longer needs no progress bar
 
 
-@contextmanager
-def epoch_display(
-    max_iter: int, wanted: bool, *, lines: bool = True
-) -> Iterator[Callable[["EpochReport"], None]]:
-    """Show a line per epoch, unless they are not wanted, and on a terminal a progress bar below."""
-    if not wanted:
-        yield lambda report: None
-        return
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+class EpochDisplay:
+    """What a run of training shows: a line per epoch, and a bar below it on a terminal.
 
-    console = new_console()
-    is_narrow = console.width < 80  # where the bar would be cut
-    columns = (
-        SpinnerColumn(),
-        TextColumn("epoch {task.completed}/{task.total}"),
-        BarColumn(bar_width=8 if is_narrow else 16),
-        TextColumn("{task.description}"),
-    )
-    seconds = 0.0
-    hidden = not shows_progress(sys.stdout)
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("", total=max_iter)
+    A context manager; the bar lives within. `on_epoch` and `on_samples` are what a fit calls.
 
-        def show(report: "EpochReport") -> None:
-            nonlocal seconds
-            seconds += report.seconds
-            line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
-            if report.training_score is not None:
-                line += f", score = {report.training_score:.4f}"
-            if report.validation_loss is not None:
-                line += f", validation loss = {report.validation_loss:.8f}"
-                line += f", validation score = {report.validation_score:.4f}"
-            if lines:
-                console.print(line)
-            speed = "" if is_narrow else f"  {report.n_samples / report.seconds:,.0f} samples/s"
-            # Not rich's own estimate, which forgets what is longer ago than half a minute.
-            left = timedelta(seconds=round(seconds / report.epoch * (max_iter - report.epoch)))
-            score = report.validation_score
-            if score is not None and not lines:
-                speed = f"  validation score {score:.4f}"
-            status = f"loss {report.loss:.4f}{speed}  {left} left"
-            progress.update(task, completed=report.epoch, description=status)
+    Parameters
+    ----------
+    max_iter : int
+        Epochs at most.
+    wanted : bool
+        Whether anything is to be shown.
+    lines : bool
+        Whether there are lines; the bar has more to say if not.
+    log : EpochLog, optional
+        Gets a line per epoch in any case.
+    """
 
-        yield show
+    def __init__(
+        self, max_iter: int, wanted: bool, *, lines: bool = True, log: "EpochLog | None" = None
+    ) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._max_iter, self._wanted, self._lines, self._log = max_iter, wanted, lines, log
+        self._console = new_console()
+        self._is_narrow = self._console.width < 80  # where the bar would be cut
+        columns = (
+            SpinnerColumn(),
+            TextColumn(f"epoch {{task.fields[epoch]}}/{max_iter}"),
+            BarColumn(bar_width=8 if self._is_narrow else 16),
+            TextColumn("{task.description}"),
+        )
+        hidden = not (wanted and shows_progress(sys.stdout))
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=hidden)
+        self._task = self._bar.add_task("", total=max_iter, epoch=0)
+        self._epoch = 0
+        self._samples = 0  # of an epoch
+        self._seconds = 0.0  # of all epochs so far
+        self._begun = time.perf_counter()
+        self._said = ""
+
+    def __enter__(self) -> Self:
+        """Begin to show the bar."""
+        if self._wanted:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        if self._wanted:
+            self._bar.stop()
+
+    def begins(self, n_samples: int) -> None:
+        """Tell how many samples an epoch has, so that the bar can move within the first one."""
+        self._samples, self._begun = n_samples, time.perf_counter()
+
+    def on_samples(self, n_done: int) -> None:
+        """Show how far the epoch has come."""
+        if self._samples and n_done:
+            self._show(self._epoch + min(1.0, n_done / self._samples))
+
+    def on_epoch(self, report: "EpochReport") -> None:
+        """Show an epoch that is over."""
+        if self._log is not None:
+            self._log.add(report)
+        if not self._wanted:
+            return
+        line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
+        if report.training_score is not None:
+            line += f", score = {report.training_score:.4f}"
+        if report.validation_loss is not None:
+            line += f", validation loss = {report.validation_loss:.8f}"
+            line += f", validation score = {report.validation_score:.4f}"
+        if self._lines:
+            self._console.print(line)
+        self._epoch, self._samples = report.epoch, report.n_samples
+        self._seconds += report.seconds
+        self._said = f"loss {report.loss:.4f}"
+        if report.validation_score is not None and not self._lines:
+            self._said += f"  validation score {report.validation_score:.4f}"
+        elif not self._is_narrow:
+            self._said += f"  {report.n_samples / report.seconds:,.0f} samples/s"
+        self._show(self._epoch)
+
+    def _show(self, done: float) -> None:
+        """Show so many epochs and parts of one, and the time that the others will take."""
+        # Not rich's own estimate, which forgets what is longer ago than half a minute.
+        if self._epoch:
+            seconds = self._seconds / self._epoch
+        else:
+            seconds = (time.perf_counter() - self._begun) / done
+        left = timedelta(seconds=round(seconds * (self._max_iter - done)))
+        status = f"{self._said}  {left} left".strip()
+        epoch = min(math.ceil(done), self._max_iter)
+        self._bar.update(self._task, completed=done, description=status, epoch=epoch)
 
 
 @contextmanager

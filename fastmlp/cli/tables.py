@@ -3,7 +3,7 @@
 import sys
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from fastmlp.report.analysis import Metric
+    from fastmlp.tables import Column
 
 #: Of the rows, so many are set aside to score the model; at least ...
 HELD_OUT = 0.2
@@ -30,6 +31,9 @@ DEFAULT_FILE = Path("model.skops")
 OUT_ENDINGS = (".csv", ".parquet", ".jsonl")
 
 _MOST_COLUMNS = 40  # that are listed
+_ROWS_TO_JUDGE = 20  # the median of fewer says little
+_FAR = 3.0  # distances of the quartiles between two medians
+_MOST_COLUMNS_ACROSS = 8  # of rows that are printed
 _IDX_MAGIC = {bytes([0, 0, kind, n]) for kind in (8, 9, 11, 12, 13, 14) for n in range(1, 5)}
 
 
@@ -118,21 +122,7 @@ class TrainingTable:
 
     def print_columns(self) -> None:
         """Print what the columns are, and what is to be predicted."""
-        typer.echo(f"{self.name}: {self.n_rows:,} rows, {len(self.columns)} columns\n")
-        rows = [
-            (
-                column.name,
-                column.kind,
-                f"{column.n_missing:,}" if column.n_missing else "",
-                f"{column.n_distinct:,}",
-                column.action,
-            )
-            for column in self.columns
-        ]
-        headings = ("column", "type", "missing", "distinct", "what is done")
-        print_table(headings, rows[:_MOST_COLUMNS], right=(2, 3))
-        if len(rows) > _MOST_COLUMNS:
-            typer.echo(f"... and {len(rows) - _MOST_COLUMNS} more")
+        print_columns(self.name, self.n_rows, self.columns)
         typer.echo(f"\ntarget: {self.target} ({self.why_target})")
         typer.echo(f"task: {self.task} ({self.why_task})")
         typer.echo(f"{len(self.X):,} rows to train on, {len(self.X_test):,} set aside\n")
@@ -148,6 +138,65 @@ class TrainingTable:
                 column.name: column.kind for column in self.columns if column.name != self.target
             },
         }
+
+
+def print_columns(name: str, n_rows: int, columns: Sequence["Column"]) -> None:
+    """Print what the columns of a table are, and what is done with them."""
+    typer.echo(f"{name}: {n_rows:,} rows, {len(columns)} columns\n")
+    rows = [
+        (
+            column.name,
+            column.kind,
+            f"{column.n_missing:,}" if column.n_missing else "",
+            f"{column.n_distinct:,}",
+            column.action,
+        )
+        for column in columns
+    ]
+    headings = ("column", "type", "missing", "distinct", "what is done")
+    print_table(headings, rows[:_MOST_COLUMNS], right=(2, 3))
+    if len(rows) > _MOST_COLUMNS:
+        typer.echo(f"... and {len(rows) - _MOST_COLUMNS} more")
+
+
+def columns_as_json(columns: Sequence["Column"]) -> list[dict[str, Any]]:
+    """Return what the columns of a table are, for --json."""
+    return [
+        {
+            "name": column.name,
+            "type": column.kind,
+            "missing": column.n_missing,
+            "distinct": column.n_distinct,
+            "action": column.action,
+        }
+        for column in columns
+    ]
+
+
+def print_rows(frame: "pd.DataFrame") -> None:
+    """Print rows of a table, each with its number; one row alone as a column."""
+    cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    names = list(map(str, frame.columns))
+    if len(cells) == 1:
+        typer.echo(f"row {frame.index[0]}\n")
+        print_table(("column", "value"), list(zip(names, cells[0], strict=True)))
+        return
+    shown = names[:_MOST_COLUMNS_ACROSS]
+    rows = [
+        (str(number), *row[: len(shown)]) for number, row in zip(frame.index, cells, strict=True)
+    ]
+    print_table(("row", *shown), rows, right=(0,))
+    if len(names) > len(shown):
+        typer.echo(f"... and {len(names) - len(shown)} more columns")
+
+
+def _cell(value: Any) -> str:
+    """Return a value of a table as it is printed."""
+    import pandas as pd
+
+    if pd.isna(value):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value).removesuffix(" 00:00:00")
 
 
 def _split(X: "pd.DataFrame", y: "NDArray", task: str, seed: int) -> list[tuple[Any, Any]]:
@@ -210,15 +259,64 @@ def what_next(commands: Mapping[str, str]) -> None:
 # -------------------------------------------------------------------------------------- predicting
 
 
-def note_columns_of(frame: "pd.DataFrame", pipeline: "Pipeline", target: str | None) -> None:
-    """Say which columns of a new table are not used."""
+def target_of(pipeline: "Pipeline") -> str | None:
+    """Return the column that a saved pipeline predicts, if it remembers."""
+    target = getattr(pipeline, "metadata_", {}).get("target")
+    return None if target is None else str(target)
+
+
+def note_strangers(pipeline: "Pipeline", frame: "pd.DataFrame", y: "NDArray | None" = None) -> None:
+    """Say which columns are not used, and what can hardly be what the model was trained on."""
+    import numpy as np
+
     known = getattr(pipeline, "feature_names_in_", None)
-    if known is None:
+    target = target_of(pipeline)
+    if known is not None:
+        names = set(known)
+        extra = [str(name) for name in frame.columns if name not in names and name != target]
+        if extra:
+            shown = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
+            note(f"columns that the model does not know are ignored: {shown}.")
+    if y is not None and hasattr(pipeline, "classes_"):
+        labels, counts = np.unique(y.astype(str), return_counts=True)
+        is_new = ~np.isin(labels, np.asarray(pipeline.classes_).astype(str))
+        if is_new.any():
+            shown = ", ".join(labels[is_new][:5]) + (", ..." if is_new.sum() > 5 else "")
+            note(
+                f"{counts[is_new].sum():,} of {len(y):,} rows have classes that the model does not "
+                f"know ({shown}): it cannot be right there."
+            )
+    for name, here, then in _shifted_columns(pipeline, frame):
+        note(
+            f"the column {name!r} has the median {here:.4g}, and had {then:.4g} in training, far "
+            "outside its quartiles: are these the same units?"
+        )
+
+
+def _shifted_columns(
+    pipeline: "Pipeline", frame: "pd.DataFrame"
+) -> Iterator[tuple[str, float, float]]:
+    """Yield the numbers of a table whose median lies where hardly any training rows were."""
+    import numpy as np
+
+    if len(frame) < _ROWS_TO_JUDGE or list(pipeline.named_steps) != ["columns", "encode", "mlp"]:
         return
-    extra = [str(name) for name in frame.columns if name not in set(known) and name != target]
-    if extra:
-        shown = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
-        note(f"columns that the model does not know are ignored: {shown}.")
+    numbers = pipeline["encode"].named_transformers_.get("numbers")
+    kinds = pipeline["columns"].kinds_
+    if not hasattr(numbers, "named_steps"):
+        return
+    scaler = numbers.named_steps["scale"]
+    for name, center, scale in zip(
+        scaler.feature_names_in_, scaler.center_, scaler.scale_, strict=True
+    ):
+        if kinds[name] != "number" or name not in frame or frame[name].dtype.kind not in "iuf":
+            continue
+        values = frame[name].to_numpy(np.float64)
+        values = values[np.isfinite(values)]
+        if len(values) >= _ROWS_TO_JUDGE and scale:
+            median = float(np.median(values))
+            if abs(median - center) * scale > _FAR:
+                yield name, median, float(center)
 
 
 def predictions_of(

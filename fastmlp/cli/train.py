@@ -42,14 +42,13 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import check_writable, no_images, save_pictures
-from fastmlp.cli.progress import epoch_display
+from fastmlp.cli.progress import EpochDisplay
 from fastmlp.cli.train_table import INTERRUPTED, INTERRUPTION, train_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastmlp.estimators import MLPClassifier
-    from fastmlp.training import EpochReport
 
 _DEFAULT_RECIPE = "sgd-50"
 
@@ -384,21 +383,17 @@ def train(
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
     with (
         noting_warnings() as notes,
-        epoch_display(model.max_iter, wanted=not (quiet or as_json)) as show_epoch,
+        EpochDisplay(model.max_iter, not (quiet or as_json), log=epoch_log) as display,
     ):
-
-        def on_epoch(report: "EpochReport") -> None:
-            if epoch_log is not None:
-                epoch_log.add(report)
-            show_epoch(report)
-
+        display.begins(len(X))
         started = time.perf_counter()
         try:
             model._fit(
                 X,
                 y,
                 validation=(X_val, y_val, None),
-                on_epoch=on_epoch,
+                on_epoch=display.on_epoch,
+                on_samples=display.on_samples,
                 reports_training_score=validation is not None,
             )
         except KeyboardInterrupt:  # not while training, which keeps what it has

@@ -22,12 +22,10 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import save_pictures
-from fastmlp.cli.progress import epoch_display
+from fastmlp.cli.progress import EpochDisplay
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-    from fastmlp.training import EpochReport
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
@@ -112,16 +110,7 @@ def train_table(
                 "data set": table.name,
                 "target": table.target,
                 "task": table.task,
-                "columns": [
-                    {
-                        "name": column.name,
-                        "type": column.kind,
-                        "missing": column.n_missing,
-                        "distinct": column.n_distinct,
-                        "action": column.action,
-                    }
-                    for column in table.columns
-                ],
+                "columns": tables.columns_as_json(table.columns),
                 "training samples": len(table.X),
                 "test samples": len(table.X_test),
                 "network": units_of(model),
@@ -181,17 +170,12 @@ def _fit(
 ) -> float:
     """Fit a pipeline, showing its epochs; return the seconds that it took."""
     model = pipeline[-1]
-    with epoch_display(model.max_iter, wanted=wanted, lines=False) as show_epoch:
-
-        def on_epoch(report: "EpochReport") -> None:
-            if epoch_log is not None:
-                epoch_log.add(report)
-            show_epoch(report)
-
+    with EpochDisplay(model.max_iter, wanted, lines=False, log=epoch_log) as display:
         started = time.perf_counter()
         try:
             X = pipeline[:-1].fit_transform(table.X, table.y)
-            model._fit(X, table.y, validation=(None, None, None), on_epoch=on_epoch)
+            display.begins(len(table.y))
+            model._fit(X, table.y, on_epoch=display.on_epoch, on_samples=display.on_samples)
         except KeyboardInterrupt:  # not while training, which keeps what it has
             notes.append(INTERRUPTION)
     return time.perf_counter() - started

@@ -332,7 +332,7 @@ cdef class Engine:
             self.data.inputs.values = to
             self.data.inputs.table = numbers
 
-    def train_epoch(self, order, batch_size, optimizer, dropout=None):
+    def train_epoch(self, order, batch_size, optimizer, dropout=None, on_samples=None):
         """Train on every sample once; see the NumPy backend."""
         self._own_parameters()
         if optimizer is not self.optimizer:
@@ -370,6 +370,8 @@ cdef class Engine:
                 if at < 0:
                     raise MemoryError("not enough memory for the activations of a batch.")
                 PyErr_CheckSignals()
+                if on_samples is not None:
+                    on_samples(at)
         finally:
             if spec.kind == ADAM and spec.t > 0:
                 optimizer.t = spec.t

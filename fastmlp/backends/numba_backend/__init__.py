@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -101,7 +100,12 @@ class Engine:
             self._training_scratch = None
 
     def train_epoch(
-        self, order: NDArray, batch_size: int, optimizer: Any, dropout: Dropout | None = None
+        self,
+        order: NDArray,
+        batch_size: int,
+        optimizer: Any,
+        dropout: Dropout | None = None,
+        on_samples: Callable[[int], None] | None = None,
     ) -> float:
         """Train on every sample once; see the NumPy backend."""
         self._own_parameters()
@@ -127,7 +131,8 @@ class Engine:
         if self._training_scratch is not None:
             self._training_scratch.team[kernels.UPDATES] = 0  # another optimiser's
         try:
-            return self._train(net, order, batch_size, description, optimizer.t if is_adam else 0)
+            t = optimizer.t if is_adam else 0
+            return self._train(net, order, batch_size, description, t, on_samples)
         finally:
             updates = self._updates()
             if is_adam and updates > 0:
@@ -188,7 +193,13 @@ class Engine:
             self._displaced = False
 
     def _train(
-        self, net: Net, order: NDArray, batch_size: int, optimizer: NDArray, t: int
+        self,
+        net: Net,
+        order: NDArray,
+        batch_size: int,
+        optimizer: NDArray,
+        t: int,
+        on_samples: Callable[[int], None] | None = None,
     ) -> float:
         """Train on the samples of the order, after t updates; return the summed loss."""
         data = self._data
@@ -204,11 +215,17 @@ class Engine:
         self._compile(kernels.train, *given, 0, 1)
         kernels.prepare(net)
         work = self.network.n_parameters * len(order)
+
+        def tell() -> None:
+            if on_samples is not None and self._updates() > t:
+                on_samples(min((self._updates() - t) * batch_size, len(order)))
+
         results, interrupted = _in_threads(
             partial(kernels.train, *given),
             self._useful_threads(batch_size),
             scratch,
             is_short=work < _UNINTERRUPTED_WORK,
+            meanwhile=tell,
         )
         if interrupted:
             raise KeyboardInterrupt
@@ -484,13 +501,17 @@ def _state(optimizer: Any) -> list[NDArray]:
 
 
 def _in_threads(
-    work: Callable[..., Any], n_threads: int, scratch: Scratch, is_short: bool = False
+    work: Callable[..., Any],
+    n_threads: int,
+    scratch: Scratch,
+    is_short: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[list[Any], bool]:
     """Call work(thread, n_threads) in every thread of a team.
 
     Threads live for one call, so that nothing is in the way of a fork or of other calls. The
-    calling thread only waits, for Ctrl-C too, unless the work is too short for that and for one
-    thread.
+    calling thread only waits, for Ctrl-C too, and calls `meanwhile` now and then; but it does the
+    work itself if that is too short for waiting and for more than one thread.
 
     Returns
     -------
@@ -536,11 +557,16 @@ def _in_threads(
             size[0] = started
             gate.set()
             while not all(done[:started]):
-                with suppress(Empty):
+                try:
                     wake.get(timeout=0.2)
+                except Empty:
+                    meanwhile()
             break
         except KeyboardInterrupt:
             interrupted = True
+            scratch.team[kernels.STOP] = 1
+        except BaseException as error:  # of `meanwhile`; the others have to end first
+            errors.append(error)
             scratch.team[kernels.STOP] = 1
     if errors:
         raise errors[0]
