@@ -360,6 +360,22 @@ class TestPictures:
         predictions = [row.split(",")[1] for row in result.stdout.splitlines()[1:]]
         assert predictions == ["lies"] * 5
 
+    def test_images_that_look_otherwise_are_noted(self):
+        self.draw("bars", 80)
+        self.draw("grayer", 80)
+        for path in Path("grayer").rglob("*.png"):
+            image = np.asarray(self.Image.open(path))
+            self.Image.fromarray(image // 2 + 90).save(path)
+        Path("grayer/lies").rename("grayer/rests")
+        run("train", "--data", "bars", "--solver", "adam", "--epochs", 2, "--quiet")
+        for command in ("evaluate", "confusions"):
+            assert "looks unlike" not in notes_of(command, "model.npz", "--data", "bars")
+            notes = notes_of(command, "model.npz", "--data", "grayer")
+            assert "grayer looks unlike what the model was trained on (bars)" in notes
+            assert "16 of 32 labels of grayer are classes that the model does not know (r" in notes
+        assert "looks unlike" in notes_of("predict", "model.npz", "grayer")
+        assert "looks unlike" not in notes_of("predict", "model.npz", "bars")
+
     def test_pictures_of_several_sizes_become_equal(self):
         self.draw("bars", 10)
         self.draw("bars/more", 1, size=(20, 30))

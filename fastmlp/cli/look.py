@@ -262,7 +262,7 @@ def _show_rows(
     if as_json:
         samples = [
             {"index": number, "row": row}
-            for number, row in zip(rows.index, rows.to_dict("records"), strict=True)
+            for number, row in zip(rows.index, tables.exactly(rows).to_dict("records"), strict=True)
         ]
         print_json({"data set": name, "samples": samples})
         return

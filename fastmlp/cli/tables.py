@@ -364,14 +364,14 @@ def write(predicted: "pd.DataFrame", out: Path | None) -> None:
         if out.suffix.lower() == ".parquet":
             predicted.to_parquet(file, index=False)
         elif out.suffix.lower() == ".jsonl":
-            text = _exactly(predicted).to_json(orient="records", lines=True, date_format="iso")
+            text = exactly(predicted).to_json(orient="records", lines=True, date_format="iso")
             file.write(text.encode())
         else:
             file.write(predicted.to_csv(index=False, lineterminator="\n").encode())
     typer.echo(f"{out}: {len(predicted):,} predictions")
 
 
-def _exactly(frame: "pd.DataFrame") -> "pd.DataFrame":
+def exactly(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return a table whose float32 are written with their own digits: 268.4, not 268.3999939."""
     import numpy as np
 
