@@ -9,11 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPRegressor
+    from fastmlp.progress_bar import ProgressBar
     from fastmlp.saving import load, save
 
     __version__: str
 
-__all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor", "__version__", "load", "save"]
+__all__ = [
+    "InputScaleWarning",
+    "MLPClassifier",
+    "MLPRegressor",
+    "ProgressBar",
+    "__version__",
+    "load",
+    "save",
+]
+
+#: Where the names are that are not of `fastmlp.estimators`.
+_ELSEWHERE = {"ProgressBar": "progress_bar", "load": "saving", "save": "saving"}
 
 
 def __getattr__(name: str) -> Any:
@@ -24,8 +36,8 @@ def __getattr__(name: str) -> Any:
         return version("fastmlp")
     if name not in __all__:
         raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
-    module = "saving" if name in ("load", "save") else "estimators"
-    return getattr(importlib.import_module(f"fastmlp.{module}"), name)
+    module = importlib.import_module(f"fastmlp.{_ELSEWHERE.get(name, 'estimators')}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

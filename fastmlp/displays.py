@@ -275,6 +275,8 @@ class LossCurveDisplay:
         What the score is.
     kept_epoch : int, optional
         The epoch, counted from 1, whose weights early stopping has kept. It is marked.
+    val_name : str, default="validation"
+        What the validation data are called, such as "test".
 
     Attributes
     ----------
@@ -306,15 +308,18 @@ class LossCurveDisplay:
         val_score: ArrayLike | None = None,
         score_name: str = "score",
         kept_epoch: int | None = None,
+        val_name: str = "validation",
     ) -> None:
-        self.kept_epoch = kept_epoch
+        self.kept_epoch, self.val_name = kept_epoch, val_name
         self.loss = np.asarray(loss, np.float64)
         self.val_loss = None if val_loss is None else np.asarray(val_loss, np.float64)
         self.val_score = None if val_score is None else np.asarray(val_score, np.float64)
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
+    def from_estimator(
+        cls, estimator: Any, *, val_name: str = "validation", ax: Any = None
+    ) -> Self:
         """Draw the training of a fitted MLP.
 
         Parameters
@@ -322,6 +327,8 @@ class LossCurveDisplay:
         estimator : MLPClassifier or MLPRegressor, or a pipeline that ends in one
             Validation figures are in fastmlp's `history_`, or in scikit-learn's
             `validation_scores_` after early stopping.
+        val_name : str, default="validation"
+            What the validation data are called, such as "test".
         ax
             See `plot`.
 
@@ -347,6 +354,7 @@ class LossCurveDisplay:
             val_score=val_score,
             score_name=_score_name(model),
             kept_epoch=kept_epoch(model, val_score),
+            val_name=val_name,
         ).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -368,7 +376,7 @@ class LossCurveDisplay:
         lines = ax.plot(epochs, self.loss, label="training loss", **style)
         if self.val_loss is not None:
             style |= {"color": lines[0].get_color(), "linestyle": "--"}
-            lines += ax.plot(epochs, self.val_loss, label="validation loss", **style)
+            lines += ax.plot(epochs, self.val_loss, label=f"{self.val_name} loss", **style)
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -379,7 +387,7 @@ class LossCurveDisplay:
         if self.val_score is not None:
             self.score_ax_ = ax.twinx()
             style |= {"color": "tab:green", "linestyle": ":", "linewidth": 2}
-            name = f"validation {self.score_name}"
+            name = f"{self.val_name} {self.score_name}"
             lines += self.score_ax_.plot(epochs, self.val_score, label=name, **style)
             self.score_ax_.set_ylabel(name, color="tab:green")
             self.score_ax_.tick_params(axis="y", colors="tab:green")

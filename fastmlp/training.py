@@ -561,7 +561,7 @@ def train(
                 progress.restart_patience()
             if incremental:
                 break
-            if epoch == max_iter:
+            if epoch == max_iter and lr_schedule is None:  # a schedule ends there on purpose
                 warn_as_sklearn(
                     f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
                     "optimization hasn't converged yet.",

@@ -16,7 +16,7 @@ PACKAGE = Path(fastmlp.__file__).parent
 
 # Module -> the modules of fastmlp that it may import. Backends never import each other.
 ALLOWED = {
-    "__init__": {"estimators", "saving"},
+    "__init__": {"estimators", "progress_bar", "saving"},
     "__main__": {"cli"},
     "network": set(),
     "inputs": set(),
@@ -31,6 +31,7 @@ ALLOWED = {
     "logs": set(),
     "suggestions": set(),
     "terminal": {"logs"},
+    "progress_bar": {"terminal"},
     "backends": {"suggestions"},
     "backends.numpy_backend": {"inputs", "network", "random_bits", "threads"},
     "backends.cython_backend": {"backends.cython_backend._engine"},
@@ -101,7 +102,7 @@ ALLOWED = {
     "cli.usage": {"suggestions", "terminal"},
     "cli.options": {"backends", "cli.output", "suggestions"},
     "cli.output": {"backends", "datasets", "estimators", "logs", "terminal"},
-    "cli.progress": {"cli.output", "terminal", "training"},
+    "cli.progress": {"cli.epoch_log", "cli.output", "terminal", "training"},
     "cli.epoch_log": {"cli.output", "cli.pictures", "training"},
     "cli.pictures": {"datasets", "displays", "files"},
     "cli.about": {

@@ -33,15 +33,23 @@ class EpochDisplay:
         Whether there are lines; the bar has more to say if not.
     log : EpochLog, optional
         Gets a line per epoch in any case.
+    val_name : str
+        What the validation data are called.
     """
 
     def __init__(
-        self, max_iter: int, wanted: bool, *, lines: bool = True, log: "EpochLog | None" = None
+        self,
+        max_iter: int,
+        wanted: bool,
+        *,
+        lines: bool = True,
+        log: "EpochLog | None" = None,
+        val_name: str = "validation",
     ) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
         self._max_iter, self._wanted, self._lines, self._log = max_iter, wanted, lines, log
-        self._console = new_console()
+        self._console, self._val_name = new_console(), val_name
         self._is_narrow = self._console.width < 80  # where the bar would be cut
         columns = (
             SpinnerColumn(),
@@ -88,15 +96,15 @@ class EpochDisplay:
         if report.training_score is not None:
             line += f", score = {report.training_score:.4f}"
         if report.validation_loss is not None:
-            line += f", validation loss = {report.validation_loss:.8f}"
-            line += f", validation score = {report.validation_score:.4f}"
+            line += f", {self._val_name} loss = {report.validation_loss:.8f}"
+            line += f", {self._val_name} score = {report.validation_score:.4f}"
         if self._lines:
             self._console.print(line)
         self._epoch, self._samples = report.epoch, report.n_samples
         self._seconds += report.seconds
         self._said = f"loss {report.loss:.4f}"
         if report.validation_score is not None and not self._lines:
-            self._said += f"  validation score {report.validation_score:.4f}"
+            self._said += f"  {self._val_name} score {report.validation_score:.4f}"
         elif not self._is_narrow:
             self._said += f"  {report.n_samples / report.seconds:,.0f} samples/s"
         self._show(self._epoch)

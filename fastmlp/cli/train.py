@@ -226,6 +226,14 @@ def train(
             "mistakes.png. Files of these names are replaced.",
         ),
     ] = None,
+    no_validation: Annotated[
+        bool,
+        _output_option(
+            "--no-validation",
+            help="Do not score the test samples after every epoch, as --plots and --report do for "
+            "their curves. No weight depends on it.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None,
         _output_option(
@@ -331,6 +339,7 @@ def train(
             out=None if no_save else out,
             report=report,
             plots=plots,
+            draws_test=not no_validation,
             epoch_log=epoch_log,
             as_json=as_json,
             quiet=quiet,
@@ -373,7 +382,13 @@ def train(
 
     (X, y), validation = chosen.split(X, y, parameters["random_state"])
     X_val, y_val = validation or (None, None)
-    aside = f", {len(X_val)} validation samples" if X_val is not None else ""
+    wants_curve = (plots is not None or report is not None) and not no_validation
+    draws_test = wants_curve and validation is None and not model.early_stopping
+    draws_test &= set(y_test.tolist()) <= set(y.tolist())
+    val_name = "test" if draws_test else "validation"
+    if draws_test:  # to be drawn only; early stopping would choose by it
+        X_val, y_val = X_test, y_test
+    aside = f", {len(validation[0])} validation samples" if validation is not None else ""
     if augment and chosen.augmented:
         changed = (key for key in chosen.augmented if given.get(key) is None)
         note(f"with --augment, {chosen.name} has values of its own: {', '.join(changed)}.")
@@ -383,7 +398,9 @@ def train(
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
     with (
         noting_warnings() as notes,
-        EpochDisplay(model.max_iter, not (quiet or as_json), log=epoch_log) as display,
+        EpochDisplay(
+            model.max_iter, not (quiet or as_json), log=epoch_log, val_name=val_name
+        ) as display,
     ):
         display.begins(len(X))
         started = time.perf_counter()
@@ -416,7 +433,7 @@ def train(
         published = {part: figure for part, figure in figures.items() if figure is not None}
         for part, figure in published.items():
             scores[part] += f" (published: {figure:.3f})"
-    drawn = [] if plots is None else _draw_training(model, name, loaded, plots)
+    drawn = [] if plots is None else _draw_training(model, name, loaded, plots, val_name)
     if report is not None:
         from fastmlp.report import write_report
 
@@ -430,6 +447,7 @@ def train(
             image_shape=shape,
             title=f"{name}, {'-'.join(map(str, units_of(model)))}",
             data_about={"data set": name},
+            val_name=val_name,
         )
     if as_json:
         rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
@@ -438,7 +456,7 @@ def train(
                 "data set": name,
                 "recipe": chosen.name,
                 "training samples": len(X),
-                "validation samples": 0 if X_val is None else len(X_val),
+                "validation samples": 0 if validation is None else len(validation[0]),
                 "test samples": len(X_test),
                 "network": units_of(model),
                 "activation": model.activation,
@@ -536,7 +554,11 @@ def _check_report(path: Path) -> None:
 
 
 def _draw_training(
-    model: "MLPClassifier", data: str, loaded: image_data.ImageData, folder: Path
+    model: "MLPClassifier",
+    data: str,
+    loaded: image_data.ImageData,
+    folder: Path,
+    val_name: str,
 ) -> list[Path]:
     """Draw what was learned, how, and what is still wrong; return what was written."""
     from fastmlp.displays import (
@@ -547,7 +569,7 @@ def _draw_training(
     )
 
     drawings: dict[str, Callable[..., Any]] = {
-        "loss_curve": partial(LossCurveDisplay.from_estimator, model),
+        "loss_curve": partial(LossCurveDisplay.from_estimator, model, val_name=val_name),
         "confusion": partial(ConfusionDisplay.from_estimator, model, *loaded.test),
     }
     shape = loaded.shape

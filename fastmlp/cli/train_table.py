@@ -41,6 +41,7 @@ def train_table(
     out: Path | None,
     report: Path | None,
     plots: Path | None,
+    draws_test: bool,
     epoch_log: EpochLog | None,
     as_json: bool,
     quiet: bool,
@@ -61,6 +62,8 @@ def train_table(
         Where to write a page on the model.
     plots : Path or None
         A directory for pictures.
+    draws_test : bool
+        Whether pictures and page show the held-out rows' loss after every epoch.
     epoch_log : EpochLog or None
     as_json, quiet : bool
     """
@@ -76,9 +79,13 @@ def train_table(
         table.print_columns()
     options = {"random_state": seed, **parameters}
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
-    with noting_warnings() as notes:
-        seconds = _fit(pipeline, table, epoch_log, wanted=not (quiet or as_json), notes=notes)
     model = pipeline[-1]
+    # Early stopping has validation rows of its own.
+    draws_test &= (plots is not None or report is not None) and not model.early_stopping
+    draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
+    val_name = "test" if draws_test else "validation"
+    with noting_warnings() as notes:
+        seconds = _fit(pipeline, table, draws_test, epoch_log, not (quiet or as_json), notes)
     interrupted = INTERRUPTION in notes
     if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
@@ -86,7 +93,7 @@ def train_table(
     if out is not None:  # before anything else, so that another Ctrl-C cannot come between
         fastmlp.save(pipeline, out, metadata=table.metadata())
     scores = tables.metrics(pipeline, table.X_test, table.y_test, table.y)
-    written = [] if plots is None else _draw(pipeline, table, plots)
+    written = [] if plots is None else _draw(pipeline, table, plots, val_name)
     if report is not None:
         about = {
             "file": table.name,
@@ -102,6 +109,7 @@ def train_table(
             y_train=table.y,
             title=f"{table.target} of {Path(table.name).name}",
             data_about=about,
+            val_name=val_name,
         )
     backend = backends.resolve(model.backend)
     if as_json:
@@ -164,18 +172,29 @@ def train_table(
 def _fit(
     pipeline: "Pipeline",
     table: tables.TrainingTable,
+    scores_test: bool,
     epoch_log: EpochLog | None,
     wanted: bool,
     notes: list[str],
 ) -> float:
     """Fit a pipeline, showing its epochs; return the seconds that it took."""
     model = pipeline[-1]
-    with EpochDisplay(model.max_iter, wanted, lines=False, log=epoch_log) as display:
+    val_name = "test" if scores_test else "validation"
+    with EpochDisplay(
+        model.max_iter, wanted, lines=False, log=epoch_log, val_name=val_name
+    ) as display:
         started = time.perf_counter()
         try:
             X = pipeline[:-1].fit_transform(table.X, table.y)
+            test = (pipeline[:-1].transform(table.X_test), table.y_test) if scores_test else None
             display.begins(len(table.y))
-            model._fit(X, table.y, on_epoch=display.on_epoch, on_samples=display.on_samples)
+            model._fit(
+                X,
+                table.y,
+                validation=(*(test or (None, None)), None),
+                on_epoch=display.on_epoch,
+                on_samples=display.on_samples,
+            )
         except KeyboardInterrupt:  # not while training, which keeps what it has
             notes.append(INTERRUPTION)
     return time.perf_counter() - started
@@ -189,7 +208,9 @@ def _epochs_in_words(model: Any) -> str:
     return words
 
 
-def _draw(pipeline: "Pipeline", table: tables.TrainingTable, folder: Path) -> list[Path]:
+def _draw(
+    pipeline: "Pipeline", table: tables.TrainingTable, folder: Path, val_name: str
+) -> list[Path]:
     """Draw the training, and what is predicted beside what is true."""
     from sklearn.metrics import PredictionErrorDisplay
 
@@ -197,7 +218,7 @@ def _draw(pipeline: "Pipeline", table: tables.TrainingTable, folder: Path) -> li
 
     test = pipeline, table.X_test, table.y_test
     drawings: dict[str, Callable[..., Any]] = {
-        "loss_curve": partial(LossCurveDisplay.from_estimator, pipeline)
+        "loss_curve": partial(LossCurveDisplay.from_estimator, pipeline, val_name=val_name)
     }
     if table.task == "classification":
         drawings["confusion"] = partial(ConfusionDisplay.from_estimator, *test)

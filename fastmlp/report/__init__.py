@@ -57,6 +57,7 @@ def write_report(
     title: str | None = None,
     feature_names: Sequence[str] | None = None,
     data_about: Mapping[str, str] | None = None,
+    val_name: str = "validation",
     random_state: int | np.random.RandomState | None = 0,
 ) -> Path:
     """Write a page on a fitted model and its predictions on held-out rows.
@@ -91,6 +92,8 @@ def write_report(
         By default the columns of `X`, what the model has noted in fit, or x0, x1, ...
     data_about : mapping of str to str, optional
         What is to be said of the data: names and texts.
+    val_name : str, default="validation"
+        What the data are called that the model was scored on after every epoch.
     random_state : int, RandomState or None, default=0
         Draws permutations and, of much data, the rows that are looked at.
 
@@ -157,7 +160,9 @@ def write_report(
     parts: list[Section | None] = [
         sections.summary_section(result),
         sections.data_section(data_about or {}, result, X, X_train, known, image_shape),
-        sections.training_section([training_curves(network) for network in found], score_name),
+        sections.training_section(
+            [training_curves(network) for network in found], score_name, val_name
+        ),
     ]
     if isinstance(result, Classification):
         parts += _classification_parts(result, model, view, random, feature_section)

@@ -261,7 +261,9 @@ def _columns(frame: Any) -> Markup:
 # ----------------------------------------------------------------------------------------- training
 
 
-def training_section(curves: Sequence[Curves | None], score_name: str) -> Section:
+def training_section(
+    curves: Sequence[Curves | None], score_name: str, val_name: str = "validation"
+) -> Section:
     """Return loss and validation curves, of several networks over one another."""
     known = [c for c in curves if c is not None]
     if not known:
@@ -275,15 +277,17 @@ def training_section(curves: Sequence[Curves | None], score_name: str) -> Sectio
             "loss",
             [(c.loss, c.val_loss, c.kept_epoch) for c in known],
             n_epochs,
+            val_name,
         )
     ]
     if any(c.val_score is not None for c in known):
         figures.append(
             _curve_figure(
-                f"Validation {score_name}",
+                f"{val_name.capitalize()} {score_name}",
                 score_name,
                 [(None, c.val_score, c.kept_epoch) for c in known],
                 n_epochs,
+                val_name,
             )
         )
     words = [_count(len(first.loss), "epoch")]
@@ -298,7 +302,7 @@ def training_section(curves: Sequence[Curves | None], score_name: str) -> Sectio
     elif first.val_score is not None:
         best = int(np.nanargmax(first.val_score)) + 1
         text += (
-            f" The best validation {score_name} was that of epoch {best}; the weights are those of "
+            f" The best {val_name} {score_name} was that of epoch {best}; the weights are those of "
             "the last epoch."
         )
     elif first.val_loss is None:
@@ -311,6 +315,7 @@ def _curve_figure(
     y_label: str,
     curves: Sequence[tuple[NDArray | None, NDArray | None, int | None]],
     n_epochs: int,
+    val_name: str,
 ) -> Markup:
     values = [part for training, validation, _ in curves for part in (training, validation)]
     kept = {epoch for *_, epoch in curves if epoch is not None}
@@ -326,7 +331,7 @@ def _curve_figure(
     for training, validation, _ in curves:
         for y, name, class_ in (
             (training, "training", "s0"),
-            (validation, "validation", "s1 dashed"),
+            (validation, val_name, "s1 dashed"),
         ):
             if y is not None:
                 epochs = np.arange(1, len(y) + 1, dtype=np.float64)
