@@ -61,5 +61,8 @@ def list_recipes(as_json: Json = False, quiet: Quiet = False) -> None:
         return
     print_table(
         headings,
-        [(name, what, f"{published:.3f}", f"{ours:.3f}") for name, what, published, ours in rows],
+        [
+            (name, what, "" if published is None else f"{published:.3f}", f"{ours:.3f}")
+            for name, what, published, ours in rows
+        ],
     )

@@ -98,6 +98,15 @@ def _rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return (shape[0], shape[1]) if len(shape) == 2 else None
 
 
+def is_folder(data: str) -> bool:
+    """Return whether a source is a directory of pictures, and not one of IDX files."""
+    from fastmlp import datasets
+
+    path = Path(data).expanduser()
+    is_known = data in datasets.DATASETS or data == "digits"
+    return not is_known and path.is_dir() and not _is_idx_directory(path)
+
+
 def _is_idx_directory(path: Path) -> bool:
     from fastmlp import datasets
 

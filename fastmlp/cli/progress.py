@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fastmlp.cli.epoch_log import EpochLog
     from fastmlp.training import EpochReport
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
+
 _QUIET_SECONDS = 1.0  # what takes no longer needs no progress bar
 
 

@@ -22,13 +22,11 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import save_pictures
-from fastmlp.cli.progress import EpochDisplay
+from fastmlp.cli.progress import INTERRUPTED, INTERRUPTION, EpochDisplay
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-INTERRUPTION = "Training interrupted by user."  # the warning of `fastmlp.training.train`
 _SEED = 0
 
 

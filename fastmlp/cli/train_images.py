@@ -1,0 +1,314 @@
+"""``fastmlp train`` on images: from a recipe to the saved model."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fastmlp import backends
+from fastmlp.cli import image_data
+from fastmlp.cli.epoch_log import EpochLog
+from fastmlp.cli.output import (
+    backend_in_words,
+    instruction_set,
+    network_in_words,
+    note,
+    noting_warnings,
+    print_facts,
+    print_json,
+    units_of,
+)
+from fastmlp.cli.pictures import no_images, save_pictures
+from fastmlp.cli.progress import INTERRUPTED, INTERRUPTION, EpochDisplay
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastmlp.estimators import MLPClassifier
+    from fastmlp.recipes import Recipe
+
+
+def train_images(
+    chosen: "Recipe",
+    data: str | None,
+    *,
+    data_home: Path | None,
+    size: tuple[int, int] | None,
+    given: Mapping[str, Any],
+    input_scale: Any,
+    augment: bool,
+    is_default: bool,
+    backend: str | None,
+    threads: int | None,
+    out: Path | None,
+    report: Path | None,
+    plots: Path | None,
+    draws_test: bool,
+    epoch_log: EpochLog | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train a recipe on images, score what it was not trained on, save, draw and report.
+
+    Parameters
+    ----------
+    chosen : Recipe
+    data : str, optional
+        In place of the recipe's.
+    data_home, size
+        As `fastmlp.cli.image_data.load` takes them.
+    given : mapping
+        Parameters of the estimator, None for those that were not given.
+    input_scale : str, float or None
+        As it was given.
+    augment : bool
+    is_default : bool
+        Whether nobody has named the recipe; then the digits may take the place of its data.
+    backend, threads
+        As they were given.
+    out : Path or None
+        Where to save the model; None does not save it.
+    report : Path or None
+        Where to write a page on the model.
+    plots : Path or None
+        A directory for pictures.
+    draws_test : bool
+        Whether pictures and page show the test samples' loss after every epoch.
+    epoch_log : EpochLog or None
+    as_json, quiet : bool
+    """
+    from fastmlp import datasets, hints, persistence
+    from fastmlp.estimators import MLPClassifier
+    from fastmlp.threads import usable_threads
+
+    solver, learning_rate = given["solver"], given["learning_rate_init"]
+    backend_name = backends.resolve(backend or "auto")
+    name = data or chosen.dataset
+    try:
+        loaded = image_data.load(name, data_home, size)
+    except datasets.DatasetError as error:
+        if data or data_home or not is_default or isinstance(error, datasets.SpoiledFileError):
+            raise
+        note(f"{name} cannot be had ('fastmlp data fetch {name}' says why); using the digits.")
+        name = "digits"
+        loaded = image_data.load(name)
+    (X, y), (X_test, y_test), shape = loaded.train, loaded.test, loaded.shape
+    if (augment or chosen.is_augmented) and shape is None:
+        raise ValueError(
+            f"{name} must hold images to be augmented, got a file without rows and columns: leave "
+            "--augment out, or choose another recipe."
+        )
+    is_square = shape is None or shape[0] == shape[1]
+    own = chosen.estimator_parameters(augment, None if is_square else shape)
+    parameters = dict(own)
+    if solver not in (None, parameters["solver"]):
+        # A good rate for SGD is far too high for Adam. What the solver does not heed is left out.
+        for parameter in ("learning_rate_init", "lr_schedule", *hints.WITHOUT_EFFECT[solver]):
+            parameters.pop(parameter, None)
+    if learning_rate is not None:
+        parameters.pop("lr_schedule", None)
+    parameters |= {key: value for key, value in given.items() if value is not None}
+    parameters["input_scale"] = _input_scale(input_scale, chosen, name, X)
+    model = MLPClassifier(**parameters, backend=backend or "auto", n_threads=threads)
+
+    (X, y), validation = chosen.split(X, y, parameters["random_state"])
+    X_val, y_val = validation or (None, None)
+    draws_test &= plots is not None or report is not None
+    draws_test &= validation is None and not model.early_stopping
+    draws_test &= set(y_test.tolist()) <= set(y.tolist())
+    val_name = "test" if draws_test else "validation"
+    if draws_test:  # to be drawn only; early stopping would choose by it
+        X_val, y_val = X_test, y_test
+    aside = f", {len(validation[0])} validation samples" if validation is not None else ""
+    if augment and chosen.augmented:
+        changed = (key for key in chosen.augmented if given.get(key) is None)
+        note(f"with --augment, {chosen.name} has values of its own: {', '.join(changed)}.")
+    if not as_json:
+        typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
+    if backend is None and backend_name != (first := backends.NAMES[0]):
+        note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
+    with (
+        noting_warnings() as notes,
+        EpochDisplay(
+            model.max_iter, not (quiet or as_json), log=epoch_log, val_name=val_name
+        ) as display,
+    ):
+        display.begins(len(X))
+        started = time.perf_counter()
+        try:
+            model._fit(
+                X,
+                y,
+                validation=(X_val, y_val, None),
+                on_epoch=display.on_epoch,
+                on_samples=display.on_samples,
+                reports_training_score=validation is not None,
+            )
+        except KeyboardInterrupt:  # not while training, which keeps what it has
+            notes.append(INTERRUPTION)
+        seconds = time.perf_counter() - started
+    interrupted = INTERRUPTION in notes
+    if interrupted and not getattr(model, "n_iter_", 0):
+        note("no epoch was finished, so nothing is saved.")
+        raise typer.Exit(INTERRUPTED)
+    if out is not None:  # before anything else, so that another Ctrl-C cannot come between
+        persistence.save(model, out, metadata=image_data.metadata(name, loaded))
+
+    parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
+    accuracies = {part: None if xy is None else model.score(*xy) for part, xy in parts.items()}
+    scores = {part: f"{score:.3f}" for part, score in accuracies.items() if score is not None}
+    published = {}
+    if name == chosen.dataset and parameters == own and not augment and not interrupted:
+        figures = {"train": chosen.train_score}
+        figures["test" if validation is None else "validation"] = chosen.published
+        published = {part: figure for part, figure in figures.items() if figure is not None}
+        for part, figure in published.items():
+            scores[part] += f" (published: {figure:.3f})"
+    drawn = [] if plots is None else _draw_training(model, name, loaded, plots, val_name)
+    if report is not None:
+        from fastmlp.report import write_report
+
+        write_report(
+            report,
+            model,
+            X_test,
+            y_test,
+            X_train=X,
+            y_train=y,
+            image_shape=shape,
+            title=f"{name}, {'-'.join(map(str, units_of(model)))}",
+            data_about={"data set": name},
+            val_name=val_name,
+        )
+    if as_json:
+        rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
+        print_json(
+            {
+                "data set": name,
+                "recipe": chosen.name,
+                "training samples": len(X),
+                "validation samples": 0 if validation is None else len(validation[0]),
+                "test samples": len(X_test),
+                "network": units_of(model),
+                "activation": model.activation,
+                "solver": model.solver,
+                "learning rate": None if rates is None else rates[0],
+                "final learning rate": None if rates is None else rates[-1],
+                "dropout": _dropout_rates(model),
+                "augmentation": _augmentations(model),
+                "backend": backend_name,
+                "instruction set": instruction_set(backend_name),
+                "threads": threads or usable_threads(),
+                "dtype": str(model.coefs_[0].dtype),
+                "epochs": model.n_iter_,
+                "epochs at most": model.max_iter,
+                "interrupted": interrupted,
+                "final loss": model.loss_,
+                **{f"{part} score": score for part, score in accuracies.items()},
+                "published scores": published,
+                "training time": seconds,
+                "samples per second": len(X) * model.n_iter_ / seconds,
+                "model file": out,
+                "report": report,
+                "pictures": drawn,
+            }
+        )
+        raise typer.Exit(INTERRUPTED if interrupted else 0)
+    typer.echo()
+    unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
+    print_facts(
+        {
+            "data set": name,
+            "network": network_in_words(model),
+            "solver": _solver_in_words(model),
+            **_noise_in_words(model),
+            "backend": backend_in_words(backend_name),
+            "threads": str(threads or usable_threads()),
+            "dtype": str(model.coefs_[0].dtype),
+            "epochs": f"{model.n_iter_} of {model.max_iter}{unsettled}",
+            "final loss": f"{model.loss_:.8f}",
+            **{f"{part} score": score for part, score in scores.items()},
+            "training time": f"{seconds:.2f} s, {len(X) * model.n_iter_ / seconds:,.0f} samples/s",
+            "model file": "not saved" if out is None else str(out),
+            **({} if report is None else {"report": str(report)}),
+            **({"pictures": ", ".join(map(str, drawn))} if drawn else {}),
+        }
+    )
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _input_scale(wanted: Any, recipe: "Recipe", data: str, X: "NDArray") -> Any:
+    """Return the estimator's `input_scale`; a recipe's number suits the recipe's data only."""
+    if wanted is None:
+        own = recipe.parameters["input_scale"]
+        wanted = own if data == recipe.dataset or own == "standard" else "auto"
+    if wanted == "auto":
+        return 1 / int(X.max(initial=1))
+    return None if wanted == "none" else wanted
+
+
+def _draw_training(
+    model: "MLPClassifier",
+    data: str,
+    loaded: image_data.ImageData,
+    folder: Path,
+    val_name: str,
+) -> list[Path]:
+    """Draw what was learned, how, and what is still wrong; return what was written."""
+    from fastmlp.displays import (
+        ConfusionDisplay,
+        LossCurveDisplay,
+        MistakesDisplay,
+        WeightsDisplay,
+    )
+
+    drawings: dict[str, Callable[..., Any]] = {
+        "loss_curve": partial(LossCurveDisplay.from_estimator, model, val_name=val_name),
+        "confusion": partial(ConfusionDisplay.from_estimator, model, *loaded.test),
+    }
+    shape = loaded.shape
+    if shape is None:
+        note(f"no weights.png and mistakes.png: {no_images(data)}")
+    else:
+        drawings |= {
+            "weights": partial(WeightsDisplay.from_estimator, model, shape=shape),
+            "mistakes": partial(MistakesDisplay.from_estimator, model, *loaded.test, shape=shape),
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_pictures({folder / f"{name}.png": draw for name, draw in drawings.items()})
+
+
+def _noise_in_words(model: "MLPClassifier") -> dict[str, str]:
+    """Return what made epochs differ, if anything did."""
+    rates, steps = _dropout_rates(model), _augmentations(model)
+    words = {"dropout": ", ".join(f"{rate:g}" for rate in rates)} if any(rates) else {}
+    if steps:
+        words["augmentation"] = ", ".join(steps)
+    return words
+
+
+def _dropout_rates(model: "MLPClassifier") -> list[float]:
+    """Return the dropout of the hidden layers: one for all, or one each."""
+    dropout: Any = model.dropout
+    return list(dropout) if isinstance(dropout, tuple) else [dropout]
+
+
+def _augmentations(model: "MLPClassifier") -> list[str]:
+    """Return what is done to the images of every epoch."""
+    if model.augment is None:
+        return []
+    steps = getattr(model.augment, "steps", [model.augment])
+    return [type(step).__name__ for step in steps]
+
+
+def _solver_in_words(model: "MLPClassifier") -> str:
+    if model.solver == "lbfgs":
+        return model.solver
+    if model.lr_schedule is None:
+        return f"{model.solver}, learning rate {model.learning_rate_init:g}"
+    rates = model.history_["learning_rate"]
+    return f"{model.solver}, learning rate {rates[0]:g} to {rates[-1]:g}"
