@@ -40,7 +40,7 @@ from sklearn.preprocessing import LabelEncoder, OneHotEncoder, StandardScaler
 from fastmlp.tables import make_table_pipeline
 
 N_SPLITS = 5
-MAX_ROWS = 10_000  # of larger tables, so many are drawn: pytabkit needs minutes for more
+MAX_ROWS = 5000  # of larger tables, so many are drawn: pytabkit needs minutes for more
 
 
 class Table(NamedTuple):

@@ -41,6 +41,7 @@ from fastmlp.training import (
     EpochReport,
     Progress,
     TrainingState,
+    current_watch,
     finish,
     scheduled_rate,
     train,
@@ -338,6 +339,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         A fit that is refused or interrupted before it trains leaves the model as it was; from then
         on, what the epochs before an interrupt or an error have left is the model's.
         """
+        watch = current_watch()
+        if watch is not None and on_epoch is None:
+            on_epoch, on_samples = watch.on_epoch, watch.on_samples
         with turn_of(self):
             self._check_parameters()
             check_overrides(self)

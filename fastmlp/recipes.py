@@ -10,10 +10,13 @@ from fastmlp.suggestions import did_you_mean
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT", "PICTURES", "RECIPES", "Recipe", "get"]
+__all__ = ["DEFAULT", "PICTURES", "RECIPES", "TABLE", "TABLE_DESCRIPTION", "Recipe", "get"]
 
-#: What is trained if no recipe is named: on known data, and on a folder of pictures.
-DEFAULT, PICTURES = "sgd-50", "pictures"
+#: What is trained if no recipe is named: on known data, on a folder of pictures, and on a table.
+DEFAULT, PICTURES, TABLE = "sgd-50", "pictures", "table"
+
+#: The recipe for tables is a pipeline, `fastmlp.tables.make_table_pipeline`, and no `Recipe`.
+TABLE_DESCRIPTION = "Ours, for tables of any columns: an average of networks (docs/benchmarks.md)."
 
 
 #: Augmentation that suits handwritten digits.
@@ -250,24 +253,24 @@ _TABLE = (
     ),
     Recipe(
         name=PICTURES,
-        description="Ours: for pictures of your own; two hidden layers of 256 units, Adam, 60 epochs.",
+        description="Ours, for folders of pictures: 256 and 128 units, dropout, Adam, 60 epochs.",
         dataset="digits",
         parameters=MappingProxyType(
             {
-                "hidden_layer_sizes": (256, 256),
+                "hidden_layer_sizes": (256, 128),
                 "solver": "adam",
-                "batch_size": 64,
+                "batch_size": 32,
                 "max_iter": 60,
                 "n_iter_no_change": 60,
                 "lr_schedule": "cosine",
-                "dropout": 0.2,
+                "dropout": 0.3,
                 "random_state": 1,
-                "input_scale": 1 / 255,
+                "input_scale": 1 / 16,
             }
         ),
         published=None,
-        ours=0.0,
-        source="none is published",
+        ours=0.927,
+        source="none is published; 3000 images of Fashion-MNIST give 0.847, and 0.818 by sgd-50",
     ),
 )
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _TABLE})
@@ -286,6 +289,8 @@ def get(name: str) -> Recipe:
     >>> get("sgd-50").parameters["hidden_layer_sizes"]
     (50,)
     """
+    if name == TABLE:
+        raise ValueError("the recipe 'table' is for tables: name one with --data.")
     if name not in RECIPES:
         end = did_you_mean(name, RECIPES)
         raise ValueError(f"recipe must be one of {list(RECIPES)}, got {name!r}{end}")

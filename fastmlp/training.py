@@ -6,7 +6,9 @@ draws from the random state, and in which order, is scikit-learn's.
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -427,6 +429,42 @@ def finish(engine: Any, progress: Progress) -> None:
         engine.parameters.flat[...] = progress.flat
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how training goes, where nobody can be named to the fits themselves.
+
+    Parameters
+    ----------
+    on_epoch, on_samples : callable
+        As those of `train`.
+    """
+
+    on_epoch: Callable[[EpochReport], bool | None]
+    on_samples: Callable[[int], None]
+
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+def current_watch() -> Watch | None:
+    """Return who is told of the fits that this thread begins now, or None."""
+    return _watch.get()
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Have all fits told to somebody, such as those of an ensemble.
+
+    A fit that is interrupted keeps what it has learned and ends, as one outside of any search does;
+    who watches ends the others.
+    """
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
 #: Augmented samples that are held at a time, about; enough for some batches and all threads.
 _AUGMENTED_ROWS = 4096
 
@@ -568,7 +606,7 @@ def train(
                     ConvergenceWarning,
                 )
     except KeyboardInterrupt:
-        if searches.is_running():
+        if searches.is_running() and current_watch() is None:
             raise
         warn_as_sklearn("Training interrupted by user.")
     finally:
@@ -685,7 +723,7 @@ def train_lbfgs(
         )
         progress.settle(float(result.fun), result.x)
     except KeyboardInterrupt:
-        if searches.is_running():
+        if searches.is_running() and current_watch() is None:
             raise
         warn_as_sklearn("Training interrupted by user.")
     else:

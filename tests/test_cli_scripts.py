@@ -593,7 +593,7 @@ def test_recipes_stack_at_60_columns():
     ]
     assert lines[5] == "" and lines[6] == "recipe      adam-100-50-25"
     wide = plain(on_terminal("recipes", columns=200)).splitlines()
-    assert wide[0].split() == ["recipe", "what", "it", "is", "published", "ours"] and len(wide) == 6
+    assert wide[0].split() == ["recipe", "what", "it", "is", "published", "ours"] and len(wide) == 8
 
 
 CANNED_BENCH = """

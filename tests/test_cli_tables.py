@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import fastmlp
 from fastmlp import cli
 
 pd = pytest.importorskip("pandas", reason="tables need pandas: fastmlp[tables]")
@@ -256,7 +258,79 @@ def test_what_cannot_be_meant_is_said(rated):
 
 def test_dropout_is_that_of_the_table_s_own_layers():
     houses().to_csv("houses.csv", index=False)
-    run("train", "--data", "houses.csv", "--epochs", 1, "--dropout", "0.1,0.2,0.3", "--no-save")
+    run("train", "--data", "houses.csv", "--epochs", 1, "--dropout", "0.1,0.2", "--no-save")
+
+
+CTRL_C = """
+import os, signal, sys
+from fastmlp import cli
+from fastmlp.cli.progress import EpochDisplay
+
+seen = []
+original = EpochDisplay.on_epoch
+
+def on_epoch(self, report):
+    original(self, report)
+    seen.append(report)
+    if len(seen) == int(sys.argv[1]):
+        signal.raise_signal(signal.SIGINT)
+
+EpochDisplay.on_epoch = on_epoch
+sys.argv[1:] = ["train", "--data", "houses.csv", "--epochs", "6", "--json"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("epoch", "n_networks"), [(3, 1), (15, 2)])
+def test_ctrl_c_keeps_the_networks_that_are_trained(epoch, n_networks):
+    houses().to_csv("houses.csv", index=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", CTRL_C, str(epoch)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 130, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["interrupted"] and found["networks"] == n_networks
+    assert found["epochs"] == min(epoch, 6)
+    ensemble = fastmlp.load("model.skops")[-1]
+    assert len(ensemble.estimators_) == n_networks
+    inputs = fastmlp.load("model.skops")[:-1].transform(houses())
+    mean = np.mean([network.predict(inputs) for network in ensemble.estimators_], axis=0)
+    np.testing.assert_allclose(ensemble.predict(inputs), mean, rtol=1e-6)
+
+
+def test_the_log_names_the_network():
+    houses().to_csv("houses.csv", index=False)
+    run("train", "--data", "houses.csv", "--epochs", 2, "--quiet", "--log", "run.csv")
+    log = pd.read_csv("run.csv")
+    assert log[["network", "epoch"]].to_numpy().tolist() == [
+        [network, epoch] for network in range(1, 6) for epoch in (1, 2)
+    ]
+
+
+def test_the_recipe_of_tables_may_be_named():
+    houses().to_csv("houses.csv", index=False)
+    run("train", "--data", "houses.csv", "--epochs", 1, "--recipe", "table", "--no-save")
+    assert "for tables: name one with --data" in refused("train", "--recipe", "table")
+    assert "--recipe is for images" in refused("train", "--data", "houses.csv", "--recipe", "best")
+
+
+def test_curves_of_held_out_rows():
+    frame = houses().assign(price=lambda frame: np.where(frame["garden"] == "yes", "a", "b"))
+    frame.to_csv("t.csv", index=False)
+    drawn = []
+    options = ("--data", "t.csv", "--epochs", 1, "--no-save", "--plots", "p", "--report", "r.html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastmlp.tables.pipeline._N_ESTIMATORS", 1)
+        patch.setattr(
+            "fastmlp.displays.LossCurveDisplay.plot", lambda self, ax=None: drawn.append(self)
+        )
+        patch.setattr(
+            "fastmlp.cli.train_table.save_pictures", lambda d: [f(None) for f in d.values()]
+        )
+        run("train", *options)
+        run("train", *options, "--no-validation")
+    assert [display.val_name for display in drawn] == ["test", "validation"]
+    assert drawn[0].val_loss is not None and drawn[1].val_loss is None
 
 
 def test_report_and_plots():

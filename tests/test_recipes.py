@@ -18,6 +18,9 @@ def test_fastmlp_recipes_lists_them_all():
     assert result.exit_code == 0
     for recipe in recipes.RECIPES.values():
         (line,) = (line for line in result.stdout.splitlines() if line.startswith(recipe.name))
+        if recipe.published is None:
+            assert line.split()[-1] == f"{recipe.ours:.3f}"
+            continue
         assert line.split()[-2:] == [f"{recipe.published:.3f}", f"{recipe.ours:.3f}"]
         assert recipe.ours >= recipe.published
 

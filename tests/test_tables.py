@@ -871,12 +871,12 @@ def test_inputs_by_hand():
 
 
 def test_float32_throughout(fitted):
-    assert {coef.dtype for coef in fitted[-1].coefs_} == {np.dtype(np.float32)}
+    assert {coef.dtype for coef in fitted[-1].estimators_[0].coefs_} == {np.dtype(np.float32)}
     assert fitted[:-1].transform(mixed()[0]).dtype == np.float32
     for dtype in (np.float64, np.int64, np.uint8):
         X = np.arange(60).reshape(20, 3).astype(dtype)
         pipeline = fit(make_table_pipeline("regression", n_rows=20, max_iter=2), X, X[:, 0] * 1.5)
-        assert pipeline[-1].coefs_[0].dtype == np.float32
+        assert pipeline[-1].estimators_[-1].coefs_[0].dtype == np.float32
 
 
 def test_wide_one_hot_reaches_the_estimator_as_csr(monkeypatch):
@@ -892,6 +892,7 @@ def test_wide_one_hot_reaches_the_estimator_as_csr(monkeypatch):
     (inputs,) = seen
     assert issparse(inputs) and inputs.format == "csr" and inputs.dtype == np.float32
     assert issparse(pipeline[:-1].transform(X.iloc[:3]))
+    assert pipeline[-1].estimators_[0].coefs_[0].dtype == np.float32
     fit(pipeline, X.drop(columns="many"), y)  # the same pipeline suits another table
     assert not issparse(seen[1]) and seen[1].dtype == np.float32
 
@@ -1010,7 +1011,10 @@ def test_set_output(many):
 def test_grid_search():
     X, y = mixed()
     pipeline = make_table_pipeline("classification", n_rows=len(X), random_state=0, max_iter=3)
-    grid = {"mlp__hidden_layer_sizes": [(5,), (20, 20)], "encode__categories__max_categories": [2]}
+    grid = {
+        "mlp__estimator__hidden_layer_sizes": [(5,), (20, 20)],
+        "encode__categories__max_categories": [2],
+    }
     search = GridSearchCV(pipeline, grid, cv=2)
     assert fit(search, X, y).best_score_ > 0.4
     assert search.best_estimator_[:-1].transform(X).shape[1] == 9  # two inputs for colours
@@ -1021,27 +1025,50 @@ def test_it_prints_whole():
     printed = repr(pipeline)
     assert "..." not in printed and " at 0x" not in printed
     for part in ("TableColumns()", "RobustSmoothScaler()", "SimpleImputer(", "TableOneHotEncoder(",
-                 "ColumnsOfDtype('number')", "MLPClassifier(", "(256, 256, 256)"):  # fmt: skip
+                 "ColumnsOfDtype('number')", "BaggingClassifier(", "MLPClassifier(",
+                 "(64, 64)"):  # fmt: skip
         assert part in printed
     assert "TableColumns" in pipeline._repr_html_()
 
 
 def test_parameters():
     def parameters(*args, **kwargs):
-        return make_table_pipeline(*args, **kwargs)[-1].get_params()
+        last = make_table_pipeline(*args, **kwargs)[-1]
+        return getattr(last, "estimator", last).get_params()
 
     small, large = parameters("classification", n_rows=100), parameters("regression", n_rows=10**6)
-    assert not small["early_stopping"] and small["batch_size"] == "auto"
+    assert not small["early_stopping"] and small["batch_size"] == 16
     assert large["early_stopping"] and large["batch_size"] == 256
-    assert small["max_iter"] == 256 > large["max_iter"] == large["n_iter_no_change"]
-    assert small["label_smoothing"] == 0.1 and large["target_scale"] == "standard"
+    assert parameters("regression", n_rows=20)["batch_size"] == "auto"
+    assert small["max_iter"] == 64 > large["max_iter"] == large["n_iter_no_change"]
+    assert small["label_smoothing"] == 0.03 and large["target_scale"] == "standard"
     given = parameters("regression", random_state=3, alpha=0.5, target_scale=None, max_iter=7)
-    assert (given["random_state"], given["alpha"], given["max_iter"]) == (3, 0.5, 7)
+    assert (given["alpha"], given["max_iter"], given["n_iter_no_change"]) == (0.5, 7, 7)
     assert given["target_scale"] is None
+    assert parameters("regression", n_rows=10**6, max_iter=99)["n_iter_no_change"] == 99
     with pytest.raises(ValueError, match=r"of MLPRegressor, got 'alfa'; did you mean 'alpha'\?"):
         make_table_pipeline("regression", alfa=1)
     with pytest.raises(ValueError, match=r"got 'regresion'; did you mean 'regression'\?"):
         make_table_pipeline("regresion")
+    for wrong in (0, 1.5, "3"):
+        with pytest.raises(ValueError, match="n_estimators must be a whole number from 1 on"):
+            make_table_pipeline("regression", n_estimators=wrong)
+
+
+def test_several_networks_are_averaged():
+    X, y = mixed()
+    options = {"n_rows": len(X), "max_iter": 3}
+    pipeline = fit(make_table_pipeline("classification", random_state=0, **options), X, y)
+    networks = pipeline[-1].estimators_
+    assert len(networks) == 5 and len({network.coefs_[0].sum() for network in networks}) == 5
+    inputs = pipeline[:-1].transform(X)
+    mean = np.mean([network.predict_proba(inputs) for network in networks], axis=0)
+    np.testing.assert_allclose(pipeline.predict_proba(X), mean, atol=1e-6)
+    again = fit(make_table_pipeline("classification", random_state=0, **options), X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), pipeline.predict_proba(X))
+    one = make_table_pipeline("classification", n_estimators=1, random_state=3, **options)
+    assert fit(one, X, y)[-1].random_state == 3 and one[-1].coefs_[0].shape[1] == 256
+    assert len(make_table_pipeline("regression", n_rows=10**5)[-1].hidden_layer_sizes) == 3
 
 
 # -------------------------------------------------------------------------------------------- parts

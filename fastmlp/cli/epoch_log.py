@@ -18,7 +18,7 @@ FORMATS = (".jsonl", ".csv")
 
 #: What a line says, in the order of CSV's columns.
 COLUMNS = (
-    *("time", "epoch", "loss", "training_score", "validation_loss", "validation_score"),
+    *("time", "network", "epoch", "loss", "training_score", "validation_loss", "validation_score"),
     *("n_samples", "seconds"),
 )
 
@@ -63,9 +63,16 @@ class EpochLog:
             )
         self._failed = False
 
-    def add(self, report: "EpochReport") -> None:
-        """Write the line of an epoch; if that fails, training goes on."""
-        line = self._line(report)
+    def add(self, report: "EpochReport", network: int = 1) -> None:
+        """Write the line of an epoch; if that fails, training goes on.
+
+        Parameters
+        ----------
+        report : EpochReport
+        network : int
+            Which of several networks it is of, from 1.
+        """
+        line = self._line(report, network)
         if self._needs_header:
             line = f"{','.join(COLUMNS)}\n{line}"
         if self._needs_newline:  # a disk was full
@@ -80,10 +87,11 @@ class EpochLog:
             note(f"{self.path} cannot be written ({error.strerror}): training goes on without it.")
         self._needs_header = self._needs_newline = False
 
-    def _line(self, report: "EpochReport") -> str:
+    def _line(self, report: "EpochReport", network: int) -> str:
         entries: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            **{name: getattr(report, name) for name in COLUMNS[1:]},
+            "network": network,
+            **{name: getattr(report, name) for name in COLUMNS[2:]},
         }
         for name, value in entries.items():
             if isinstance(value, float) and not math.isfinite(value):

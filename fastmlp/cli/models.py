@@ -281,11 +281,14 @@ def load_model(path: Path, backend: str | None, threads: int | None) -> Any:
             f"{path} does not exist: name a model that 'fastmlp train' has saved, as model.npz or "
             "where --out said."
         ) from None
-    network = model[-1] if is_pipeline(model) else model
-    if backend is not None:
-        network.set_params(backend=backends.resolve(backend))
-    if threads is not None:
-        network.set_params(n_threads=threads)
+    if backend is not None or threads is not None:
+        from fastmlp.report.analysis import networks
+
+        for network in networks(model) if is_pipeline(model) else [model]:
+            if backend is not None:
+                network.set_params(backend=backends.resolve(backend))
+            if threads is not None:
+                network.set_params(n_threads=threads)
     return model
 
 

@@ -29,7 +29,7 @@ class EpochDisplay:
     Parameters
     ----------
     max_iter : int
-        Epochs at most.
+        Epochs at most, of a network.
     wanted : bool
         Whether anything is to be shown.
     lines : bool
@@ -38,6 +38,8 @@ class EpochDisplay:
         Gets a line per epoch in any case.
     val_name : str
         What the validation data are called.
+    n_networks : int
+        How many networks are trained, one after the other.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class EpochDisplay:
         lines: bool = True,
         log: "EpochLog | None" = None,
         val_name: str = "validation",
+        n_networks: int = 1,
     ) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -56,14 +59,17 @@ class EpochDisplay:
         self._is_narrow = self._console.width < 80  # where the bar would be cut
         columns = (
             SpinnerColumn(),
-            TextColumn(f"epoch {{task.fields[epoch]}}/{max_iter}"),
+            TextColumn("{task.fields[epoch]}"),
             BarColumn(bar_width=8 if self._is_narrow else 16),
             TextColumn("{task.description}"),
         )
         hidden = not (wanted and shows_progress(sys.stdout))
         self._bar = Progress(*columns, console=self._console, transient=True, disable=hidden)
-        self._task = self._bar.add_task("", total=max_iter, epoch=0)
-        self._epoch = 0
+        self._n_networks = n_networks
+        self._network = 0  # networks that are done
+        self._epoch = 0  # of the network
+        self._n_epochs = 0  # of all networks
+        self._task = self._bar.add_task("", total=n_networks * max_iter, epoch=self._position(0))
         self._samples = 0  # of an epoch
         self._seconds = 0.0  # of all epochs so far
         self._begun = time.perf_counter()
@@ -87,12 +93,16 @@ class EpochDisplay:
     def on_samples(self, n_done: int) -> None:
         """Show how far the epoch has come."""
         if self._samples and n_done:
-            self._show(self._epoch + min(1.0, n_done / self._samples))
+            self._show(min(1.0, n_done / self._samples))
 
     def on_epoch(self, report: "EpochReport") -> None:
         """Show an epoch that is over."""
+        if report.epoch <= self._epoch:
+            self._network += 1
+        self._epoch = report.epoch
+        self._n_epochs += 1
         if self._log is not None:
-            self._log.add(report)
+            self._log.add(report, self._network + 1)
         if not self._wanted:
             return
         line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
@@ -103,26 +113,34 @@ class EpochDisplay:
             line += f", {self._val_name} score = {report.validation_score:.4f}"
         if self._lines:
             self._console.print(line)
-        self._epoch, self._samples = report.epoch, report.n_samples
+        self._samples = report.n_samples
         self._seconds += report.seconds
         self._said = f"loss {report.loss:.4f}"
         if report.validation_score is not None and not self._lines:
             self._said += f"  {self._val_name} score {report.validation_score:.4f}"
         elif not self._is_narrow:
             self._said += f"  {report.n_samples / report.seconds:,.0f} samples/s"
-        self._show(self._epoch)
+        self._show(0)
 
-    def _show(self, done: float) -> None:
-        """Show so many epochs and parts of one, and the time that the others will take."""
+    def _show(self, part: float) -> None:
+        """Show the epochs that are done and a part of one, and the time that the others take."""
         # Not rich's own estimate, which forgets what is longer ago than half a minute.
-        if self._epoch:
-            seconds = self._seconds / self._epoch
+        if self._n_epochs:
+            seconds = self._seconds / self._n_epochs
         else:
-            seconds = (time.perf_counter() - self._begun) / done
-        left = timedelta(seconds=round(seconds * (self._max_iter - done)))
+            seconds = (time.perf_counter() - self._begun) / part
+        done = self._network * self._max_iter + self._epoch + part
+        left = timedelta(seconds=round(seconds * (self._n_networks * self._max_iter - done)))
         status = f"{self._said}  {left} left".strip()
-        epoch = min(math.ceil(done), self._max_iter)
+        epoch = self._position(min(self._epoch + math.ceil(part), self._max_iter))
         self._bar.update(self._task, completed=done, description=status, epoch=epoch)
+
+    def _position(self, epoch: int) -> str:
+        """Return which epoch it is, and of which network if there are several."""
+        words = f"epoch {epoch}/{self._max_iter}"
+        if self._n_networks == 1:
+            return words
+        return f"network {self._network + 1}/{self._n_networks} {words}"
 
 
 @contextmanager

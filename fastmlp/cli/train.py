@@ -82,8 +82,8 @@ def train(
         typer.Option(
             metavar="NAME",
             help="A published system, which supplies the data set and all values that are not "
-            f"given: {', '.join(recipes.RECIPES)}.",
-            autocompletion=complete(recipes.RECIPES),
+            f"given: {', '.join([*recipes.RECIPES, recipes.TABLE])}.",
+            autocompletion=complete([*recipes.RECIPES, recipes.TABLE]),
         ),
     ] = None,
     data: Annotated[str | None, DATA] = None,
@@ -241,11 +241,11 @@ def train(
     A table (CSV, Parquet, Feather, JSON lines, .npz or .npy; - is standard input) is described,
     a fifth of its rows is set aside, and a pipeline is trained on the others.
 
-    For images, the recipe, sgd-50 on MNIST if none is named, supplies every value that is not
-    given. Its input scale is the exception: on another data set than its own that is 'auto'. If
-    neither --recipe nor --data nor --data-home is given and MNIST cannot be had, the digits that
-    come with scikit-learn take its place. Of a folder of pictures without the parts train and test
-    a fifth is set aside.
+    For images, the recipe, sgd-50 on MNIST if none is named (pictures, for a folder of them),
+    supplies every value that is not given. Its input scale is the exception: on another data set
+    than its own that is 'auto'. If neither --recipe nor --data nor --data-home is given and MNIST
+    cannot be had, the digits that come with scikit-learn take its place. Of a folder of pictures
+    without the parts train and test a fifth is set aside.
 
     Ctrl-C ends the training: what has been learned is scored and saved, and the exit status is
     130.
@@ -259,8 +259,9 @@ def train(
         fastmlp train --data fashion --solver adam
         fastmlp train --data digits --plots . --log run.csv
     """
+    is_table = data is not None and tables.is_table(data)
     default = recipes.PICTURES if data and image_data.is_folder(data) else recipes.DEFAULT
-    chosen = recipes.get(recipe or default)
+    chosen = recipes.get(default if is_table else recipe or default)
     backends.resolve(backend or "auto")
     if (solver or chosen.parameters["solver"]) == "lbfgs":
         unused = {
@@ -274,7 +275,6 @@ def train(
             raise ValueError(
                 f"{option} has no effect on lbfgs: leave it out, or choose --solver sgd or adam."
             )
-    is_table = data is not None and tables.is_table(data)
     layers = tuple(chain(*hidden)) if hidden else chosen.parameters["hidden_layer_sizes"]
     if dropout is not None and (hidden or not is_table) and len(dropout) not in (1, len(layers)):
         raise ValueError(
@@ -304,9 +304,12 @@ def train(
         "dtype": dtype,
     }
     if data is not None and is_table:
-        for option, value in {
-            "--recipe": recipe, "--input-scale": input_scale, "--augment": augment or None
-        }.items():  # fmt: skip
+        of_images = {
+            "--recipe": None if recipe == recipes.TABLE else recipe,
+            "--input-scale": input_scale,
+            "--augment": augment or None,
+        }
+        for option, value in of_images.items():
             if value is not None:
                 raise ValueError(
                     f"{option} is for images, but {tables.name_of(data)} is a table: leave it out."

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from fastmlp.cli.progress import INTERRUPTED, INTERRUPTION, EpochDisplay
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+    from fastmlp.training import EpochReport
 
 _SEED = 0
 
@@ -77,17 +79,21 @@ def train_table(
         table.print_columns()
     options = {"random_state": seed, **parameters}
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
-    model = pipeline[-1]
-    # Early stopping has validation rows of its own.
-    draws_test &= (plots is not None or report is not None) and not model.early_stopping
+    n_networks = getattr(pipeline[-1], "n_estimators", 1)
+    unfitted = pipeline[-1] if n_networks == 1 else pipeline[-1].estimator
+    # Early stopping has validation rows of its own, and an ensemble cannot be given any.
+    draws_test &= (plots is not None or report is not None) and not unfitted.early_stopping
+    draws_test &= n_networks == 1
     draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
     val_name = "test" if draws_test else "validation"
     with noting_warnings() as notes:
         seconds = _fit(pipeline, table, draws_test, epoch_log, not (quiet or as_json), notes)
     interrupted = INTERRUPTION in notes
-    if interrupted and not getattr(model, "n_iter_", 0):
+    found = _networks(pipeline)
+    if interrupted and not (found and found[0].n_iter_):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
+    model = found[0]
     if out is not None:  # before anything else, so that another Ctrl-C cannot come between
         fastmlp.save(pipeline, out, metadata=table.metadata())
     scores = tables.metrics(pipeline, table.X_test, table.y_test, table.y)
@@ -120,6 +126,7 @@ def train_table(
                 "training samples": len(table.X),
                 "test samples": len(table.X_test),
                 "network": units_of(model),
+                "networks": len(found),
                 "activation": model.activation,
                 "solver": model.solver,
                 "backend": backend,
@@ -141,9 +148,10 @@ def train_table(
     tables.print_metrics(scores, f"{len(table.X_test):,} rows held out")
     tables.print_summary(
         {
-            "network": network_in_words(model),
+            "network": network_in_words(model)
+            + (f" ({len(found)} of them, averaged)" if len(found) > 1 else ""),
             "backend": backend_in_words(backend),
-            "epochs": _epochs_in_words(model),
+            "epochs": _epochs_in_words(found),
             "training time": f"{seconds:.2f} s",
             "model file": "not saved" if out is None else str(out),
             **({} if report is None else {"report": str(report)}),
@@ -176,30 +184,69 @@ def _fit(
     notes: list[str],
 ) -> float:
     """Fit a pipeline, showing its epochs; return the seconds that it took."""
+    from fastmlp.training import Watch, watched
+
     model = pipeline[-1]
+    n_networks = getattr(model, "n_estimators", 1)
+    network = model if n_networks == 1 else model.estimator
     val_name = "test" if scores_test else "validation"
     with EpochDisplay(
-        model.max_iter, wanted, lines=False, log=epoch_log, val_name=val_name
+        network.max_iter,
+        wanted,
+        lines=False,
+        log=epoch_log,
+        val_name=val_name,
+        n_networks=n_networks,
     ) as display:
+
+        def on_epoch(report: "EpochReport") -> bool:
+            display.on_epoch(report)
+            return INTERRUPTION in notes  # then the networks that follow end, too
+
         started = time.perf_counter()
         try:
             X = pipeline[:-1].fit_transform(table.X, table.y)
-            test = (pipeline[:-1].transform(table.X_test), table.y_test) if scores_test else None
             display.begins(len(table.y))
-            model._fit(
-                X,
-                table.y,
-                validation=(*(test or (None, None)), None),
-                on_epoch=display.on_epoch,
-                on_samples=display.on_samples,
-            )
+            with watched(Watch(on_epoch, display.on_samples)):
+                if scores_test:
+                    model.fit(
+                        X, table.y, X_val=pipeline[:-1].transform(table.X_test), y_val=table.y_test
+                    )
+                else:
+                    model.fit(X, table.y)
+            if n_networks > 1 and INTERRUPTION in notes:
+                _keep_finished(model)
         except KeyboardInterrupt:  # not while training, which keeps what it has
             notes.append(INTERRUPTION)
     return time.perf_counter() - started
 
 
-def _epochs_in_words(model: Any) -> str:
+def _networks(pipeline: "Pipeline") -> list[Any]:
+    """Return the fitted networks of a pipeline; none, if it was interrupted before."""
+    from sklearn.exceptions import NotFittedError
+
+    from fastmlp.report.analysis import networks
+
+    try:
+        return networks(pipeline)
+    except NotFittedError:
+        return []
+
+
+def _keep_finished(ensemble: Any) -> None:
+    """Keep the networks of an ensemble that were trained before it was interrupted."""
+    most = max(network.n_iter_ for network in ensemble.estimators_)
+    kept = [i for i, network in enumerate(ensemble.estimators_) if network.n_iter_ == most]
+    ensemble.estimators_ = [ensemble.estimators_[i] for i in kept]
+    ensemble.estimators_features_ = [ensemble.estimators_features_[i] for i in kept]
+    ensemble.n_estimators = len(kept)  # what sums of predictions are divided by
+
+
+def _epochs_in_words(found: Sequence[Any]) -> str:
+    model = found[0]
     words = f"{model.n_iter_} of {model.max_iter}"
+    if len(found) > 1:
+        return words + " for each"
     if model.early_stopping and model.validation_scores_:
         best = model.validation_scores_.index(model.best_validation_score_) + 1
         words += f", the weights of epoch {best} are kept"
@@ -215,8 +262,10 @@ def _draw(
     from fastmlp.displays import ConfusionDisplay, LossCurveDisplay
 
     test = pipeline, table.X_test, table.y_test
-    drawings: dict[str, Callable[..., Any]] = {
-        "loss_curve": partial(LossCurveDisplay.from_estimator, pipeline, val_name=val_name)
+    drawings: dict[str, Callable[..., Any]] = {  # the curve of an ensemble is its first network's
+        "loss_curve": partial(
+            LossCurveDisplay.from_estimator, _networks(pipeline)[0], val_name=val_name
+        )
     }
     if table.task == "classification":
         drawings["confusion"] = partial(ConfusionDisplay.from_estimator, *test)
