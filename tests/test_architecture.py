@@ -115,15 +115,20 @@ ALLOWED = {
     },
     "cli.train_table": {
         "__init__", "backends", "cli.epoch_log", "cli.output", "cli.pictures", "cli.progress",
-        "cli.tables", "displays", "report", "tables", "threads", "training",
+        "cli.tables", "displays", "report", "report.analysis", "tables", "threads", "training",
+    },
+    "cli.train_images": {
+        "backends", "cli.epoch_log", "cli.image_data", "cli.output", "cli.pictures",
+        "cli.progress", "datasets", "displays", "estimators", "hints", "persistence", "recipes",
+        "report", "threads",
     },
     "cli.data": {
-        "cli.options", "cli.output", "cli.progress", "cli.usage", "datasets", "formats", "idx",
-        "images", "notices", "suggestions",
+        "cli.options", "cli.output", "cli.progress", "cli.tables", "cli.usage", "datasets",
+        "formats", "idx", "images", "notices", "suggestions", "tables",
     },
     "cli.look": {
         "blocks", "cli.image_data", "cli.models", "cli.options", "cli.output", "cli.pictures",
-        "displays",
+        "cli.tables", "displays",
     },
     "cli.measure": {
         "backends", "bench", "bench.devices", "cli.options", "cli.output", "files", "parity",
@@ -131,12 +136,11 @@ ALLOWED = {
     },
     "cli.models": {
         "__init__", "backends", "cli.image_data", "cli.options", "cli.output", "cli.tables",
-        "estimators", "formats", "tables",
+        "estimators", "formats", "report.analysis", "tables",
     },
     "cli.train": {
-        "backends", "cli.epoch_log", "cli.image_data", "cli.options", "cli.output", "cli.pictures",
-        "cli.progress", "cli.tables", "cli.train_table", "datasets", "displays", "estimators",
-        "hints", "persistence", "recipes", "report", "threads", "training",
+        "backends", "cli.epoch_log", "cli.image_data", "cli.options", "cli.pictures", "cli.tables",
+        "cli.train_images", "cli.train_table", "displays", "persistence", "recipes",
     },
 }  # fmt: skip
 

@@ -1050,7 +1050,7 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("data fetch digits", r"\['mnist', 'fashion', 'kmnist'\], got 'digits'"),
         ("data info mnits", "'mnits' is no file or directory"),
         ("data info mnist", "mnist is not on this machine: 'fastmlp data fetch mnist' gets it."),
-        ("data info text", "text is not IDX"),
+        ("data info text", "text has a header and no rows: 'text', ' not data'; a table needs"),
         ("data convert 1d.npy 1d.txt", "TARGET must end in .npz, .npy, .csv, .*got 1d.txt"),
         ("data convert 1d.npy 1d.csv", "1d.npy must hold images and labels .*got one array"),
         ("data convert toys.npz toys.csv", "toys.npz must hold images and labels"),

@@ -266,13 +266,13 @@ import os, signal, sys
 from fastmlp import cli
 from fastmlp.cli.progress import EpochDisplay
 
-seen = []
+seen, n_epochs = [], int(sys.argv[1])
 original = EpochDisplay.on_epoch
 
 def on_epoch(self, report):
     original(self, report)
     seen.append(report)
-    if len(seen) == int(sys.argv[1]):
+    if len(seen) == n_epochs:
         signal.raise_signal(signal.SIGINT)
 
 EpochDisplay.on_epoch = on_epoch
@@ -325,7 +325,7 @@ def test_curves_of_held_out_rows():
             "fastmlp.displays.LossCurveDisplay.plot", lambda self, ax=None: drawn.append(self)
         )
         patch.setattr(
-            "fastmlp.cli.train_table.save_pictures", lambda d: [f(None) for f in d.values()]
+            "fastmlp.cli.train_table.save_pictures", lambda d: [f(ax=None) for f in d.values()]
         )
         run("train", *options)
         run("train", *options, "--no-validation")

@@ -177,11 +177,12 @@ def background(images: "NDArray") -> float:
 
 
 def _grays(images: "NDArray") -> "NDArray":
-    """Return the mean grays of the 4 x 4 parts of images, shape (n_samples, 16)."""
+    """Return the mean grays of the parts of images, 4 x 4 of them, shape (n_samples, n_parts)."""
     import numpy as np
 
     rows, columns = (
-        np.linspace(0, length, _GRID + 1).astype(int)[:-1] for length in images.shape[1:]
+        np.linspace(0, length, min(_GRID, length) + 1).astype(int)[:-1]
+        for length in images.shape[1:]
     )
     sums = np.add.reduceat(np.add.reduceat(images, rows, 1, np.int64), columns, 2)
     sizes = np.outer(

@@ -514,10 +514,11 @@ def _from_csv(source: _Source, layout: _Layout) -> pd.DataFrame:
 
 def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
     """Say where a text is malformed; pyarrow's threads do not know."""
-    expected = line = 0
+    expected = line = n_rows = 0
     try:
         for line, row in layout.rows(source):
             expected = expected or len(row)
+            n_rows += 1
             if len(row) == expected:
                 continue
             cells = f"{len(row)} cell{'s' if len(row) > 1 else ''}"
@@ -532,6 +533,10 @@ def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
             ) from error
     except csv.Error:
         _refuse_quote(source, line + 1)
+    if n_rows == 1:  # without an end of the line
+        raise ValueError(
+            f"{source.name} has a header and no rows: {_some(row)}; a table needs rows."
+        ) from error
     raise ValueError(f"{source.name} cannot be read: {_first_line(error)}.") from error
 
 
