@@ -18,7 +18,7 @@ class PlaybackEngine:
         self.losses = iter(losses)
         self.orders = []
 
-    def train_epoch(self, order, batch_size, optimizer, dropout=None):
+    def train_epoch(self, order, batch_size, optimizer, dropout=None, on_samples=None):
         self.orders.append(order)
         self.parameters.flat += 1
         loss = next(self.losses)
