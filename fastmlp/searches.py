@@ -43,6 +43,7 @@ _MACHINERY = (
     "pickle",
     "threading",
     "multiprocessing",
+    "concurrent",  # in whose threads joblib sends out the next fits
     "runpy",
 )
 
