@@ -292,6 +292,7 @@ def get(name: str) -> Recipe:
     if name == TABLE:
         raise ValueError("the recipe 'table' is for tables: name one with --data.")
     if name not in RECIPES:
-        end = did_you_mean(name, RECIPES)
-        raise ValueError(f"recipe must be one of {list(RECIPES)}, got {name!r}{end}")
+        names = [*RECIPES, TABLE]
+        end = did_you_mean(name, names)
+        raise ValueError(f"recipe must be one of {names}, got {name!r}{end}")
     return RECIPES[name]

@@ -311,6 +311,8 @@ def test_the_recipe_of_tables_may_be_named():
     houses().to_csv("houses.csv", index=False)
     run("train", "--data", "houses.csv", "--epochs", 1, "--recipe", "table", "--no-save")
     assert "for tables: name one with --data" in refused("train", "--recipe", "table")
+    assert "'table'], got 'tabel'" in (sentence := refused("train", "--recipe", "tabel"))
+    assert sentence.endswith("Did you mean 'table'?")
     assert "--recipe is for images" in refused("train", "--data", "houses.csv", "--recipe", "best")
 
 

@@ -79,8 +79,7 @@ def train_table(
         table.print_columns()
     options = {"random_state": seed, **parameters}
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
-    n_networks = getattr(pipeline[-1], "n_estimators", 1)
-    unfitted = pipeline[-1] if n_networks == 1 else pipeline[-1].estimator
+    unfitted, n_networks = _template(pipeline)
     # Early stopping has validation rows of its own, and an ensemble cannot be given any.
     draws_test &= (plots is not None or report is not None) and not unfitted.early_stopping
     draws_test &= n_networks == 1
@@ -187,8 +186,7 @@ def _fit(
     from fastmlp.training import Watch, watched
 
     model = pipeline[-1]
-    n_networks = getattr(model, "n_estimators", 1)
-    network = model if n_networks == 1 else model.estimator
+    network, n_networks = _template(pipeline)
     val_name = "test" if scores_test else "validation"
     with EpochDisplay(
         network.max_iter,
@@ -219,6 +217,12 @@ def _fit(
         except KeyboardInterrupt:  # not while training, which keeps what it has
             notes.append(INTERRUPTION)
     return time.perf_counter() - started
+
+
+def _template(pipeline: "Pipeline") -> tuple[Any, int]:
+    """Return the network that an unfitted pipeline trains, and how many of them."""
+    last = pipeline[-1]
+    return getattr(last, "estimator", last), getattr(last, "n_estimators", 1)
 
 
 def _networks(pipeline: "Pipeline") -> list[Any]:
