@@ -225,7 +225,7 @@ def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request
         def call(*args, **kwargs):
             result = method(*args, **kwargs)
             # A thread that starts sets an event, too; from there, the signal may come any time.
-            if len(raised) < 2 and threading.current_thread() is threading.main_thread():
+            if len(raised) < 2 and threading.get_ident() == threading.main_thread().ident:
                 raised.append(step)
                 signal.raise_signal(signal.SIGINT)
             return result
