@@ -511,7 +511,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _strata(self, Y: NDArray) -> NDArray | None:
         """Return the classes, if there are two: scikit-learn stratifies no others."""
-        return Y if self.n_outputs_ == 1 else None
+        # In one dimension: of two, scikit-learn would make text of every row. The split is the same.
+        return Y.ravel() if self.n_outputs_ == 1 else None
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return the accuracy; for several labels, that of whole rows."""

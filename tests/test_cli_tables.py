@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import fastmlp
 from fastmlp import cli
+from test_tables import MALFORMED
 
 pd = pytest.importorskip("pandas", reason="tables need pandas: fastmlp[tables]")
 pytest.importorskip("pyarrow", reason="tables need pyarrow: fastmlp[tables]")
@@ -377,6 +378,93 @@ def test_what_does_not_suit_a_table_is_refused(options, message):
 def test_tables_that_nothing_can_be_learned_from(content, message):
     Path("t.csv").write_bytes(content)
     assert message in refused("train", "--data", "t.csv")
+
+
+@pytest.fixture
+def as_typed(monkeypatch, capsys):
+    """Run a command as the shell does; return the exit status and what is printed."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["fastmlp", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_file_gets_a_sentence(case, as_typed):
+    content, words = MALFORMED[case]
+    Path("t.csv").write_bytes(content)
+    commands = [["train", "--data", "t.csv"], ["data", "info", "t.csv"]]
+    for command in commands[:1] if case == "IDX" else commands:
+        status, out, err = as_typed(*command)
+        assert status == 2 and not out
+        if case not in ("IDX", "images"):  # which those commands take for what they are
+            assert words.replace("the stream", "t.csv") in err
+        assert err.startswith("Error: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert [path.name for path in Path().iterdir()] == ["t.csv"]
+
+
+def _strange(**columns):
+    """A table with a column to learn from, some others, and a target."""
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame({"size": rng.randn(N), **columns})
+    return frame.assign(y=np.where(frame["size"] > 0, "large", "small"))
+
+
+#: Name -> a table, and what the command prints of it.
+STRANGE = {
+    "a column without values": (_strange(a=None), "left out: all values are missing"),
+    "a constant column": (_strange(a=7), "left out: constant"),
+    "a category per row": (_strange(a=[f"n{i}" for i in range(N)]), "a different value in every"),
+    "free text": (_strange(a=[f"n{i % 100}" for i in range(N)]), "left out: free text, 100"),
+    "rare categories": (_strange(a=[f"n{i // 3}" for i in range(N)]), "all of them rare"),
+    "an identifier": (_strange(id=range(N)), "it numbers the rows"),
+    "infinity": (_strange(a=[np.inf, -np.inf, 1] * (N // 3)), "scaled"),
+    "huge numbers": (_strange(a=[1e300, -1e300, 1e-300] * (N // 3)), "scaled"),
+    "dates": (_strange(a=["2020-02-29", "2021-03-01"] * (N // 2)), "as days since 1970"),
+    "dates that are none": (_strange(a=["2021-02-29", "2021-03-01"] * (N // 2)), "a  "),
+    "booleans as text": (_strange(a=["yes", "no", None] * (N // 3)), "as 0 and 1, the missing"),
+    "booleans": (_strange(a=[True, False] * (N // 2)), "as 0 and 1"),
+    "mixed types": (_strange(a=["1", "x", "2.5", ""] * (N // 4)), "one-hot of 3, missing is one"),
+    "numbers but for a few": (_strange(a=[*map(str, range(N - 1)), "x"]), "scaled"),
+    "letters with accents": (_strange(ä=["ß", "€"] * (N // 2)), "one-hot of 2"),
+    "missing nearly everywhere": (_strange(a=[1.0, 2.0] + [None] * (N - 2)), "and marked"),
+    "one row of a class": (_strange().assign(y=["once"] + ["often", "seldom"] * 59 + ["often"]), ""),
+    "a target with gaps": (_strange().assign(y=[1.5, 2.5, None] * (N // 3)), "rows to train on"),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_strange_table_is_learned_from(case, as_typed):
+    table, words = STRANGE[case]
+    table.to_csv("t.csv", index=False)
+    status, out, err = as_typed("train", "--data", "t.csv", "--epochs", "1", "--quiet")
+    assert status == 0 and "Traceback" not in err
+    assert words in out and "model.skops" in out
+    status, out, err = as_typed("predict", "model.skops", "t.csv")
+    assert status == 0 and out.count("\n") == N + 1
+    assert "Warning" not in err
+    if case == "numbers but for a few":
+        assert err.startswith("Note: t.csv: column 'a' holds numbers, but for 1 of 120 rows")
+
+
+def test_duplicated_and_unnamed_columns(as_typed):
+    rows = "".join(f"{i % 7},{i % 5},{i % 3},{i % 2}\n" for i in range(N))
+    Path("t.csv").write_text("a,a,,y\n" + rows)
+    status, out, err = as_typed("train", "--data", "t.csv", "--epochs", "1")
+    assert status == 0 and "a_2" in out
+    assert "names that occur twice become 'a_2'" in err and "without a name are called 'x2'" in err
+
+
+def test_many_categories(as_typed):
+    n = 100_000
+    table = pd.DataFrame({"c": [f"c{i}" for i in range(n // 2)] * 2, "x": np.arange(n) % 7})
+    table.assign(y=table.x > 3).to_csv("t.csv", index=False)
+    status, out, _ = as_typed("data", "info", "t.csv")
+    assert status == 0 and "50,000" in out and "all of them rare" in out
 
 
 def test_a_file_that_is_not_there():

@@ -1077,16 +1077,16 @@ def test_several_networks_are_averaged():
 def test_scaler():
     X = np.array(
         [
-            [0, 7, 0, 5, 1],
-            [1, 7, 0, np.nan, 0],
-            [2, 7, 0, np.inf, 0],
-            [3, 7, 0, -np.inf, np.nan],
-            [4, 7, 90, 6, 1],
+            [0, 7, 0, 5, 1, 1],
+            [1, 7, 0, np.nan, 1, 0],
+            [2, 7, 0, np.inf, 0, 0],
+            [3, 7, 0, -np.inf, np.nan, 0],
+            [4, 7, 90, 6, 1, 1],
         ],
         dtype=float,
     )
     scaler = RobustSmoothScaler().fit(X)
-    np.testing.assert_allclose(scaler.center_, [2, 7, 0, 5.5, 0.5])
+    np.testing.assert_allclose(scaler.center_, [2, 7, 0, 5.5, 1, 0])
     np.testing.assert_allclose(scaler.scale_[:4], [0.5, 0, 2 / 90, 2])
     got = scaler.transform(X)
     assert got.dtype == np.float32
@@ -1098,8 +1098,9 @@ def test_scaler():
     np.testing.assert_allclose(got[:, 1], 0)
     np.testing.assert_allclose(got[:, 2], [0, 0, 0, 0, smooth(2)], rtol=1e-6)
     np.testing.assert_allclose(got[:, 3], [smooth(-1), np.nan, 3, -3, smooth(1)], rtol=1e-6)
-    np.testing.assert_array_equal(got[:, 4], [1, 0, 0, np.nan, 1])  # remains as it is
-    with pytest.raises(ValueError, match="must have 5 features, as in training, got 2"):
+    np.testing.assert_array_equal(got[:, 4], [0, 0, -1, np.nan, 0])  # 0 is the median
+    np.testing.assert_array_equal(got[:, 5], [1, 0, 0, 0, 1])  # remains as it is
+    with pytest.raises(ValueError, match="must have 6 features, as in training, got 2"):
         scaler.transform(X[:, :2])
 
 
@@ -1130,7 +1131,7 @@ def test_encoder_is_scikit_learns():
 
 @pytest.mark.parametrize("seed", range(30))
 def test_encoder_learns_what_scikit_learns_does(seed):
-    """Rows are counted before, which must not be seen."""
+    """Categories are counted and encoded before rows are, which must not be seen."""
     from sklearn.preprocessing import OneHotEncoder
 
     rng = np.random.RandomState(seed)
@@ -1142,7 +1143,7 @@ def test_encoder_learns_what_scikit_learns_does(seed):
         values[rng.rand(n) < rng.choice([0, 0.01, 0.3])] = None
         X[f"x{number}"] = pd.Categorical(values, categories=rng.permutation(words))
     parameters = {
-        "handle_unknown": "infrequent_if_exist",
+        "handle_unknown": rng.choice(["infrequent_if_exist", "ignore"]),
         "min_frequency": rng.choice([None, 1, 2, 4, 10, 0.02]),
         "max_categories": rng.choice([None, 1, 2, 3, 10]),
         "dtype": np.float32,
@@ -1151,11 +1152,33 @@ def test_encoder_learns_what_scikit_learns_does(seed):
         parameters["min_frequency"] = int(parameters["min_frequency"])
     ours, theirs = (kind(**parameters).fit(X) for kind in (TableOneHotEncoder, OneHotEncoder))
     assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
-    assert (ours.transform(X) != theirs.transform(X)).nnz == 0
+    new = pd.DataFrame({name: rng.permutation([*X[name], "new", "other", None]) for name in X})
+    for rows in (X, X[:2], new.astype("category")):
+        got, expected = ours.transform(rows), theirs.transform(rows)
+        assert got.format == "csr" and got.dtype == np.float32 and got.has_canonical_format
+        assert got.shape == expected.shape and (got != expected).nnz == 0
     if parameters["min_frequency"] is None and parameters["max_categories"] is None:
         return
     for one, other in zip(ours.infrequent_categories_, theirs.infrequent_categories_, strict=True):
         assert str(one) == str(other)
+
+
+def test_encoder_encodes_each_category_once(monkeypatch):
+    from sklearn.preprocessing import OneHotEncoder
+
+    n_rows = {"fit": [], "transform": []}
+    for name, counts in n_rows.items():
+        real = getattr(OneHotEncoder, name)
+
+        def counted(self, X, *args, real=real, counts=counts):
+            counts.append(len(X))
+            return real(self, X, *args)
+
+        monkeypatch.setattr(OneHotEncoder, name, counted)
+    X = pd.DataFrame({"a": pd.Categorical(["u", "v"] * 500), "b": pd.Categorical(["w"] * 1000)})
+    got = TableOneHotEncoder(min_frequency=4).fit(X).transform(X)
+    assert n_rows["transform"] == [2] and n_rows["fit"][0] < 20
+    np.testing.assert_array_equal(got[:3].toarray(), [[1, 0, 1], [0, 1, 1], [1, 0, 1]])
 
 
 def test_columns_do_not_change_the_table():

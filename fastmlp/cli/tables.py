@@ -78,7 +78,8 @@ def read(data: str) -> "pd.DataFrame":
     from fastmlp.tables import read_table
 
     source: Path | BinaryIO = sys.stdin.buffer if data == "-" else Path(data).expanduser()
-    return read_table(source)
+    with noting_warnings():
+        return read_table(source)
 
 
 def name_of(data: str) -> str:
@@ -202,14 +203,16 @@ def _cell(value: Any) -> str:
 def _split(X: "pd.DataFrame", y: "NDArray", task: str, seed: int) -> list[tuple[Any, Any]]:
     """Return the rows to train on and those to score, with as many of each class if that can be."""
     import numpy as np
+    import pandas as pd
     from sklearn.model_selection import train_test_split
 
     strata = None
     if task == "classification":
-        _, counts = np.unique(y.astype(str), return_counts=True)
+        codes, _ = pd.factorize(y, sort=True)  # text is sorted slowly, and more than once
+        counts = np.bincount(codes)
         n_test = int(np.ceil(HELD_OUT * len(y)))
         if counts.min() >= 2 and len(counts) <= min(n_test, len(y) - n_test):
-            strata = y
+            strata = codes
     X, X_test, y, y_test = train_test_split(
         X, y, test_size=HELD_OUT, random_state=seed, stratify=strata
     )

@@ -281,7 +281,9 @@ class Classification:
                 return None
             rows = self.is_known
             labels = range(self.n_known)
-            return log_loss(self.true[rows], probabilities[rows], labels=labels)
+            # scikit-learn warns where float64 sums to 1 as float32 does: averages of networks.
+            sums = probabilities[rows].sum(axis=1, keepdims=True)
+            return log_loss(self.true[rows], probabilities[rows] / sums, labels=labels)
 
         def area(_: NDArray, probabilities: NDArray) -> float | None:
             return _mean_area(_areas(self.true, probabilities))
@@ -307,8 +309,8 @@ def _labels(y: ArrayLike, name: str) -> list[Any]:
             f"{name}.argmax(axis=1) is that."
         )
     labels = y.tolist()
-    missing = next((row for row, label in enumerate(labels) if is_missing(label)), None)
-    if missing is not None:
+    if any(map(is_missing, dict.fromkeys(labels))):
+        missing = next(row for row, label in enumerate(labels) if is_missing(label))
         raise ValueError(
             f"{name} must have a label in every row, got none in row {missing}: leave such rows "
             "out."

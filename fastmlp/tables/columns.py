@@ -233,7 +233,7 @@ def judge(values: pd.Series, name: str) -> Column:
         counts = np.bincount(array.codes[array.codes >= 0], minlength=len(array.categories))
         n_known, n_distinct = int(counts.sum()), int(np.count_nonzero(counts))
     else:
-        n_known, n_distinct = int(np.count_nonzero(~pd.isna(array))), pd.Series(array).nunique()
+        n_known, n_distinct = _counts(array)
     n_missing = len(array) - n_known
 
     def column(kind: str, action: str) -> Column:
@@ -259,6 +259,13 @@ def judge(values: pd.Series, name: str) -> Column:
     if n_distinct > max(_MIN_IDENTIFIERS, n_known / 2):
         return column("text", f"left out: free text, {n_distinct} different in {n_known} rows")
     return column("category", _one_hot(counts[counts > 0], n_missing))
+
+
+def _counts(values: NDArray[Any]) -> tuple[int, int]:
+    """Return how many numbers or dates there are that are not missing, and how many differ."""
+    n_known = int(np.count_nonzero(~pd.isna(values)))
+    known = np.sort(values)[:n_known]  # the missing ones are last; several times faster than hashes
+    return n_known, int(np.count_nonzero(known[1:] != known[:-1])) + bool(n_known)
 
 
 def _identifier(name: str, numbers: NDArray[Any], n_distinct: int) -> str:
