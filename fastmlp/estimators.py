@@ -511,7 +511,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _strata(self, Y: NDArray) -> NDArray | None:
         """Return the classes, if there are two: scikit-learn stratifies no others."""
-        # In one dimension: of two, scikit-learn would make text of every row. The split is the same.
+        # In one dimension: of two, scikit-learn makes text of every row, and the same split.
         return Y.ravel() if self.n_outputs_ == 1 else None
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
