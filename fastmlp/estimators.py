@@ -402,14 +402,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y)
             warn_of_column("MLPClassifier")
+        labels, codes = _distinct_text(y)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = LabelBinarizer().fit(labels)
             self.classes_ = self._label_binarizer.classes_
             is_new = True
         else:
             is_new = False
             self._check_label_binarizer()
-            classes = unique_labels(y)
+            classes = unique_labels(labels)
             if self.warm_start:
                 if set(classes) != set(self.classes_):
                     raise ValueError(
@@ -423,7 +424,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"{self.classes_!s}. 'y' has {classes!s}."
                 )
         try:
-            Y = self._label_binarizer.transform(y).astype(bool)
+            Y = self._label_binarizer.transform(labels).astype(bool)[codes]
         except MemoryError:
             n_classes = len(self.classes_)
             raise ExplainedMemoryError(
@@ -452,10 +453,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y)
             warn_of_column("MLPClassifier")
-        unseen = np.setdiff1d(unique_labels(y), self.classes_)
+        labels, codes = _distinct_text(y)
+        unseen = np.setdiff1d(unique_labels(labels), self.classes_)
         if len(unseen):
             raise ValueError(f"y_val has classes that y has not: {unseen.tolist()}.")
-        return self._label_binarizer.transform(y).astype(bool)
+        return self._label_binarizer.transform(labels).astype(bool)[codes]
 
     def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
         """Return the weights of the training samples: their own times those of their classes."""
@@ -523,6 +525,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             correct = ((outputs > 0.5) == Y).all(axis=1)
         return float(np.average(correct, weights=weight))
+
+
+def _distinct_text(y: NDArray) -> tuple[NDArray, Any]:
+    """Return the distinct labels, and what of them the samples have; all labels if not of text.
+
+    scikit-learn sorts all of them several times, which takes seconds for a million.
+    """
+    if y.ndim == 1 and y.dtype.kind in "OU":
+        of_samples = y.tolist()
+        try:
+            numbers = {label: number for number, label in enumerate(dict.fromkeys(of_samples))}
+        except TypeError:  # lists and the like, which are refused elsewhere
+            return y, slice(None)
+        if all(type(label) is str for label in numbers):
+            codes = np.fromiter(map(numbers.__getitem__, of_samples), np.intp, len(of_samples))
+            return np.array(list(numbers), dtype=y.dtype), codes
+    return y, slice(None)
 
 
 def _check_class_weight(class_weight: Any) -> None:

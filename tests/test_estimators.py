@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import LabelBinarizer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmlp import InputScaleWarning, MLPClassifier, MLPRegressor, backends
@@ -624,3 +624,18 @@ class TestPredictLooksCloser:
             got = model.predict_proba(X)
         others = np.arange(60) != 7
         np.testing.assert_array_equal(got[others], expected[others])
+
+
+@pytest.mark.parametrize("dtype", [object, str])
+def test_text_is_encoded_once_per_label(dtype, blobs, monkeypatch):
+    n_labels = []
+    real = LabelBinarizer.transform
+    monkeypatch.setattr(
+        LabelBinarizer, "transform", lambda self, y: n_labels.append(len(y)) or real(self, y)
+    )
+    X, y = blobs
+    model = quick().fit(X, y.astype(dtype))
+    assert n_labels == [3] and model.classes_.tolist() == ["a", "b", "c"]
+    other = quick().fit(X, np.searchsorted(model.classes_, y))  # integers are not text
+    np.testing.assert_array_equal(other.coefs_[0], model.coefs_[0])
+    assert n_labels == [3, len(y)]

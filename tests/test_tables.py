@@ -858,7 +858,7 @@ def test_inputs_by_hand():
         "numbers__number": smooth,
         "numbers__flag": [1, 0, 1, 1, 0],
         "numbers__day": smooth,
-        "numbers__word": [0, 1, 1, 0, 0.5],
+        "numbers__word": [-0.5, 0.5, 0.5, -0.5, 0],  # the median is 0 where some are missing
         "numbers__missingindicator_number": [0, 0, 0, 0, 1],
         "numbers__missingindicator_day": [0, 0, 0, 0, 1],
         "numbers__missingindicator_word": [0, 0, 0, 0, 1],
@@ -879,21 +879,27 @@ def test_float32_throughout(fitted):
         assert pipeline[-1].estimators_[-1].coefs_[0].dtype == np.float32
 
 
+def _with_many_categories(X):
+    """Give a table so many categories that less than a tenth of its inputs are not 0."""
+    words = [f"m{number % 50}" for number in range(len(X))]
+    return X.assign(**{f"many{number}": words for number in range(4)})
+
+
 def test_wide_one_hot_reaches_the_estimator_as_csr(monkeypatch):
     X, y = mixed()
-    X["many"] = [f"m{number % 40}" for number in range(len(X))]
+    wide = _with_many_categories(X)
     pipeline = make_table_pipeline("classification", n_rows=len(X), random_state=0, max_iter=2)
     seen = []
     estimator = type(pipeline[-1])
     monkeypatch.setattr(
         estimator, "fit", lambda self, X, y, _fit=estimator.fit: seen.append(X) or _fit(self, X, y)
     )
-    fit(pipeline, X, y)
+    fit(pipeline, wide, y)
     (inputs,) = seen
     assert issparse(inputs) and inputs.format == "csr" and inputs.dtype == np.float32
-    assert issparse(pipeline[:-1].transform(X.iloc[:3]))
+    assert issparse(pipeline[:-1].transform(wide.iloc[:3]))
     assert pipeline[-1].estimators_[0].coefs_[0].dtype == np.float32
-    fit(pipeline, X.drop(columns="many"), y)  # the same pipeline suits another table
+    fit(pipeline, X, y)  # the same pipeline suits another table
     assert not issparse(seen[1]) and seen[1].dtype == np.float32
 
 
@@ -992,7 +998,7 @@ def test_clone_pickle_and_repeat(fitted):
 def test_set_output(many):
     X, y = mixed()
     if many:
-        X["many"] = [f"m{number % 40}" for number in range(len(X))]
+        X = _with_many_categories(X)
     make = make_table_pipeline("classification", n_rows=len(X), random_state=0, max_iter=3)
     expected = fit(clone(make), X, y)
     frames = clone(clone(make).set_output(transform="pandas"))
@@ -1040,7 +1046,7 @@ def test_parameters():
     assert not small["early_stopping"] and small["batch_size"] == 16
     assert large["early_stopping"] and large["batch_size"] == 256
     assert parameters("regression", n_rows=20)["batch_size"] == "auto"
-    assert small["max_iter"] == 64 > large["max_iter"] == large["n_iter_no_change"]
+    assert small["max_iter"] == 32 > large["max_iter"] == large["n_iter_no_change"]
     assert small["label_smoothing"] == 0.03 and large["target_scale"] == "standard"
     given = parameters("regression", random_state=3, alpha=0.5, target_scale=None, max_iter=7)
     assert (given["alpha"], given["max_iter"], given["n_iter_no_change"]) == (0.5, 7, 7)
@@ -1067,8 +1073,8 @@ def test_several_networks_are_averaged():
     again = fit(make_table_pipeline("classification", random_state=0, **options), X, y)
     np.testing.assert_array_equal(again.predict_proba(X), pipeline.predict_proba(X))
     one = make_table_pipeline("classification", n_estimators=1, random_state=3, **options)
-    assert fit(one, X, y)[-1].random_state == 3 and one[-1].coefs_[0].shape[1] == 256
-    assert len(make_table_pipeline("regression", n_rows=10**5)[-1].hidden_layer_sizes) == 3
+    assert fit(one, X, y)[-1].random_state == 3 and one[-1].coefs_[0].shape[1] == 128
+    assert make_table_pipeline("regression", n_rows=10**5)[-1].hidden_layer_sizes == (128, 128)
 
 
 # -------------------------------------------------------------------------------------------- parts

@@ -219,7 +219,7 @@ class Classification:
                 "labels: report a model for each label."
             )
         known = list(np.asarray(model.classes_).tolist())
-        unknown = {label for label in [*labels, *(train_labels or [])]} - set(known)
+        unknown = set(labels).union(train_labels or ()) - set(known)
         self.n_known = len(known)
         self.classes = known + sorted(unknown, key=str)
         self._numbers = {label: number for number, label in enumerate(self.classes)}
@@ -248,7 +248,7 @@ class Classification:
 
     def encode(self, labels: Sequence[Any]) -> NDArray[np.intp]:
         """Return the numbers of labels."""
-        return np.array([self._numbers[label] for label in labels], np.intp)
+        return np.fromiter(map(self._numbers.__getitem__, labels), np.intp, len(labels))
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
