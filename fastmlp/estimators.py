@@ -512,9 +512,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.where(Y, np.asarray(on, dtype), np.asarray(off, dtype))
 
     def _strata(self, Y: NDArray) -> NDArray | None:
-        """Return the classes, if there are two: scikit-learn stratifies no others."""
-        # In one dimension: of two, scikit-learn makes text of every row, and the same split.
-        return Y.ravel() if self.n_outputs_ == 1 else None
+        """Return the classes, if there are two: scikit-learn stratifies no others.
+
+        In one dimension: of two, scikit-learn makes text of every row, and the same split.
+        """
+        if self.n_outputs_ != 1:
+            return None
+        has_all = 1 < np.count_nonzero(Y) < len(Y) - 1  # else the error shows these rows
+        return Y.ravel() if has_all else Y
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return the accuracy; for several labels, that of whole rows."""

@@ -123,6 +123,8 @@ _TRUSTED = (
     "fastmlp.saving.StoredGenerator",
     "fastmlp.saving.StoredModel",
     "builtins.object",
+    "fastmlp.tables.averages.AveragedMLPClassifier",
+    "fastmlp.tables.averages.AveragedMLPRegressor",
     "fastmlp.tables.pipeline.ColumnsOfDtype",
     "fastmlp.tables.pipeline.RobustSmoothScaler",
     "fastmlp.tables.pipeline.TableColumns",

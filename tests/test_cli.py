@@ -995,7 +995,8 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         model = MLPRegressor(max_iter=1).fit([[0.0], [1.0]], [0.0, 1.0])
     persistence.save(model, "r.npz")
     message = refusal(monkeypatch, capsys, "confusions", "r.npz", "--data", "digits")
-    assert message == "MODEL must be a classifier, got a MLPRegressor."
+    assert message.startswith("confusions are of classes, but ")
+    assert message.endswith(" predicts numbers: 'fastmlp evaluate' scores it.")
 
 
 # ---------------------------------------------------------------------------------------- errors

@@ -433,6 +433,10 @@ STRANGE = {
     "letters with accents": (_strange(ä=["ß", "€"] * (N // 2)), "one-hot of 2"),
     "missing nearly everywhere": (_strange(a=[1.0, 2.0] + [None] * (N - 2)), "and marked"),
     "one row of a class": (_strange().assign(y=["once", "often", *["few", "often"] * 59]), ""),
+    "one row of one of two classes": (
+        pd.concat([_strange()] * 12).assign(y=["x"] * (12 * N - 2) + ["z"] * 2),
+        "2 different values",
+    ),
     "a target with gaps": (_strange().assign(y=[1.5, 2.5, None] * (N // 3)), "rows to train on"),
 }
 
@@ -445,7 +449,7 @@ def test_a_strange_table_is_learned_from(case, as_typed):
     assert status == 0 and "Traceback" not in err
     assert words in out and "model.skops" in out
     status, out, err = as_typed("predict", "model.skops", "t.csv")
-    assert status == 0 and out.count("\n") == N + 1
+    assert status == 0 and out.count("\n") == len(table) + 1
     assert "Warning" not in err
     if case == "numbers but for a few":
         assert err.startswith("Note: t.csv: column 'a' holds numbers, but for 1 of 120 rows")
@@ -465,6 +469,31 @@ def test_many_categories(as_typed):
     table.assign(y=table.x > 3).to_csv("t.csv", index=False)
     status, out, _ = as_typed("data", "info", "t.csv")
     assert status == 0 and "50,000" in out and "all of them rare" in out
+
+
+def test_predictions_do_not_replace_what_is_read(rated):
+    before = {path: Path(path).read_bytes() for path in (rated, "rated.parquet")}
+    for file in ("rated.parquet", "./rated.parquet"):
+        message = refused("predict", rated, "rated.parquet", "--out", file)
+        assert message.startswith("--out must not be a file that is read, got rated.parquet")
+    assert before == {path: Path(path).read_bytes() for path in before}
+    for _ in range(2):  # predictions are replaced by predictions
+        run("predict", rated, "rated.parquet", "--out", "p.csv")
+
+
+def test_new_categories_are_said(as_typed):
+    table = _strange(town=["Ulm", "Bern"] * (N // 2))
+    table.to_csv("t.csv", index=False)
+    as_typed("train", "--data", "t.csv", "--epochs", "1", "--quiet")
+    _, _, err = as_typed("predict", "model.skops", "t.csv")
+    assert not err
+    table.loc[:3, "town"] = "Lugano"
+    table.to_csv("new.csv", index=False)
+    _, _, err = as_typed("predict", "model.skops", "new.csv")
+    assert err == (
+        "Note: the column 'town' has values that were not in training, in 4 of 120 rows "
+        "('Lugano'): they count as rare ones.\n"
+    )
 
 
 def test_a_file_that_is_not_there():
@@ -500,6 +529,14 @@ class TestPictures:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 picture = self.Image.fromarray(255 - image if paper else image)
                 picture.convert("RGB").resize(size).save(place)
+
+    def test_pictures_of_one_label_are_refused(self):
+        self.draw("bars", 20)
+        for picture in Path("bars/lies").iterdir():
+            picture.unlink()
+        Path("bars/lies").rmdir()
+        message = refused("train", "--data", "bars")
+        assert message.startswith("bars must hold pictures of two labels or more, got only stands")
 
     def test_a_folder_is_trained_on_and_single_pictures_are_predicted(self):
         self.draw("bars", 60)

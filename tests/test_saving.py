@@ -638,6 +638,8 @@ def test_what_is_trusted_by_fastmlp_is_harmless():
             f"fastmlp.tables.pipeline.{part}"
             for part in ("ColumnsOfDtype", "RobustSmoothScaler", "TableColumns")
         ),
+        "fastmlp.tables.averages.AveragedMLPClassifier",
+        "fastmlp.tables.averages.AveragedMLPRegressor",
         "fastmlp.tables.pipeline.TableOneHotEncoder",
     }
     for name in names:

@@ -15,14 +15,17 @@ import pytest
 import sklearn
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 pd = pytest.importorskip("pandas", reason="tables need pandas: fastmlp[tables]")
 pa = pytest.importorskip("pyarrow", reason="tables need pyarrow: fastmlp[tables]")
 
+from fastmlp import MLPClassifier, MLPRegressor  # noqa: E402
 from fastmlp.notices import TableWarning  # noqa: E402
 from fastmlp.tables import (  # noqa: E402
+    AveragedMLPClassifier,
+    AveragedMLPRegressor,
     RobustSmoothScaler,
     TableColumns,
     TableOneHotEncoder,
@@ -856,9 +859,9 @@ def test_inputs_by_hand():
     ]  # quartiles: 1 apart
     expected = {
         "numbers__number": smooth,
-        "numbers__flag": [1, 0, 1, 1, 0],
+        "numbers__flag": [0, -1, 0, 0, -1],
         "numbers__day": smooth,
-        "numbers__word": [-0.5, 0.5, 0.5, -0.5, 0],  # the median is 0 where some are missing
+        "numbers__word": [0, 1, 1, 0, 0],
         "numbers__missingindicator_number": [0, 0, 0, 0, 1],
         "numbers__missingindicator_day": [0, 0, 0, 0, 1],
         "numbers__missingindicator_word": [0, 0, 0, 0, 1],
@@ -1031,7 +1034,7 @@ def test_it_prints_whole():
     printed = repr(pipeline)
     assert "..." not in printed and " at 0x" not in printed
     for part in ("TableColumns()", "RobustSmoothScaler()", "SimpleImputer(", "TableOneHotEncoder(",
-                 "ColumnsOfDtype('number')", "BaggingClassifier(", "MLPClassifier(",
+                 "ColumnsOfDtype('number')", "AveragedMLPClassifier(", "MLPClassifier(",
                  "(64, 64)"):  # fmt: skip
         assert "".join(part.split()) in "".join(printed.split())
     assert "TableColumns" in pipeline._repr_html_()
@@ -1077,6 +1080,72 @@ def test_several_networks_are_averaged():
     assert make_table_pipeline("regression", n_rows=10**5)[-1].hidden_layer_sizes == (128, 128)
 
 
+class TestAverages:
+    X = np.random.RandomState(0).randn(60, 3)
+    y = (X[:, 0] > 0) + 1
+
+    def averaged(self, **parameters):
+        parameters = {"solver": "lbfgs", "alpha": 1, "max_iter": 500, **parameters}
+        return AveragedMLPClassifier(MLPClassifier((8,), **parameters), 3)
+
+    def test_sample_weights(self):
+        weight = np.where(self.y == 2, 1000.0, 1.0)
+        model = self.averaged()
+        before = model.set_params(random_state=0).fit(self.X, self.y).predict_proba(self.X)
+        after = model.fit(self.X, self.y, sample_weight=weight).predict_proba(self.X)
+        expected = [
+            network.fit(self.X, self.y, sample_weight=weight).predict_proba(self.X)
+            for network in map(clone, model.estimators_)
+        ]
+        np.testing.assert_allclose(after, np.mean(expected, axis=0), rtol=1e-12)
+        assert np.abs(before - after).max() > 0.01
+        fitted = model.fit(self.X, self.y, sample_weight=(self.y == 2) * 1.0)
+        assert fitted.predict_proba(self.X).shape == (60, 2)
+
+    def test_class_weights_are_of_the_labels(self):
+        mean = [
+            self.averaged(class_weight={1: one, 2: two})
+            .set_params(random_state=0)
+            .fit(self.X[:, 1:], self.y)  # what tells the classes is left out
+            .predict_proba(self.X[:, 1:])[:, 1]
+            .mean()
+            for one, two in ((50, 1), (1, 50))
+        ]
+        assert mean[0] < 0.5 < mean[1]
+        words = np.array(["", "p", "q"])[self.y]
+        model = self.averaged(class_weight={"p": 1, "q": 50}).fit(self.X, words)
+        assert model.classes_.tolist() == ["p", "q"] and set(model.predict(self.X)) <= {"p", "q"}
+
+    def test_one_class_and_several_labels(self):
+        model = self.averaged().fit(self.X, self.y * 0)
+        np.testing.assert_array_equal(model.predict(self.X), 0)
+        labels = self.X[:, :2] > 0
+        model = self.averaged().fit(self.X, labels.astype(int))
+        got, mean = model.predict(self.X), model.predict_proba(self.X)
+        np.testing.assert_array_equal(got, mean > 0.5)
+        assert got.shape == (60, 2)
+
+    def test_validation_data_are_passed_on(self):
+        model = self.averaged(early_stopping=True, solver="adam", tol=1).fit(
+            self.X, self.y, X_val=self.X, y_val=self.y
+        )
+        assert all(network.validation_scores_ for network in model.estimators_)
+
+    def test_numbers(self):
+        network = MLPRegressor(hidden_layer_sizes=(8,), max_iter=20, tol=1e3)
+        model = AveragedMLPRegressor(network, 2, random_state=0).fit(self.X, self.X[:, :2])
+        mean = np.mean([one.predict(self.X) for one in model.estimators_], axis=0)
+        np.testing.assert_allclose(model.predict(self.X), mean)
+        assert len({one.random_state for one in model.estimators_}) == 2
+        assert model.n_features_in_ == 3
+
+    def test_what_is_refused(self):
+        with pytest.raises(ValueError, match="n_estimators must be a whole number from 1 on"):
+            AveragedMLPRegressor(MLPRegressor(), True).fit(self.X, self.X[:, 0])
+        with pytest.raises(NotFittedError):
+            self.averaged().predict(self.X)
+
+
 # -------------------------------------------------------------------------------------------- parts
 
 
@@ -1092,7 +1161,7 @@ def test_scaler():
         dtype=float,
     )
     scaler = RobustSmoothScaler().fit(X)
-    np.testing.assert_allclose(scaler.center_, [2, 7, 0, 5.5, 1, 0])
+    np.testing.assert_allclose(scaler.center_, [2, 7, 0, 5.5, 1, 0])  # of 0 and 1: the median
     np.testing.assert_allclose(scaler.scale_[:4], [0.5, 0, 2 / 90, 2])
     got = scaler.transform(X)
     assert got.dtype == np.float32
@@ -1105,7 +1174,7 @@ def test_scaler():
     np.testing.assert_allclose(got[:, 2], [0, 0, 0, 0, smooth(2)], rtol=1e-6)
     np.testing.assert_allclose(got[:, 3], [smooth(-1), np.nan, 3, -3, smooth(1)], rtol=1e-6)
     np.testing.assert_array_equal(got[:, 4], [0, 0, -1, np.nan, 0])  # 0 is the median
-    np.testing.assert_array_equal(got[:, 5], [1, 0, 0, 0, 1])  # remains as it is
+    np.testing.assert_array_equal(got[:, 5], [1, 0, 0, 0, 1])
     with pytest.raises(ValueError, match="must have 6 features, as in training, got 2"):
         scaler.transform(X[:, :2])
 

@@ -94,6 +94,18 @@ def load(
     return ImageData(rows[0], rows[1], shape)
 
 
+def check_classes(data: str, loaded: ImageData) -> None:
+    """Refuse a folder of pictures of one label: there is nothing to learn."""
+    import numpy as np
+
+    labels = np.unique(loaded.train[1])
+    if len(labels) == 1 and is_folder(data):
+        raise ValueError(
+            f"{data} must hold pictures of two labels or more, got only {labels[0]!s}; make a "
+            "folder for each label."
+        )
+
+
 def _rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return (shape[0], shape[1]) if len(shape) == 2 else None
 
@@ -127,7 +139,10 @@ def _size_of(directory: Path) -> tuple[int, int] | None:
         return None
     height, width = DEFAULT_SIZE
     what = f"{len(sizes)} sizes" if len(sizes) > 1 else "more pixels than a network needs"
-    note(f"the pictures have {what}: they become {height} x {width}. --size HxW changes that.")
+    note(
+        f"the pictures have {what}: they become {height} x {width}, and gray. Only 'fastmlp train' "
+        "has --size HxW to change that."
+    )
     return DEFAULT_SIZE
 
 
@@ -141,7 +156,7 @@ def _split(X: Any, y: Any, data: str) -> list[tuple[Any, Any]]:
     _, counts = np.unique(y, return_counts=True)
     n_test = int(np.ceil(HELD_OUT * len(y)))
     can_be_stratified = counts.min() >= 2 and len(counts) <= min(n_test, len(y) - n_test)
-    note(f"{data} is one part, of which a fifth, {n_test} images, is set aside to score the model.")
+    note(f"{data} has no test part: {n_test} of {len(X)} images are set aside to score the model.")
     X, X_test, y, y_test = train_test_split(
         X, y, test_size=HELD_OUT, random_state=0, stratify=y if can_be_stratified else None
     )

@@ -139,7 +139,10 @@ def confusions(
         check_picture(out)
     model = load_model(model_file, backend, threads)
     if not hasattr(model, "classes_"):
-        raise ValueError(f"MODEL must be a classifier, got a {type(model).__name__}.")
+        raise ValueError(
+            f"confusions are of classes, but {model_file} predicts numbers: 'fastmlp evaluate' "
+            "scores it."
+        )
     two = () if pair is None else tuple(pair.split(","))
     if pair is not None and (len(two) != 2 or two[0] == two[1]):  # before data is loaded
         _refuse_pair(pair, model.classes_.tolist())

@@ -100,8 +100,8 @@ def predict(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A row or an image per sample: IDX, gzipped IDX, .npy or .npz; for a model of a "
-            "table, a table, or - for standard input.",
+            help="For a model of a table, a table, or - for standard input; for one of images, a "
+            "picture, a folder of them, IDX, .npy or .npz.",
         ),
     ],
     proba: Annotated[
@@ -123,7 +123,7 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the label of every sample as a saved model predicts it, one a line.
+    """Print what a saved model predicts for every sample, one a line.
 
     Labels go to standard output, from where they can be redirected. For a table they are CSV, with
     a header; its columns are matched by name.
@@ -141,10 +141,10 @@ def predict(
     is_classifier = hasattr(model, "classes_")
     if proba and not is_classifier:
         raise ValueError(
-            f"--proba must be used with a classifier, got a {type(model).__name__}: leave it out."
+            f"--proba is for models of classes, but {model_file} predicts numbers: leave it out."
         )
     if is_pipeline(model):
-        _predict_table(model, file, proba, out, keep, as_json)
+        _predict_table(model, model_file, file, proba, out, keep, as_json)
         return
     for option, is_given in {"--out": out is not None, "--keep": keep}.items():
         if is_given:
@@ -246,11 +246,17 @@ def scored_rows(pipeline: Any, model_file: Path, data: str) -> tuple["pd.DataFra
 
 
 def _predict_table(
-    pipeline: Any, file: str, proba: bool, out: Path | None, keep: bool, as_json: bool
+    pipeline: Any,
+    model_file: Path,
+    file: str,
+    proba: bool,
+    out: Path | None,
+    keep: bool,
+    as_json: bool,
 ) -> None:
     """Print or write a row of predictions for every row of a table."""
     if out is not None:
-        tables.check_out(out)
+        tables.check_out(out, model_file, Path(file).expanduser())
     _refuse_others(file, None)
     frame = tables.read(file)
     tables.note_strangers(pipeline, frame)
@@ -264,7 +270,8 @@ def _predict_table(
 def _refuse_others(data: str, model_file: Path | None) -> None:
     """Refuse what is no table."""
     if data != "-" and not Path(data).expanduser().exists():
-        raise ValueError(f"{data} does not exist: name a table, or - for standard input.")
+        hint = "with --data" if model_file is not None else "or - for standard input"
+        raise ValueError(f"{data} does not exist: name a table, {hint}.")
     if not tables.is_table(data):
         what = "the model" if model_file is None else str(model_file)
         raise ValueError(f"{data} must be a table, as {what} was trained on one.")

@@ -121,6 +121,14 @@ class TrainingTable:
             )
         (self.X, self.y), (self.X_test, self.y_test) = _split(X, y, self.task, seed)
 
+    @property
+    def has_single_row_of_class(self) -> bool:
+        """Whether one of two classes has one row to train on."""
+        import pandas as pd
+
+        counts = pd.Series(self.y).value_counts()
+        return self.task == "classification" and len(counts) == 2 and counts.min() == 1
+
     def print_columns(self) -> None:
         """Print what the columns are, and what is to be predicted."""
         print_columns(self.name, self.n_rows, self.columns)
@@ -289,11 +297,38 @@ def note_strangers(pipeline: "Pipeline", frame: "pd.DataFrame", y: "NDArray | No
                 f"{counts[is_new].sum():,} of {len(y):,} rows have classes that the model does not "
                 f"know ({shown}): it cannot be right there."
             )
+    for name, words, n_rows in _new_categories(pipeline, frame):
+        shown = ", ".join(map(repr, words[:5])) + (", ..." if len(words) > 5 else "")
+        note(
+            f"the column {name!r} has values that were not in training, in {n_rows:,} of "
+            f"{len(frame):,} rows ({shown}): they count as rare ones."
+        )
     for name, here, then in _shifted_columns(pipeline, frame):
         note(
             f"the column {name!r} has the median {here:.4g}, and had {then:.4g} in training, far "
             "outside its quartiles: are these the same units?"
         )
+
+
+def _new_categories(
+    pipeline: "Pipeline", frame: "pd.DataFrame"
+) -> Iterator[tuple[str, list[str], int]]:
+    """Yield the columns with categories that a model has not seen, these, and in how many rows."""
+    import numpy as np
+
+    if list(pipeline.named_steps) != ["columns", "encode", "mlp"]:
+        return
+    encoder = pipeline["encode"].named_transformers_.get("categories")
+    if not hasattr(encoder, "categories_"):
+        return
+    categorical = pipeline["columns"].transform(frame)
+    for name, known in zip(encoder.feature_names_in_, encoder.categories_, strict=True):
+        column = categorical[name].array
+        codes, words = np.asarray(column.codes), np.asarray(column.categories, dtype=object)
+        counts = np.bincount(codes[codes >= 0], minlength=len(words))
+        is_new = (counts > 0) & ~np.isin(words, [word for word in known if isinstance(word, str)])
+        if is_new.any():
+            yield name, words[is_new].tolist(), int(counts[is_new].sum())
 
 
 def _shifted_columns(
@@ -345,10 +380,12 @@ def _free_name(name: str, frame: "pd.DataFrame", keep: bool) -> str:
     return name
 
 
-def check_out(out: Path) -> None:
-    """Refuse a file for predictions before anything is computed."""
+def check_out(out: Path, *read: Path) -> None:
+    """Refuse a file for predictions before anything is computed; what is read is not replaced."""
     from fastmlp.cli.pictures import check_writable
 
+    if out.exists() and any(path.exists() and out.samefile(path) for path in read):
+        raise ValueError(f"--out must not be a file that is read, got {out}: name another.")
     if out.suffix.lower() not in OUT_ENDINGS:
         raise ValueError(f"--out must end in {', '.join(OUT_ENDINGS)}, got {out}.")
     if out.is_dir() or not out.parent.is_dir():

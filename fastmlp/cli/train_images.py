@@ -89,6 +89,7 @@ def train_images(
     name = data or chosen.dataset
     try:
         loaded = image_data.load(name, data_home, size)
+        image_data.check_classes(name, loaded)
     except datasets.DatasetError as error:
         if data or data_home or not is_default or isinstance(error, datasets.SpoiledFileError):
             raise

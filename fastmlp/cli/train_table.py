@@ -78,6 +78,8 @@ def train_table(
     if not as_json:
         table.print_columns()
     options = {"random_state": seed, **parameters}
+    if table.has_single_row_of_class:  # which cannot be split once more
+        options.setdefault("early_stopping", False)
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
     unfitted, n_networks = _template(pipeline)
     # Early stopping has validation rows of its own, and an ensemble cannot be given any.
@@ -161,7 +163,7 @@ def train_table(
         name, saved = shlex.quote(data), shlex.quote(str(out))
         commands = {
             f"fastmlp predict {saved} {name}": "a prediction per row; any file with these columns",
-            f"fastmlp evaluate {saved} --data {name}": "scores on other rows",
+            f"fastmlp evaluate {saved} --data {name}": "scores; name rows that are new",
         }
         if report is None:
             chosen = f" --target {shlex.quote(target)}" if target else ""
@@ -240,10 +242,7 @@ def _networks(pipeline: "Pipeline") -> list[Any]:
 def _keep_finished(ensemble: Any) -> None:
     """Keep the networks of an ensemble that were trained before it was interrupted."""
     most = max(network.n_iter_ for network in ensemble.estimators_)
-    kept = [i for i, network in enumerate(ensemble.estimators_) if network.n_iter_ == most]
-    ensemble.estimators_ = [ensemble.estimators_[i] for i in kept]
-    ensemble.estimators_features_ = [ensemble.estimators_features_[i] for i in kept]
-    ensemble.n_estimators = len(kept)  # what sums of predictions are divided by
+    ensemble.estimators_ = [n for n in ensemble.estimators_ if n.n_iter_ == most]
 
 
 def _epochs_in_words(found: Sequence[Any]) -> str:

@@ -14,6 +14,7 @@ except ImportError as error:
         "fastmlp.tables needs pandas and pyarrow: pip install 'fastmlp[tables]'."
     ) from error
 
+from fastmlp.tables.averages import AveragedMLPClassifier, AveragedMLPRegressor
 from fastmlp.tables.columns import Column, describe, find_target, find_task, take_target
 from fastmlp.tables.pipeline import (
     ColumnsOfDtype,
@@ -25,6 +26,8 @@ from fastmlp.tables.pipeline import (
 from fastmlp.tables.reading import read_table
 
 __all__ = [
+    "AveragedMLPClassifier",
+    "AveragedMLPRegressor",
     "Column",
     "ColumnsOfDtype",
     "RobustSmoothScaler",

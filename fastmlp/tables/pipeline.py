@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import numbers as numbers_abc
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -20,6 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.tables import columns, text
+from fastmlp.tables.averages import (
+    AveragedMLPClassifier,
+    AveragedMLPRegressor,
+    check_n_estimators,
+)
 
 __all__ = [
     "ColumnsOfDtype",
@@ -107,9 +110,8 @@ def make_table_pipeline(
 
     Its steps are `TableColumns`, which says what each column is when it is fitted and finds the
     columns by name afterwards; a `ColumnTransformer` that scales and fills in numbers, and encodes
-    categories, as CSR where they are many; and `MLPClassifier` or `MLPRegressor`, several of which
-    a `BaggingClassifier` or `BaggingRegressor` averages if there are not many rows. Numbers are
-    float32 throughout.
+    categories, as CSR where they are many; and `MLPClassifier` or `MLPRegressor`, or the average of
+    several of them if there are not many rows. Numbers are float32 throughout.
 
     Parameters
     ----------
@@ -162,8 +164,7 @@ def make_table_pipeline(
     if n_estimators is None:
         is_large = n_rows is not None and n_rows > _ROWS_OF_ALL_EPOCHS
         n_estimators = 1 if is_large else _N_ESTIMATORS
-    if not isinstance(n_estimators, numbers_abc.Integral) or n_estimators < 1:
-        raise ValueError(f"n_estimators must be a whole number from 1 on, got {n_estimators!r}.")
+    check_n_estimators(n_estimators)
     if n_estimators > 1:
         of_number = _SEVERAL | _SEVERAL_OF_TASK[task]
     else:
@@ -196,12 +197,10 @@ def make_table_pipeline(
     )
     network = estimator(**defaults | parameters)
     if n_estimators > 1:
-        bagging: Any = BaggingClassifier if task == "classification" else BaggingRegressor
-        network = bagging(
-            network.set_params(random_state=None),
-            n_estimators=n_estimators,
-            bootstrap=False,  # the networks differ by their weights, and by what they hold out
-            random_state=random_state,
+        averaged: Any = AveragedMLPRegressor if task == "regression" else AveragedMLPClassifier
+        # The networks differ by their first weights, and by what they hold out.
+        network = averaged(
+            network.set_params(random_state=None), n_estimators, random_state=random_state
         )
     return Pipeline([("columns", TableColumns()), ("encode", encode), ("mlp", network)])
 
@@ -459,9 +458,9 @@ class RobustSmoothScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     The median becomes 0 and the distance of the quartiles 1 (where that is 0, the range becomes
     2); then x becomes ``x / sqrt(1 + (x / 3)**2)``, so that outliers and infinity stay harmless.
-    NaN remains. Columns of zeros and ones remain as they are if none is missing; else their median
-    becomes 0, too, so that 0 always stands for it. (Holzmueller et al. 2024.) Columns pass one by
-    one, in float64, and come out as float32.
+    NaN remains. Of columns of zeros and ones the more frequent one becomes 0, so that 0 always
+    stands for the median. (Holzmueller et al. 2024.) Columns pass one by one, in float64, and come
+    out as float32.
 
     Attributes
     ----------
@@ -495,8 +494,8 @@ class RobustSmoothScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 low, center, high = np.percentile(values, (25, 50, 75))
                 smallest, largest = values.min(), values.max()
                 is_binary = smallest >= 0 and largest <= 1 and bool(np.isin(values, (0, 1)).all())
-                if is_binary and values.size == part.size:
-                    center = 0.0
+                if is_binary:
+                    center = float(values.mean() > 0.5)
                 if high > low:
                     scale = 1 / (high - low)
                 elif largest > smallest:
@@ -619,8 +618,13 @@ class TableOneHotEncoder(OneHotEncoder):
         -------
         self
         """
-        is_part = isinstance(self.min_frequency, float)  # of all rows
-        if self._counts_rows and not is_part and _is_categorical(X):
+        if (
+            self._counts_rows
+            and isinstance(self.min_frequency or 1, int)  # no part of all rows
+            and (self.min_frequency or 1) >= 1
+            and isinstance(self.categories, str)  # else ties have their order
+            and _is_categorical(X)
+        ):
             X = _fewer_rows(X, self.min_frequency or 1)
         return super().fit(X, y)
 
@@ -637,7 +641,8 @@ class TableOneHotEncoder(OneHotEncoder):
         """
         asked = getattr(self, "_sklearn_output_config", {}).get("transform")
         if (asked or sklearn.get_config()["transform_output"]) == "default":
-            is_simple = self._counts_rows and self.sparse_output and self.drop is None
+            is_simple = self.sparse_output and self.drop is None
+            is_simple &= hasattr(self, "infrequent_categories_")  # fitted, and rows were counted
             return self._transform_categories(X) if is_simple else super().transform(X)
         dense = copy.copy(self)
         dense.sparse_output = False
@@ -710,7 +715,10 @@ def _fewer_rows(X: pd.DataFrame, min_frequency: int) -> pd.DataFrame:
     parts = []
     for place in range(X.shape[1]):
         column = X.iloc[:, place].array
-        order = np.argsort(np.asarray(column.categories, dtype=object))  # as the encoder's
+        try:
+            order = np.argsort(np.asarray(column.categories, dtype=object))  # as the encoder's
+        except TypeError:  # numbers and text; if rows have both, the encoder refuses them
+            return X
         places = np.append(order, -1)  # missing is the last
         n_rows = np.bincount(np.asarray(column.codes) + 1, minlength=len(places))[places + 1]
         frequent = n_rows >= min_frequency
