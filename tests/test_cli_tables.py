@@ -481,6 +481,21 @@ def test_predictions_do_not_replace_what_is_read(rated):
         run("predict", rated, "rated.parquet", "--out", "p.csv")
 
 
+def test_predictions_are_made_in_parts(priced, monkeypatch):
+    whole = run("predict", priced, "houses.csv")
+    sizes = []
+    real = fastmlp.tables.TableColumns.transform
+    monkeypatch.setattr(
+        fastmlp.tables.TableColumns,
+        "transform",
+        lambda self, X: sizes.append(len(X)) or real(self, X),
+    )
+    monkeypatch.setattr(cli.tables, "_ROWS_AT_ONCE", 50)
+    got = run("predict", priced, "houses.csv")
+    assert sizes[-3:] == [50, 50, 20]
+    np.testing.assert_allclose(*(np.array(t.split()[1:], float) for t in (got, whole)), rtol=1e-5)
+
+
 def test_new_categories_are_said(as_typed):
     table = _strange(town=["Ulm", "Bern"] * (N // 2))
     table.to_csv("t.csv", index=False)

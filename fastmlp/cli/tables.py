@@ -30,6 +30,7 @@ DEFAULT_FILE = Path("model.skops")
 
 OUT_ENDINGS = (".csv", ".parquet", ".jsonl")
 
+_ROWS_AT_ONCE = 100_000  # that are predicted
 _MOST_COLUMNS = 40  # that are listed
 _ROWS_TO_JUDGE = 20  # the median of fewer says little
 _FAR = 3.0  # distances of the quartiles between two medians
@@ -361,12 +362,18 @@ def predictions_of(
     pipeline: "Pipeline", frame: "pd.DataFrame", proba: bool, keep: bool
 ) -> "pd.DataFrame":
     """Return a row of predictions for every row of a table."""
+    import numpy as np
     import pandas as pd
 
+    def in_parts(method: str) -> "NDArray":  # so that not all rows are encoded at once
+        starts = range(0, max(len(frame), 1), _ROWS_AT_ONCE)
+        parts = [getattr(pipeline, method)(frame[at : at + _ROWS_AT_ONCE]) for at in starts]
+        return np.concatenate(parts)
+
     with noting_warnings():
-        columns: dict[str, Any] = {_free_name("prediction", frame, keep): pipeline.predict(frame)}
+        columns: dict[str, Any] = {_free_name("prediction", frame, keep): in_parts("predict")}
         if proba:
-            probabilities = pipeline.predict_proba(frame)
+            probabilities = in_parts("predict_proba")
             for place, label in enumerate(pipeline.classes_.tolist()):
                 columns[f"probability of {label}"] = probabilities[:, place]
     predicted = pd.DataFrame(columns, index=frame.index)
