@@ -434,7 +434,7 @@ STRANGE = {
     "missing nearly everywhere": (_strange(a=[1.0, 2.0] + [None] * (N - 2)), "and marked"),
     "one row of a class": (_strange().assign(y=["once", "often", *["few", "often"] * 59]), ""),
     "one row of one of two classes": (
-        pd.concat([_strange()] * 12).assign(y=["x"] * (12 * N - 2) + ["z"] * 2),
+        pd.concat([_strange()] * 12).assign(y=["x"] * (12 * N - 1) + ["z"]),
         "2 different values",
     ),
     "a target with gaps": (_strange().assign(y=[1.5, 2.5, None] * (N // 3)), "rows to train on"),

@@ -82,7 +82,7 @@ def train_table(
         options.setdefault("early_stopping", False)
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
     unfitted, n_networks = _template(pipeline)
-    # Early stopping has validation rows of its own, and an ensemble cannot be given any.
+    # Early stopping has validation rows of its own; of several networks no curve is the model's.
     draws_test &= (plots is not None or report is not None) and not unfitted.early_stopping
     draws_test &= n_networks == 1
     draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
