@@ -902,9 +902,7 @@ def test_wide_one_hot_reaches_the_estimator_as_csr(monkeypatch):
     assert issparse(inputs) and inputs.format == "csr" and inputs.dtype == np.float32
     assert issparse(pipeline[:-1].transform(wide.iloc[:3]))
     assert pipeline[-1].estimators_[0].coefs_[0].dtype == np.float32
-    fit(
-        pipeline, X.assign(many=wide["many0"]), y
-    )  # over a tenth is not 0: dense is faster
+    fit(pipeline, X.assign(many=wide["many0"]), y)  # over a tenth is not 0: dense is faster
     assert not issparse(seen.pop())
     fit(pipeline, X, y)  # the same pipeline suits another table
     assert not issparse(seen[1]) and seen[1].dtype == np.float32
