@@ -282,8 +282,10 @@ class Classification:
             rows = self.is_known
             labels = range(self.n_known)
             # scikit-learn warns where float64 sums to 1 as float32 does: averages of networks.
-            sums = probabilities[rows].sum(axis=1, keepdims=True)
-            return log_loss(self.true[rows], probabilities[rows] / sums, labels=labels)
+            # scikit-learn 1.7 sums the loss of float32 in float32.
+            exact = probabilities[rows].astype(np.float64)
+            exact /= exact.sum(axis=1, keepdims=True)
+            return log_loss(self.true[rows], exact, labels=labels)
 
         def area(_: NDArray, probabilities: NDArray) -> float | None:
             return _mean_area(_areas(self.true, probabilities))
