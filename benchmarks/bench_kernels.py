@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastmlp import backends
-from fastmlp.inputs import Inputs
-from fastmlp.network import Network, Parameters
+from fastmlp.core.inputs import Inputs
+from fastmlp.core.network import Network, Parameters
 from fastmlp.training import SGD, Adam
 
 DTYPES = ["float32", "float64"]

@@ -17,8 +17,8 @@ import numpy as np
 from numba import cuda
 
 from fastmlp import backends
-from fastmlp.inputs import Inputs
-from fastmlp.network import Network, Parameters
+from fastmlp.core.inputs import Inputs
+from fastmlp.core.network import Network, Parameters
 from fastmlp.training import SGD, Adam
 
 # (layer units, solver, batch size, rows); L-BFGS is timed by evaluation.

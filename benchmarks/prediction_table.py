@@ -23,9 +23,9 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.neural_network import MLPClassifier as Theirs
 from sklearn.pipeline import make_pipeline
 
+import fastmlp
 from fastmlp import backends
-from fastmlp.conversion import from_sklearn
-from fastmlp.threads import usable_threads
+from fastmlp.utils.threads import usable_threads
 
 NETWORKS = [(784, 50, 10), (784, 1024, 1024, 10)]
 ROWS = [1, 2, 8, 16, 17, 32, 100, 300, 1000, 10_000]
@@ -46,6 +46,10 @@ FORMS = {
 }
 
 
+def ours_of(model):
+    return getattr(fastmlp, type(model).__name__).from_sklearn(model)
+
+
 def fitted(units, dtype, names=False):
     """Return scikit-learn's model of so many units, and ours with the same weights."""
     rng = np.random.RandomState(0)
@@ -54,7 +58,7 @@ def fitted(units, dtype, names=False):
     with warnings.catch_warnings(action="ignore"):
         model = Theirs(units[1:-1], max_iter=1, random_state=0)
         model.fit(pd.DataFrame(X).rename(columns=str) if names else X, y)
-    return from_sklearn(model), model
+    return ours_of(model), model
 
 
 def medians(actions):
@@ -123,7 +127,7 @@ def text_row(quick):
         theirs = Theirs((50,), max_iter=1, random_state=0)
         with warnings.catch_warnings(action="ignore"):
             theirs.fit(vectorizer.transform(texts), np.arange(40) % 2)
-        pipelines = [make_pipeline(vectorizer, model) for model in (from_sklearn(theirs), theirs)]
+        pipelines = [make_pipeline(vectorizer, model) for model in (ours_of(theirs), theirs)]
         mine, others = compared(*pipelines, texts[:1])
         figures.append([bits, mine, others])
         print(f"text, 2^{bits} features: {1e3 * mine:.3g} ms ({mine / others:.2f})", flush=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPRegressor
-    from fastmlp.progress_bar import ProgressBar
-    from fastmlp.saving import load, save
+    from fastmlp.estimators.progress_bar import ProgressBar
+    from fastmlp.persistence import load, save
 
     __version__: str
 
@@ -25,7 +25,11 @@ __all__ = [
 ]
 
 #: Where the names are that are not of `fastmlp.estimators`.
-_ELSEWHERE = {"ProgressBar": "progress_bar", "load": "saving", "save": "saving"}
+_ELSEWHERE = {
+    "ProgressBar": "estimators.progress_bar",
+    "load": "persistence",
+    "save": "persistence",
+}
 
 
 def __getattr__(name: str) -> Any:

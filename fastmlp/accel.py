@@ -13,7 +13,7 @@ run a program (a script, or a directory or zip file with a ``__main__.py``) as P
 - with ``solver="lbfgs", verbose=True``, a line per iteration.
 
 Warnings that both give come from the same module and line, `sklearn`'s, so that filters act alike.
-What only fastmlp warns about (`fastmlp.notices.FastMLPWarning`) is ignored, so that
+What only fastmlp warns about (`fastmlp.exceptions.FastMLPWarning`) is ignored, so that
 ``python -W error`` fails on what scikit-learn itself warns of and on nothing else; a filter that
 the program sets comes before that. Processes that the program starts are not patched, though
 workers train the estimators they are sent.
@@ -38,18 +38,17 @@ from typing import Any
 
 import sklearn.neural_network
 
-from fastmlp import MLPClassifier, MLPRegressor, backends
-from fastmlp.base import BaseMLP
-from fastmlp.notices import FastMLPWarning, LatePatchWarning, warn
+from fastmlp import backends
+from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp.estimators.base import BaseMLP
+from fastmlp.exceptions import FastMLPWarning, LatePatchWarning, warn
 
 __all__ = ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"]
 
 #: The classes by name: fastmlp's, and scikit-learn's own, which under the patch are not to be had
 #: from `sklearn.neural_network`.
-ESTIMATORS: dict[str, type] = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
-SKLEARN_ESTIMATORS: dict[str, type] = {
-    name: getattr(sklearn.neural_network, name) for name in ESTIMATORS
-}
+ESTIMATORS: dict[str, type[BaseMLP]] = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
+SKLEARN_ESTIMATORS: dict[str, type] = {name: cls._sklearn_class for name, cls in ESTIMATORS.items()}
 
 
 def patch_sklearn() -> None:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastmlp import backends
-from fastmlp.files import atomic_write
+from fastmlp.utils.files import atomic_write
 
 __all__ = ["IDXError", "IDXInfo", "info", "read", "write"]
 

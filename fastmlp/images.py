@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmlp.files import atomic_directory, is_temporary
-from fastmlp.notices import FastMLPWarning, warn
-from fastmlp.threads import usable_threads
+from fastmlp.exceptions import FastMLPWarning, warn
+from fastmlp.utils.files import atomic_directory, is_temporary
+from fastmlp.utils.threads import usable_threads
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

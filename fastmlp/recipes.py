@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from fastmlp.suggestions import did_you_mean
+from fastmlp.utils.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,8 +23,8 @@ from test_backends import (
 
 from fastmlp.backends import cuda_backend
 from fastmlp.backends.cuda_backend import Engine, Shape
-from fastmlp.network import Parameters
-from fastmlp.random_bits import Dropout, philox
+from fastmlp.core.network import Parameters
+from fastmlp.core.random_bits import Dropout, philox
 
 assert cuda_backend.SIMULATED, "only with NUMBA_ENABLE_CUDASIM=1"
 

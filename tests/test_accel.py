@@ -18,10 +18,10 @@ from sklearn.base import clone
 
 import fastmlp
 from fastmlp.accel import SKLEARN_ESTIMATORS, patch_sklearn, unpatch_sklearn
-from fastmlp.notices import LatePatchWarning
+from fastmlp.exceptions import LatePatchWarning
 
 # Other modules of tests hold scikit-learn's classes, on purpose; see TestLatePatch.
-pytestmark = pytest.mark.filterwarnings("ignore::fastmlp.notices.LatePatchWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::fastmlp.exceptions.LatePatchWarning")
 
 DATA = """
     import numpy as np

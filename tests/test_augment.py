@@ -290,7 +290,7 @@ def test_no_images():
 
 
 def test_kernels_are_compiled_once_per_dtype():
-    from fastmlp import augment_kernels as kernels
+    from fastmlp.augment import kernels
 
     for dtype in DTYPES:
         X = images(4, (6, 6), dtype)

@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_info
 
 from fastmlp import backends
 from fastmlp.backends import numpy_backend
-from fastmlp.inputs import Inputs
-from fastmlp.network import Network, Parameters
-from fastmlp.random_bits import Dropout
+from fastmlp.core.inputs import Inputs
+from fastmlp.core.network import Network, Parameters
+from fastmlp.core.random_bits import Dropout
 from fastmlp.training import SGD, Adam
 
 # (n_samples, layer units, hidden, output, batch size, weighted). Sizes are no multiples of a
@@ -409,7 +409,7 @@ def test_skipping_zeros_changes_no_bit(engine_class, monkeypatch, dtype, source,
     case = (400, (131, n_hidden, 3), "relu", "softmax", 170, True)
     results = []
     for density in (0, 1):
-        monkeypatch.setattr("fastmlp.inputs.MAX_DENSITY", density)
+        monkeypatch.setattr("fastmlp.core.inputs.MAX_DENSITY", density)
         network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
         ours, _ = optimizers("adam", parameters.flat.size, dtype)
         engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=density == 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fastmlp.blocks import print_images
+from fastmlp.cli.terminal_images import print_images
 
 OPTIONS = {"markup": False, "emoji": False, "highlight": False, "width": 500}
 

@@ -22,12 +22,12 @@ from fastmlp import (
     bench,
     cli,
     datasets,
-    formats,
     idx,
     images,
     persistence,
     recipes,
 )
+from fastmlp.convert import formats
 from fastmlp.datasets import FILE_NAMES
 
 LOSSES = recipes.RECIPES["sgd-50"].losses
@@ -813,7 +813,7 @@ PNG = b"\x89PNG"
 
 @pytest.fixture
 def without_matplotlib(monkeypatch):
-    monkeypatch.setattr("fastmlp.displays.find_spec", lambda name: None)
+    monkeypatch.setattr("fastmlp.displays.displays.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
@@ -869,7 +869,7 @@ def test_what_can_be_drawn_of_samples_that_are_no_images(
 
 @pytest.mark.usefixtures("without_matplotlib")
 def test_without_matplotlib_nothing_is_trained_for_a_picture(monkeypatch, capsys, model_file):
-    monkeypatch.delattr("fastmlp.base.BaseMLP._fit")
+    monkeypatch.delattr("fastmlp.estimators.base.BaseMLP._fit")
     for args in (
         ("train", "--data", "digits", "--plots", "."),
         ("show", "--data", "digits", "--out", "a.png"),
@@ -880,7 +880,7 @@ def test_without_matplotlib_nothing_is_trained_for_a_picture(monkeypatch, capsys
 
 
 def test_pictures_that_cannot_be_written_are_noticed_before_training(monkeypatch, capsys):
-    monkeypatch.delattr("fastmlp.base.BaseMLP._fit")
+    monkeypatch.delattr("fastmlp.estimators.base.BaseMLP._fit")
     Path("file").touch()
     for name in ("file", "file/pictures"):
         message = refusal(monkeypatch, capsys, "train", "--data", "digits", "--plots", name)

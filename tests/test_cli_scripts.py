@@ -26,12 +26,12 @@ from fastmlp import (
     datasets,
     idx,
     images,
-    parity,
     persistence,
-    suggestions,
 )
+from fastmlp.bench import parity
 from fastmlp.cli import epoch_log
-from fastmlp.logs import LOGGER
+from fastmlp.utils import suggestions
+from fastmlp.utils.logs import LOGGER
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "command_line.md"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -407,7 +407,7 @@ def test_the_estimators_lines_are_log_records(caplog, capsys):
 QUIET_LIBRARY = """
 import warnings; warnings.simplefilter("ignore")
 from fastmlp import MLPClassifier
-from fastmlp.logs import LOGGER
+from fastmlp.utils.logs import LOGGER
 MLPClassifier(max_iter=2).fit([[0.0], [1.0]], [0, 1])
 LOGGER.warning("a note")
 """
@@ -624,7 +624,8 @@ def test_bench_stacks_at_60_columns():
 
 
 CANNED_PARITY = """
-from fastmlp import parity, cli
+from fastmlp import cli
+from fastmlp.bench import parity
 def check(drawn, names):
     rows = [parity.Row(name, "float64", 200) for name in ("cython", "numpy")]
     rows[0].largest = parity.Differences(0, 1.5e-13, 2.5e-12, 3.5e-12, 0)

@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.accel import patch_sklearn, unpatch_sklearn
-from fastmlp.conversion import from_sklearn, to_sklearn
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed")
 
@@ -45,6 +44,15 @@ TASKS = {
 @pytest.fixture(params=TASKS)
 def task(request):
     return TASKS[request.param]
+
+
+def as_theirs(model):
+    return model.to_sklearn()
+
+
+def as_ours(model):
+    is_classifier = isinstance(model, SklearnMLPClassifier)
+    return (MLPClassifier if is_classifier else MLPRegressor).from_sklearn(model)
 
 
 def parameters(**others):
@@ -81,8 +89,8 @@ class TestBothWays:
         data = X.astype(dtype)
         tolerance = {"rtol": 1e-12 if dtype == np.float64 else 1e-5, "atol": 1e-6}
         for cls, convert, target in [
-            (ours_class, to_sklearn, theirs_class),
-            (theirs_class, from_sklearn, ours_class),
+            (ours_class, as_theirs, theirs_class),
+            (theirs_class, as_ours, ours_class),
         ]:
             model = cls(**parameters(solver=solver, **extra)).fit(data, y)
             other = convert(model)
@@ -96,7 +104,7 @@ class TestBothWays:
     def test_there_and_back_is_the_same_model(self, task):
         cls, _, y, extra = task
         model = cls(**parameters(early_stopping=True, backend="numpy", **extra)).fit(X, y)
-        back = from_sklearn(to_sklearn(model)).set_params(backend="numpy")
+        back = as_ours(as_theirs(model)).set_params(backend="numpy")
         assert back.get_params() == model.get_params()
         assert_same_fit(model, back)
         for name in vars(model).keys() - {"_optimizer", "_label_binarizer", "_state", "history_"}:
@@ -112,7 +120,7 @@ class TestBothWays:
         )
         ours = ours_class(**common, backend="numpy").fit(X, y)
         theirs = theirs_class(**common).fit(X, y)
-        crossed = [to_sklearn(ours), from_sklearn(theirs).set_params(backend="numpy")]
+        crossed = [as_theirs(ours), as_ours(theirs).set_params(backend="numpy")]
         theirs.fit(X, y)
         for model in (ours, *crossed):
             assert_same_fit(theirs, model.fit(X, y))
@@ -120,7 +128,7 @@ class TestBothWays:
     def test_the_new_model_shares_nothing(self, task):
         ours_class, theirs_class, y, extra = task
         common = parameters(warm_start=True, random_state=np.random.RandomState(0), **extra)
-        for cls, convert in [(ours_class, to_sklearn), (theirs_class, from_sklearn)]:
+        for cls, convert in [(ours_class, as_theirs), (theirs_class, as_ours)]:
             model = cls(**common).fit(X, y)
             before = pickle.dumps([model.coefs_, model.intercepts_, model.loss_curve_])
             draws = model.random_state.get_state()
@@ -133,7 +141,7 @@ class TestBothWays:
     def test_feature_names_cross_over(self):
         table = pd.DataFrame(X, columns=["a", "b", "c", "d"])
         model = MLPClassifier(**parameters()).fit(table, CLASSES)
-        for other in (to_sklearn(model), from_sklearn(to_sklearn(model))):
+        for other in (as_theirs(model), as_ours(as_theirs(model))):
             assert list(other.feature_names_in_) == ["a", "b", "c", "d"]
             assert_predicts_the_same(model, other, table, rtol=1e-12)
 
@@ -143,10 +151,10 @@ class TestBothWays:
             model = MLPClassifier(**parameters())
             model.set_fit_request(sample_weight="importance", X_val=True)
             model.set_partial_fit_request(classes=True).set_score_request(sample_weight=False)
-            theirs = to_sklearn(model.fit(X, CLASSES))
+            theirs = as_theirs(model.fit(X, CLASSES))
             if not fitted:
                 theirs = clone(theirs)
-            for other in (theirs, from_sklearn(theirs)):
+            for other in (theirs, as_ours(theirs)):
                 routing = other.get_metadata_routing()
                 assert routing.fit.requests["sample_weight"] == "importance"
                 assert routing.partial_fit.requests == {"classes": True, "sample_weight": None}
@@ -155,22 +163,22 @@ class TestBothWays:
                 assert routing.fit.requests.keys() == expected
             other.set_fit_request(X_val=False)
             assert model.get_metadata_routing().fit.requests["X_val"] is True
-            assert not hasattr(to_sklearn(MLPRegressor().fit(X, X[:, 0])), "_metadata_request")
+            assert not hasattr(as_theirs(MLPRegressor().fit(X, X[:, 0])), "_metadata_request")
 
     def test_no_hidden_layer(self):
         model = MLPClassifier(**parameters(hidden_layer_sizes=())).fit(X, CLASSES)
-        theirs = to_sklearn(model)
+        theirs = as_theirs(model)
         assert_predicts_the_same(model, theirs, rtol=1e-12)
-        assert_predicts_the_same(model, from_sklearn(theirs), rtol=1e-12)
+        assert_predicts_the_same(model, as_ours(theirs), rtol=1e-12)
 
-    @pytest.mark.filterwarnings("ignore::fastmlp.notices.LatePatchWarning")
+    @pytest.mark.filterwarnings("ignore::fastmlp.exceptions.LatePatchWarning")
     def test_under_the_patch(self):
         model = MLPClassifier(**parameters()).fit(X, CLASSES)
         patch_sklearn()
         try:
-            theirs = to_sklearn(model)
+            theirs = as_theirs(model)
             assert type(theirs) is SklearnMLPClassifier
-            assert type(from_sklearn(theirs)) is MLPClassifier
+            assert type(as_ours(theirs)) is MLPClassifier
         finally:
             unpatch_sklearn()
 
@@ -184,7 +192,7 @@ class TestToSklearn:
             **parameters(hidden_layer_sizes=hidden_layer_sizes, input_scale=input_scale)
         ).fit(data, CLASSES)
         scale, shift = model.input_scale_
-        theirs = to_sklearn(model)
+        theirs = as_theirs(model)
         np.testing.assert_allclose(theirs.coefs_[0], scale[:, np.newaxis] * model.coefs_[0])
         np.testing.assert_allclose(
             theirs.intercepts_[0], model.intercepts_[0] + shift @ model.coefs_[0]
@@ -195,7 +203,7 @@ class TestToSklearn:
         model = MLPRegressor(**parameters(hidden_layer_sizes=(), input_scale=(2.0, -3.0)))
         model.fit(X[:, :1], NUMBERS[:, 0])
         model.coefs_, model.intercepts_ = [np.array([[5.0]])], [np.array([1.0])]
-        theirs = to_sklearn(model)  # 5 (2 x - 3) + 1 = 10 x - 14
+        theirs = as_theirs(model)  # 5 (2 x - 3) + 1 = 10 x - 14
         assert theirs.coefs_[0].tolist() == [[10.0]]
         assert theirs.intercepts_[0].tolist() == [-14.0]
         assert model.coefs_[0].tolist() == [[5.0]]
@@ -203,7 +211,7 @@ class TestToSklearn:
     def test_model_of_bytes(self):
         images = RNG.randint(0, 256, (90, 6)).astype(np.uint8)
         model = MLPClassifier(**parameters(input_scale=1 / 255)).fit(images, CLASSES)
-        theirs = to_sklearn(model)
+        theirs = as_theirs(model)
         assert theirs.coefs_[0].dtype == np.float32
         np.testing.assert_allclose(
             theirs.predict_proba(images), model.predict_proba(images), rtol=1e-5
@@ -211,7 +219,7 @@ class TestToSklearn:
 
     def test_own_parameters_stay_behind(self):
         model = MLPClassifier(**parameters(dtype="float32", n_threads=1, lr_schedule={1: 0.01}))
-        theirs = to_sklearn(model.fit(X, CLASSES))
+        theirs = as_theirs(model.fit(X, CLASSES))
         shared = {name: model.get_params()[name] for name in SklearnMLPClassifier().get_params()}
         assert theirs.get_params() == shared
         assert repr(theirs) == repr(SklearnMLPClassifier(**parameters()))
@@ -220,7 +228,7 @@ class TestToSklearn:
         cls, theirs_class, y, extra = task
         for others in ({}, {"early_stopping": True}, {"solver": "lbfgs"}):
             expected = theirs_class(**parameters(**others, **extra)).fit(X, y)
-            theirs = to_sklearn(cls(**parameters(**others, **extra)).fit(X, y))
+            theirs = as_theirs(cls(**parameters(**others, **extra)).fit(X, y))
             scratch = {"_optimizer", "_coef_indptr", "_intercept_indptr", "_no_improvement_count"}
             assert vars(expected).keys() - scratch == vars(theirs).keys() - scratch
             for name in ("coefs_", "intercepts_"):
@@ -230,7 +238,7 @@ class TestToSklearn:
 
     def test_trains_on(self, task):
         cls, _, y, extra = task
-        theirs = to_sklearn(cls(**parameters(input_scale=0.5, **extra)).fit(X, y))
+        theirs = as_theirs(cls(**parameters(input_scale=0.5, **extra)).fit(X, y))
         before = theirs.loss_
         for _ in range(30):
             theirs.partial_fit(X, y)
@@ -240,7 +248,7 @@ class TestToSklearn:
         pairs = []
         for cls, _, y, extra in TASKS.values():
             model = cls(**parameters(input_scale="standard", **extra)).fit(X, y)
-            theirs = to_sklearn(model)
+            theirs = as_theirs(model)
             pairs.append((theirs, theirs.predict(X)))
         payload = pickle.dumps((X, pairs))
         assert b"fastmlp" not in payload
@@ -254,19 +262,15 @@ class TestToSklearn:
         assert run.stdout == f"{[True] * len(TASKS)}\n", run.stderr
 
     def test_refuses_what_is_not_ours(self):
-        fitted = SklearnMLPClassifier(**parameters()).fit(X, CLASSES)
-        with pytest.raises(TypeError, match=r"fastmlp's MLPClassifier .*got sklearn\.neural_netw"):
-            to_sklearn(fitted)
-
         class Subclass(MLPClassifier):
             pass
 
-        with pytest.raises(TypeError, match="fastmlp's MLPClassifier or MLPRegressor, got .*Subcl"):
-            to_sklearn(Subclass())
+        with pytest.raises(TypeError, match="only fastmlp's own classes cross over, got .*Subcl"):
+            as_theirs(Subclass())
 
     def test_refuses_a_model_that_is_not_fitted(self):
         with pytest.raises(NotFittedError, match="This MLPRegressor instance is not fitted yet"):
-            to_sklearn(MLPRegressor())
+            as_theirs(MLPRegressor())
 
 
 class TestFromSklearn:
@@ -274,7 +278,7 @@ class TestFromSklearn:
     def test_fitted_attributes(self, task, early_stopping):
         _, theirs_class, y, extra = task
         theirs = theirs_class(**parameters(early_stopping=early_stopping, **extra)).fit(X, y)
-        ours = from_sklearn(theirs)
+        ours = as_ours(theirs)
         assert_same_fit(theirs, ours)
         assert ours.history_["loss"] == theirs.loss_curve_
         assert ours.history_.get("val_score") == theirs.validation_scores_
@@ -292,12 +296,12 @@ class TestFromSklearn:
     def test_partial_fit_goes_on_with_the_same_numbers(self, task, solver):
         _, theirs_class, y, extra = task
         theirs = theirs_class(**parameters(**solver, **extra)).fit(X, y)
-        ours = from_sklearn(theirs).set_params(backend="numpy")
+        ours = as_ours(theirs).set_params(backend="numpy")
         for _ in range(3):
             assert_same_fit(theirs.partial_fit(X, y), ours.partial_fit(X, y))
 
     def test_history_goes_on(self):
-        ours = from_sklearn(SklearnMLPClassifier(**parameters(warm_start=True)).fit(X, CLASSES))
+        ours = as_ours(SklearnMLPClassifier(**parameters(warm_start=True)).fit(X, CLASSES))
         ours.fit(X, CLASSES)
         assert ours.history_["loss"] == ours.loss_curve_
         assert np.isnan(ours.history_["seconds"][:4]).all()
@@ -306,21 +310,21 @@ class TestFromSklearn:
     def test_the_state_of_single_precision_stays_so(self):
         y = NUMBERS[:, 0]  # with these targets scikit-learn keeps Adam's moments in float64
         theirs = SklearnMLPRegressor(**parameters()).fit(X.astype(np.float32), y)
-        ours = from_sklearn(theirs)
+        ours = as_ours(theirs)
         assert ours._optimizer.m.dtype == ours.coefs_[0].dtype == np.float32
         ours.partial_fit(X.astype(np.float32), y)
 
     def test_only_parameters_if_not_fitted(self):
         theirs = SklearnMLPRegressor(alpha=0.5, hidden_layer_sizes=(3, 2))
-        ours = from_sklearn(theirs)
+        ours = as_ours(theirs)
         assert theirs.get_params().items() <= ours.get_params().items()
         assert not hasattr(ours, "coefs_")
 
     def test_refuses_what_is_not_scikit_learns(self):
-        with pytest.raises(TypeError, match=r"scikit-learn's MLPClassifier .*got fastmlp\.estim"):
-            from_sklearn(MLPClassifier())
+        with pytest.raises(TypeError, match=r"scikit-learn's MLPClassifier, got fastmlp\.estim"):
+            MLPClassifier.from_sklearn(MLPClassifier())
         with pytest.raises(TypeError, match=r"got builtins\.str\."):
-            from_sklearn("MLPClassifier()")
+            MLPRegressor.from_sklearn("MLPClassifier()")
 
 
 def test_a_model_made_by_hand_becomes_scikit_learns():

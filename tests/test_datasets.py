@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastmlp import datasets, idx, sources
-from fastmlp.datasets import FILE_NAMES, Dataset, DatasetError
+from fastmlp import datasets, idx
+from fastmlp.datasets import FILE_NAMES, Dataset, DatasetError, sources
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILE_NAMES
 HTML = b"<!DOCTYPE html><html><body>Moved</body></html>"
@@ -317,7 +317,7 @@ def test_progress_is_shown_on_a_terminal_only(table, server, tmp_path, monkeypat
 def test_what_a_fetch_that_was_killed_has_left_is_cleared(table, server, tmp_path):
     table(mirrors=[server.serve("good", GZIPPED)])
     code = (
-        "import os, signal, sys; from fastmlp.files import workspace\n"
+        "import os, signal, sys; from fastmlp.utils.files import workspace\n"
         "with workspace(sys.argv[1], 'fetch') as folder:\n"
         "    (folder / 'half').write_bytes(bytes(10**6)); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -842,7 +842,7 @@ def test_frames(tmp_path, table):
 def test_a_frame_is_no_copy():
     pytest.importorskip("pandas")
     X, y = IMAGES.reshape(12, 12), LABELS
-    frame, series = datasets._framed((X, y), as_frame=True)
+    frame, series = datasets.loading._framed((X, y), as_frame=True)
     assert np.shares_memory(frame.to_numpy(), X) and np.shares_memory(series.to_numpy(), y)
 
 
@@ -866,7 +866,7 @@ def test_import_is_light():
     """Without the package's own __init__, which may import the estimators."""
     code = (
         "import sys, types; package = types.ModuleType('fastmlp');"
-        f"package.__path__ = [{os.path.dirname(datasets.__file__)!r}];"
+        f"package.__path__ = [{str(Path(datasets.__file__).parents[1])!r}];"
         "sys.modules['fastmlp'] = package; import fastmlp.datasets;"
         "heavy = {'sklearn', 'pooch', 'requests', 'rich', 'numba'} & set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"

@@ -28,7 +28,7 @@ from sklearn.utils.fixes import parse_version
 from threadpoolctl import threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.notices import NegativeWeightWarning, WarmStartWarning
+from fastmlp.exceptions import NegativeWeightWarning, WarmStartWarning
 
 SKLEARN_1_9 = parse_version(sklearn.__version__) >= parse_version("1.9.dev0")
 THEIRS = {MLPClassifier: SklearnMLPClassifier, MLPRegressor: SklearnMLPRegressor}
@@ -45,7 +45,7 @@ TARGETS = {
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore::fastmlp.notices.IneffectiveParameterWarning"),
+    pytest.mark.filterwarnings("ignore::fastmlp.exceptions.IneffectiveParameterWarning"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 
@@ -1180,7 +1180,7 @@ class TestWeights:
         assert_same(ours, theirs.fit(X, y, weight), exact=backend == "numpy")
         ours.fit(X, y, weight)  # once is enough
 
-    @pytest.mark.filterwarnings("ignore::fastmlp.notices.NegativeWeightWarning")
+    @pytest.mark.filterwarnings("ignore::fastmlp.exceptions.NegativeWeightWarning")
     @pytest.mark.parametrize("solver", ["sgd", "adam"])
     @pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
     @pytest.mark.parametrize("cancelling", [False, True], ids=["zeros", "cancelling"])
@@ -1610,7 +1610,7 @@ class TestLBFGS:
         def interrupted(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("fastmlp.training.minimize", interrupted)
+        monkeypatch.setattr("fastmlp.training.loop.minimize", interrupted)
         with pytest.warns(UserWarning, match="Training interrupted by user"):
             model.fit(X, y)
         assert model.n_iter_ == 0

@@ -295,7 +295,7 @@ class TestFit:
         assert all(isinstance(r, EpochReport) and r.n_samples == 108 for r in reports)
 
 
-@pytest.mark.filterwarnings("ignore::fastmlp.notices.IneffectiveParameterWarning")
+@pytest.mark.filterwarnings("ignore::fastmlp.exceptions.IneffectiveParameterWarning")
 class TestFailure:
     """What is called during training may fail: that leaves the model of the epochs before."""
 
@@ -457,7 +457,7 @@ class TestInput:
         np.testing.assert_allclose(bytes_.loss_curve_, floats.loss_curve_, rtol=1e-4)
         assert bytes_.predict_proba(X).dtype == np.float32
 
-    @pytest.mark.filterwarnings("ignore::fastmlp.notices.ConstantFeatureWarning")
+    @pytest.mark.filterwarnings("ignore::fastmlp.exceptions.ConstantFeatureWarning")
     def test_standard_is_standard_scaler(self, backend, blobs):
         X, y = blobs
         X = X * [1, 10, 100, 1e-3, 0] + [0, 5, -100, 1e-3, 3]

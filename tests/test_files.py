@@ -11,8 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastmlp import files
-from fastmlp.files import (
+from fastmlp.utils import files
+from fastmlp.utils.files import (
     atomic_directory,
     atomic_files,
     atomic_write,
@@ -46,10 +46,10 @@ def write(paths, text):
 
 
 def run(code, *args, **options):
-    """Run code in a process of its own, where everything of fastmlp.files is at hand."""
+    """Run code in a process of its own, where everything of fastmlp.utils.files is at hand."""
     prelude = (
         "import os, signal, sys; from pathlib import Path; from fastmlp import files;"
-        "from fastmlp.files import *\n"
+        "from fastmlp.utils.files import *\n"
         "def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     return subprocess.run(
@@ -258,7 +258,7 @@ def test_what_a_live_process_writes_is_left_alone(tmp_path):
     """Two write to one name at once: the last wins, and neither disturbs the other."""
     path = tmp_path / "a"
     code = (
-        "from fastmlp.files import atomic_write; import sys\n"
+        "from fastmlp.utils.files import atomic_write; import sys\n"
         "with atomic_write(sys.argv[1]) as file:\n"
         "    file.write(b'theirs')\n"
         "    print('writing', flush=True)\n"

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastmlp import datasets, formats, idx
+from fastmlp import datasets, idx
+from fastmlp.convert import formats
+from fastmlp.convert.formats import LabelWarning, Part, convert
 from fastmlp.datasets import FILE_NAMES
-from fastmlp.formats import LabelWarning, Part, convert
 
 
 def needs(package):
@@ -552,7 +553,8 @@ def test_files_of_a_set_are_of_one_run(idx_directory, target, end):
     before = {path: path.read_bytes() for path in written}
     code = """
 import itertools, os, resource, signal, sys
-from fastmlp import files, formats
+from fastmlp.convert import formats
+from fastmlp.utils import files
 n, end = int(sys.argv[2]), sys.argv[3]
 if end == "full":
     resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))

@@ -10,8 +10,8 @@ from test_backends import as_seen, optimizers, problem
 
 from fastmlp import backends
 from fastmlp.backends import numpy_backend
-from fastmlp.inputs import Inputs
-from fastmlp.network import Network, Parameters
+from fastmlp.core.inputs import Inputs
+from fastmlp.core.network import Network, Parameters
 from fastmlp.training import SGD, Adam
 
 _REASON = (

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.notices import (
+from fastmlp.exceptions import (
     ConstantFeatureWarning,
     FastMLPWarning,
     IneffectiveParameterWarning,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from fastmlp.inputs import Inputs, affine_map
+from fastmlp.core.inputs import Inputs, affine_map
 
 FLOAT64 = np.dtype("float64")
 

@@ -43,7 +43,7 @@ QUICK = {
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore::fastmlp.notices.IneffectiveParameterWarning"),
+    pytest.mark.filterwarnings("ignore::fastmlp.exceptions.IneffectiveParameterWarning"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastmlp.network import Network, Parameters
+from fastmlp.core.network import Network, Parameters
 
 
 def test_sizes():

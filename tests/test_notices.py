@@ -15,7 +15,7 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.notices import InputScaleWarning
+from fastmlp.exceptions import InputScaleWarning
 
 X = np.random.RandomState(0).standard_normal((60, 3))
 Y = np.arange(60) % 3

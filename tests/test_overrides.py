@@ -11,7 +11,7 @@ from sklearn.preprocessing import LabelBinarizer
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.accel import SKLEARN_ESTIMATORS
-from fastmlp.overrides import _ENGINES_PART, check_overrides
+from fastmlp.estimators.overrides import _ENGINES_PART, check_overrides
 
 RNG = np.random.RandomState(0)
 X = RNG.standard_normal((60, 4))

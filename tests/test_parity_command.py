@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fastmlp import backends, base, cli, parity
+from fastmlp import backends, cli
 from fastmlp.backends import numpy_backend
+from fastmlp.bench import parity
+from fastmlp.estimators import base
 
 NOT_PASSED, USAGE_ERROR = 1, 2
 

@@ -23,11 +23,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.svm import SVC
 
-from fastmlp import MLPClassifier, MLPRegressor, __version__, persistence
+import fastmlp
+from fastmlp import MLPClassifier, MLPRegressor, __version__
 from fastmlp.augment import Compose, ElasticDistortion, RandomAffine, RandomNoise
-from fastmlp.conversion import from_sklearn
-from fastmlp.notices import ModelFileWarning, WarmStartWarning
+from fastmlp.exceptions import ModelFileWarning, WarmStartWarning
 from fastmlp.persistence import ModelFileError, is_model_file, load, save
+from fastmlp.persistence import models as persistence
 from fastmlp.training import TrainingState
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
@@ -258,7 +259,9 @@ def test_a_history_that_was_interrupted(tmp_path):
 def test_models_from_scikit_learn(name, fitted, tmp_path):
     parameters = {"early_stopping": True} if fitted == "early stopping" else {"solver": fitted}
     parameters |= {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
-    ours = from_sklearn(getattr(neural_network, name)(**parameters).fit(X, CLASSES))
+    ours = getattr(fastmlp, name).from_sklearn(
+        getattr(neural_network, name)(**parameters).fit(X, CLASSES)
+    )
     loaded = round_trip(ours, tmp_path)
     np.testing.assert_array_equal(loaded.predict(X), ours.predict(X))
     for attribute in ("n_iter_", "t_", "loss_", "history_", "_state"):
@@ -404,7 +407,8 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
 
 SAVE = """
 import os, signal, sys, zipfile
-from fastmlp import MLPRegressor, persistence
+from fastmlp import MLPRegressor
+from fastmlp.persistence import models as persistence
 model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=1, n_iter_no_change=7)
 model.fit([[0.0, 1], [1, 0]], [0, 1])
 step = zipfile._ZipWriteFile.__init__

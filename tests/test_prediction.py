@@ -12,10 +12,10 @@ from sklearn import neural_network
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import LabelBinarizer
 
+import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, backends
-from fastmlp.conversion import from_sklearn
-from fastmlp.inputs import Inputs
-from fastmlp.network import Network
+from fastmlp.core.inputs import Inputs
+from fastmlp.core.network import Network
 
 RNG = np.random.RandomState(0)
 X = RNG.standard_normal((300, 13))
@@ -32,7 +32,7 @@ def pair(dtype=np.float64, names=False):
     theirs = neural_network.MLPClassifier((20, 7), max_iter=2, random_state=0)
     with warnings.catch_warnings(action="ignore"):
         theirs.fit(given, Y)
-    return theirs, from_sklearn(theirs)
+    return theirs, getattr(fastmlp, type(theirs).__name__).from_sklearn(theirs)
 
 
 FORMS = {
@@ -218,7 +218,9 @@ class TestAssembledModels:
         theirs = neural_network.MLPRegressor(hidden_layer_sizes=(5,), max_iter=3, random_state=0)
         with warnings.catch_warnings(action="ignore"):
             theirs.fit(X, X[:, :3])
-        ours = from_sklearn(theirs).set_params(backend=backend)
+        ours = (
+            getattr(fastmlp, type(theirs).__name__).from_sklearn(theirs).set_params(backend=backend)
+        )
         theirs.out_activation_ = ours.out_activation_ = output
         for n in (1, 300):
             np.testing.assert_allclose(ours.predict(X[:n]), theirs.predict(X[:n]), rtol=1e-10)

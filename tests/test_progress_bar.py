@@ -15,7 +15,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, ProgressBar, progress_bar
+from fastmlp import MLPClassifier, ProgressBar
+from fastmlp.estimators import progress_bar
 
 NOTEBOOK = Path(__file__).parents[1] / "examples/05_notebook.ipynb"
 X = np.random.RandomState(0).standard_normal((200, 4))

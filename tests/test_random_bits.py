@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 
-from fastmlp.random_bits import Dropout, philox
+from fastmlp.core.random_bits import Dropout, philox
 
 # (counter, key, words): kat_vectors of Random123.
 KNOWN = [

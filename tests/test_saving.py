@@ -43,10 +43,11 @@ from sklearn.preprocessing import (
 )
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, persistence, saving
+from fastmlp import MLPClassifier, MLPRegressor, persistence
 from fastmlp.augment import RandomNoise
-from fastmlp.notices import ModelFileWarning
+from fastmlp.exceptions import ModelFileWarning
 from fastmlp.persistence import ModelFileError, is_model_file
+from fastmlp.persistence import pipelines as saving
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
@@ -582,13 +583,13 @@ HOSTILE = {
     "builtins.exec": lambda target: call("builtins.exec", f"open({str(target)!r}, 'w')"),
     "builtins.open": lambda target: call("builtins.open", str(target), "w"),
     "subprocess.Popen": lambda target: call("subprocess.Popen", ["touch", str(target)]),
-    "fastmlp.files.atomic_write": lambda target: call("fastmlp.files.atomic_write", str(target)),
-    "fastmlp.files._remove": lambda target: call("fastmlp.files._remove", str(target)),
-    "fastmlp.saving.save": lambda target: call("fastmlp.saving.save", 1, str(target)),
+    "fastmlp.utils.files.atomic_write": lambda target: call("fastmlp.utils.files.atomic_write", str(target)),
+    "fastmlp.utils.files._remove": lambda target: call("fastmlp.utils.files._remove", str(target)),
+    "fastmlp.persistence.save": lambda target: call("fastmlp.persistence.save", 1, str(target)),
     "fastmlp.estimators.MLPClassifier": lambda target: (
         function("fastmlp.estimators.MLPClassifier", "ObjectNode") | {"content": None}
     ),
-    "fastmlp.base.BaseMLP": lambda target: call("fastmlp.base.BaseMLP"),
+    "fastmlp.estimators.base.BaseMLP": lambda target: call("fastmlp.base.BaseMLP"),
     "numpy.load": lambda target: call("numpy.load", str(target)),
     "pickle.loads": lambda target: function("pickle.loads"),
     "os.remove": lambda target: function("os.remove", "TypeNode"),
@@ -630,10 +631,10 @@ def test_refused_modules_are_not_imported(skops_file, tmp_path):
 def test_what_is_trusted_by_fastmlp_is_harmless():
     """Classes, and metrics or scores of features; all exist in one of the supported versions."""
     names = saving._trusted_types()
-    assert "fastmlp.saving.StoredModel" in names
+    assert "fastmlp.persistence.StoredModel" in names
     assert {name for name in names if name.startswith("fastmlp.")} == {
-        "fastmlp.saving.StoredGenerator",
-        "fastmlp.saving.StoredModel",
+        "fastmlp.persistence.StoredGenerator",
+        "fastmlp.persistence.StoredModel",
         *(
             f"fastmlp.tables.pipeline.{part}"
             for part in ("ColumnsOfDtype", "RobustSmoothScaler", "TableColumns")
@@ -653,10 +654,10 @@ def test_what_is_trusted_by_fastmlp_is_harmless():
 @pytest.mark.parametrize(
     "content",
     [
-        lambda: call("fastmlp.saving.StoredModel", "text"),
-        lambda: call("fastmlp.saving.StoredModel"),
-        lambda: call("fastmlp.saving.StoredModel", 1, 2),
-        lambda: function("fastmlp.saving.StoredModel", "ObjectNode") | {"content": None},
+        lambda: call("fastmlp.persistence.StoredModel", "text"),
+        lambda: call("fastmlp.persistence.StoredModel"),
+        lambda: call("fastmlp.persistence.StoredModel", 1, 2),
+        lambda: function("fastmlp.persistence.StoredModel", "ObjectNode") | {"content": None},
     ],
 )
 def test_estimators_that_are_none(content, skops_file, tmp_path):

@@ -24,8 +24,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from fastmlp import MLPClassifier, notices
-from fastmlp.notices import FastMLPWarning, IneffectiveParameterWarning, InputScaleWarning
+from fastmlp import MLPClassifier, exceptions
+from fastmlp.exceptions import FastMLPWarning, IneffectiveParameterWarning, InputScaleWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -101,7 +101,7 @@ class TestHints:
     def test_what_is_not_about_a_fit_is_always_given(self):
         def several():
             for number in range(3):
-                notices.warn(f"{number} files left out.", FastMLPWarning)
+                exceptions.warn(f"{number} files left out.", FastMLPWarning)
 
         parallel = joblib.Parallel(1)
         assert hints_of(lambda: parallel([joblib.delayed(several)()])) == {FastMLPWarning: 3}
@@ -180,7 +180,7 @@ WORKERS = """
     import joblib
     import numpy as np
     from sklearn.model_selection import GridSearchCV, cross_validate
-    from fastmlp import MLPClassifier, notices
+    from fastmlp import MLPClassifier, exceptions, exceptions
 
     def section(name):
         sys.stderr.write(f"== {name}\\n")
@@ -243,8 +243,8 @@ ENDLESS = """
     from sklearn.model_selection import (
         GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, cross_val_score,
     )
-    from fastmlp import MLPClassifier, MLPRegressor
-    from fastmlp.notices import FastMLPWarning
+    from fastmlp import MLPClassifier, exceptions, MLPRegressor
+    from fastmlp.exceptions import FastMLPWarning
 
     if __name__ == "__main__":
         X = np.random.RandomState(0).standard_normal((600, 20))

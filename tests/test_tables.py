@@ -22,7 +22,7 @@ pd = pytest.importorskip("pandas", reason="tables need pandas: fastmlp[tables]")
 pa = pytest.importorskip("pyarrow", reason="tables need pyarrow: fastmlp[tables]")
 
 from fastmlp import MLPClassifier, MLPRegressor  # noqa: E402
-from fastmlp.notices import TableWarning  # noqa: E402
+from fastmlp.exceptions import TableWarning  # noqa: E402
 from fastmlp.tables import (  # noqa: E402
     AveragedMLPClassifier,
     AveragedMLPRegressor,

@@ -12,9 +12,8 @@ from sklearn.datasets import make_friedman1
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor, persistence
-from fastmlp.conversion import from_sklearn, to_sklearn
-from fastmlp.inputs import target_map
-from fastmlp.notices import InputScaleWarning, TargetScaleWarning, WarmStartWarning
+from fastmlp.core.inputs import target_map
+from fastmlp.exceptions import InputScaleWarning, TargetScaleWarning, WarmStartWarning
 
 X, UNIT = make_friedman1(600, n_features=6, noise=0.5, random_state=0)
 X = StandardScaler().fit_transform(X)
@@ -112,7 +111,7 @@ class TestLearning:
         counts = np.exp(5 + UNIT)
         model = mlp(loss="poisson", target_scale=1 / counts.mean()).fit(X[TRAIN], counts[TRAIN])
         assert model.score(X[TEST], counts[TEST]) > 0.3
-        np.testing.assert_allclose(to_sklearn(model).predict(X), model.predict(X), rtol=1e-9)
+        np.testing.assert_allclose(model.to_sklearn().predict(X), model.predict(X), rtol=1e-9)
 
     def test_bytes_and_bools_as_targets(self):
         y = (UNIT > 0).astype(np.uint8)
@@ -195,9 +194,9 @@ class TestConversion:
     @pytest.mark.parametrize("Y", [HOUSES, np.c_[HOUSES, -UNIT]], ids=["one", "several"])
     def test_becomes_part_of_the_last_layer(self, Y):
         model = mlp(target_scale="standard", input_scale=2.0, max_iter=5).fit(X, Y)
-        theirs = to_sklearn(model)
+        theirs = model.to_sklearn()
         np.testing.assert_allclose(theirs.predict(X), model.predict(X), rtol=1e-9)
-        back = from_sklearn(theirs)
+        back = MLPRegressor.from_sklearn(theirs)
         assert back.target_scale_ is None
         np.testing.assert_allclose(back.predict(X), model.predict(X), rtol=1e-9)
 
@@ -205,7 +204,7 @@ class TestConversion:
         model = mlp(target_scale="standard", max_iter=2).fit(X, HOUSES)
         model.out_activation_ = "relu"
         with pytest.raises(ValueError, match="target_scale_ cannot become part of a layer whose"):
-            to_sklearn(model)
+            model.to_sklearn()
 
 
 class TestHint:

@@ -11,13 +11,13 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from fastmlp import MLPClassifier
-from fastmlp.threads import sharing_threads, usable_threads
+from fastmlp.utils.threads import sharing_threads, usable_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 def test_limits(monkeypatch):
-    monkeypatch.setattr("fastmlp.threads._cpus", lambda *_: 6)
+    monkeypatch.setattr("fastmlp.utils.threads._cpus", lambda *_: 6)
     for value, expected in [("", 6), ("2", 2), ("64", 6), ("0", 1), ("4,2", 6)]:
         monkeypatch.setenv("OMP_NUM_THREADS", value)
         assert usable_threads() == expected
@@ -40,7 +40,7 @@ def test_affinity(monkeypatch):
 def twelve_cpus(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("joblib.cpu_count", lambda: 12)
-    monkeypatch.setattr("fastmlp.threads._cpus", lambda *_: 12)
+    monkeypatch.setattr("fastmlp.utils.threads._cpus", lambda *_: 12)
 
 
 @sharing_threads

@@ -5,7 +5,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPRegressor
-from fastmlp.network import Network, Parameters
+from fastmlp.core.network import Network, Parameters
 from fastmlp.training import SGD, Adam, Progress, TrainingState, train
 
 

@@ -15,7 +15,7 @@ from sklearn.base import clone
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.turns import _locks, turn_of
+from fastmlp.estimators.turns import _locks, turn_of
 
 X = np.random.RandomState(0).standard_normal((40, 3))
 LABELS = np.where(X[:, 0] > 0, "yes", "no")

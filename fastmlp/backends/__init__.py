@@ -17,7 +17,7 @@ import importlib
 from functools import cache
 from types import ModuleType
 
-from fastmlp.suggestions import did_you_mean
+from fastmlp.utils.suggestions import did_you_mean
 
 #: In the order in which "auto" prefers them; what follows "numpy" is used only when named.
 NAMES = ("cython", "numba", "numpy", "cuda")

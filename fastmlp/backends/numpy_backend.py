@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
-from fastmlp.inputs import Inputs
-from fastmlp.network import Network, Parameters
-from fastmlp.random_bits import Dropout
-from fastmlp.threads import usable_threads
+from fastmlp.core.inputs import Inputs
+from fastmlp.core.network import Network, Parameters
+from fastmlp.core.random_bits import Dropout
+from fastmlp.utils.threads import usable_threads
 
 #: Bytes of float input, or of activations, that `predict` holds at a time.
 _PREDICT_BYTES = 1 << 24

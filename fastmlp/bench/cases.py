@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastmlp.suggestions import did_you_mean
+from fastmlp.utils.suggestions import did_you_mean
 
 TITLES = {"fastmlp": "fastmlp", "sklearn": "scikit-learn", "torch": "PyTorch", "jax": "JAX"}
 

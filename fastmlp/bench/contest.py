@@ -270,7 +270,7 @@ def passed(entries: Iterable[Mapping[str, Any]]) -> bool:
 def document(entries: Sequence[Mapping[str, Any]], quick: bool) -> dict[str, Any]:
     """Return the JSON document of a run: the entries, and what makes them reproducible."""
     from fastmlp import backends
-    from fastmlp.threads import usable_threads
+    from fastmlp.utils.threads import usable_threads
 
     versions = {"Python": platform.python_version()}
     for name in ("fastmlp", "numpy", "scipy", "scikit-learn", "torch", "jax"):

@@ -210,8 +210,8 @@ def _products(job: Job) -> Act:
 def _device(job: Job) -> Act:
     """Time the copies to a backend's device, its epochs, and the copies back."""
     from fastmlp import backends
-    from fastmlp.inputs import Inputs
-    from fastmlp.network import Network, Parameters
+    from fastmlp.core.inputs import Inputs
+    from fastmlp.core.network import Network, Parameters
     from fastmlp.training import Adam
 
     _check_backend(job)
@@ -265,7 +265,7 @@ def _torch_device(job: Job, device: str = "cuda") -> Act:
         raise _Missing("PyTorch is not installed.") from None
     if device == "cuda" and not torch.cuda.is_available():
         raise _Missing("PyTorch has no CUDA device.")
-    from fastmlp.network import Network, Parameters
+    from fastmlp.core.network import Network, Parameters
 
     X, y = _load(job)
     uses_graph = bool(job.parameters.get("graph"))
@@ -444,7 +444,7 @@ def _beginning(
     job: Job, X: NDArray, y: NDArray
 ) -> tuple[list[NDArray], list[NDArray], Iterator[NDArray]]:
     """Return the initial weights, and per epoch the order of the samples, as scikit-learn draws."""
-    from fastmlp.network import Network, Parameters
+    from fastmlp.core.network import Network, Parameters
 
     units = (X.shape[1], *job.parameters["hidden_layer_sizes"], len(np.unique(y)))
     rng = np.random.RandomState(job.parameters["random_state"])
@@ -497,7 +497,7 @@ def _check_backend(job: Job) -> None:
 
 
 def _check_threads(job: Job) -> None:
-    from fastmlp.threads import usable_threads
+    from fastmlp.utils.threads import usable_threads
 
     if job.parameters.get("n_threads", 1) > usable_threads() or (job.busy and os.cpu_count() == 1):
         raise _Missing("this process may use one CPU only.")

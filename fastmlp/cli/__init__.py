@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fastmlp import __version__, backends
-from fastmlp.cli import about, data, look, measure, models, train
+from fastmlp.cli import bench, data, info, predict, show, train
 from fastmlp.cli.output import showing_notes
 from fastmlp.cli.usage import EXIT_STATUS, USAGE_ERROR, Command, Group, exit_status
 
@@ -70,14 +70,14 @@ def _add(command: Callable[..., None], name: str | None = None, failure: str = "
 
 # In the order of the help.
 _add(train.train)
-_add(models.evaluate)
-_add(models.predict)
-_add(look.show)
-_add(look.confusions)
-_add(measure.parity, failure="if a difference is too large")
-_add(measure.bench, failure="if losses are too far apart")
-_add(about.info)
-_add(about.list_recipes, "recipes")
+_add(predict.evaluate)
+_add(predict.predict)
+_add(show.show)
+_add(show.confusions)
+_add(bench.parity, failure="if a difference is too large")
+_add(bench.bench, failure="if losses are too far apart")
+_add(info.info)
+_add(info.list_recipes, "recipes")
 app.add_typer(data.app, name="data", help="Fetch, inspect and convert data sets.")
 
 

@@ -13,7 +13,7 @@ from fastmlp.cli.options import DATA_NAMES, DataHome, Json, Quiet, Size, complet
 from fastmlp.cli.output import note, noting_warnings, print_json, print_table
 from fastmlp.cli.progress import file_display
 from fastmlp.cli.usage import EXIT_STATUS, Command, Group
-from fastmlp.suggestions import did_you_mean
+from fastmlp.utils.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from fastmlp import images
@@ -279,8 +279,8 @@ def convert(
         fastmlp data convert mnist_train.csv train.npz
         fastmlp data convert images-idx3-ubyte.gz images.npy
     """
-    from fastmlp import formats
-    from fastmlp.notices import FastMLPWarning
+    from fastmlp.convert import formats
+    from fastmlp.exceptions import FastMLPWarning
 
     with (
         warnings.catch_warnings(record=True) as caught,

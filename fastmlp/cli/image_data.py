@@ -62,7 +62,8 @@ def load(
         Of pictures, after they are resized; by default their own, if they all have one that is
         not too large, else `DEFAULT_SIZE`.
     """
-    from fastmlp import datasets, formats
+    from fastmlp import datasets
+    from fastmlp.convert import formats
 
     path = Path(data).expanduser()
     is_known = data in datasets.DATASETS or data == "digits"

@@ -9,7 +9,7 @@ import typer
 
 from fastmlp import backends
 from fastmlp.cli.output import silence
-from fastmlp.suggestions import did_you_mean
+from fastmlp.utils.suggestions import did_you_mean
 
 data_option = partial(typer.Option, rich_help_panel="Data")
 engine_option = partial(typer.Option, rich_help_panel="Engine")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastmlp import backends
-from fastmlp.logs import LOGGER
-from fastmlp.terminal import on_terminal
+from fastmlp.utils.logs import LOGGER
+from fastmlp.utils.terminal import on_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -35,7 +35,7 @@ def save_pictures(drawings: Mapping[Path, Callable[..., Any]]) -> list[Path]:
     """Write pictures as `save_picture` does, all or none."""
     from matplotlib.figure import Figure
 
-    from fastmlp.files import atomic_files
+    from fastmlp.utils.files import atomic_files
 
     with atomic_files(list(drawings)) as files:
         for file, (path, draw) in zip(files, drawings.items(), strict=True):

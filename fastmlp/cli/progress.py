@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from fastmlp.cli.output import new_console
-from fastmlp.terminal import shows_progress
+from fastmlp.utils.terminal import shows_progress
 
 if TYPE_CHECKING:
     from fastmlp.cli.epoch_log import EpochLog

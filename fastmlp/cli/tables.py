@@ -402,7 +402,7 @@ def check_out(out: Path, *read: Path) -> None:
 
 def write(predicted: "pd.DataFrame", out: Path | None) -> None:
     """Write predictions to a file, whole or not at all, or as CSV to standard output."""
-    from fastmlp.files import atomic_write
+    from fastmlp.utils.files import atomic_write
 
     if out is None:
         predicted.to_csv(sys.stdout, index=False, lineterminator="\n")

@@ -80,9 +80,9 @@ def train_images(
     epoch_log : EpochLog or None
     as_json, quiet : bool
     """
-    from fastmlp import datasets, hints, persistence
-    from fastmlp.estimators import MLPClassifier
-    from fastmlp.threads import usable_threads
+    from fastmlp import datasets, persistence
+    from fastmlp.estimators import MLPClassifier, hints
+    from fastmlp.utils.threads import usable_threads
 
     solver, learning_rate = given["solver"], given["learning_rate_init"]
     backend_name = backends.resolve(backend or "auto")

@@ -70,7 +70,7 @@ def train_table(
     import fastmlp
     from fastmlp.report import write_report
     from fastmlp.tables import make_table_pipeline
-    from fastmlp.threads import usable_threads
+    from fastmlp.utils.threads import usable_threads
 
     seed = parameters.get("random_state", _SEED)
     with noting_warnings():

@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fastmlp.suggestions import closest, did_you_mean
-from fastmlp.terminal import on_terminal
+from fastmlp.utils.suggestions import closest, did_you_mean
+from fastmlp.utils.terminal import on_terminal
 
 USAGE_ERROR = 2
 _ABORTED = 1

@@ -7,6 +7,7 @@ HTML of that, and `page.html`, `page.css` and `page.js` are the page around it.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import escape
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -18,8 +19,6 @@ from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from fastmlp import __version__
-from fastmlp.files import AnyPath, atomic_write
 from fastmlp.report import explorer, sections
 from fastmlp.report.analysis import (
     Classification,
@@ -37,6 +36,7 @@ from fastmlp.report.analysis import (
 from fastmlp.report.markup import Markup, element
 from fastmlp.report.rows import Cells, Pictures, cell_text, shortened
 from fastmlp.report.sections import Section
+from fastmlp.utils.files import AnyPath, atomic_write
 
 __all__ = ["write_report"]
 
@@ -317,7 +317,7 @@ def _page(title: str, subtitle: str, parts: Sequence[Section]) -> str:
     return Template(template).substitute(
         title=escape(title),
         subtitle=escape(subtitle),
-        version=escape(__version__),
+        version=escape(version("fastmlp")),
         time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"),
         style=style,
         script=script,

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fastmlp.notices import TableWarning, warn
-from fastmlp.suggestions import closest
+from fastmlp.exceptions import TableWarning, warn
 from fastmlp.tables import text
+from fastmlp.utils.suggestions import closest
 
 __all__ = ["Column", "describe", "find_target", "find_task", "take_target"]
 

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fastmlp.notices import TableWarning, warn
+from fastmlp.exceptions import TableWarning, warn
 from fastmlp.tables import text
 
 __all__ = ["read_table"]

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from fastmlp.threads import usable_threads
+from fastmlp.utils.threads import usable_threads
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals

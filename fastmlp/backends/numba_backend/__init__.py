@@ -22,11 +22,11 @@ from scipy.sparse import csr_matrix
 
 from fastmlp.backends.numba_backend import kernels
 from fastmlp.backends.numba_backend.kernels import BYTES, CSR, DENSE, Data, Net, Scratch
-from fastmlp.inputs import Inputs
-from fastmlp.network import Network, Parameters
-from fastmlp.random_bits import Dropout
-from fastmlp.terminal import shows_progress
-from fastmlp.threads import usable_threads
+from fastmlp.core.inputs import Inputs
+from fastmlp.core.network import Network, Parameters
+from fastmlp.core.random_bits import Dropout
+from fastmlp.utils.terminal import shows_progress
+from fastmlp.utils.threads import usable_threads
 
 _ACTIVATIONS = {
     "identity": kernels.IDENTITY,

@@ -38,7 +38,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
 
-from fastmlp.random_bits import philox_words
+from fastmlp.core.random_bits import philox_words
 
 # "reassoc" would undo the rounding tricks of exp; "nnan" and "ninf" would blind the engine to
 # networks that have diverged.
@@ -776,7 +776,7 @@ philox = njit(**_JIT, forceinline=True)(philox_words)
 @jit
 def draw_factors(net, layer, position, factors):
     """Draw what dropout multiplies a sample's row of a hidden layer by, padding included; see
-    `fastmlp.random_bits.Dropout`. Without branches, so that LLVM draws many words at once."""
+    `fastmlp.core.random_bits.Dropout`. Without branches, so that LLVM draws many words at once."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     k0, k1 = net.draws[KEY_LOW] & low, net.draws[KEY_HIGH] & low
     c3, threshold = net.draws[EPOCH] & low, net.draws[THRESHOLDS + layer]

@@ -1,0 +1,522 @@
+"""Images changed at random, so that a network sees each of them in many shapes.
+
+What happens to an image depends on the seed, the epoch, the number of the image in its data set
+and the place of the step in the composition, but not on batches, their order or threads, because
+all is drawn by counting (`fastmlp.core.random_bits`): step s draws for image r in epoch e the words
+of Philox with the key (low half, high half) of the seed and the counters (i, 2**31 + s, r, e),
+where i = 0, 1, ... The classes say what they make of them. "Uniform in -a..a" is
+a * (2 * (w + 0.5) / 2**b - 1) of a number w of b = 32 bits, or b = 16 for half a word.
+
+Pixels are moved by finding, for each pixel of the result, its *source*, a point of the image, and
+interpolating bilinearly between the four pixels around it. Outside of the image all is 0. Steps of
+a composition that follow one another and move pixels share one interpolation: the source is found
+through all of them first, so that images do not blur with every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
+from itertools import groupby
+from numbers import Integral, Real
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastmlp.images import square_shape
+from fastmlp.utils.threads import usable_threads
+
+__all__ = ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine", "RandomNoise"]
+
+Shape: TypeAlias = tuple[int, int]
+#: Takes images (n, height, width), the numbers of their rows (n,), and where the result goes.
+_Pass: TypeAlias = Callable[[NDArray[Any], NDArray[np.int64], NDArray[Any]], None]
+
+_CHUNK_PIXELS = 2**17  # that a thread takes at a time, a millisecond; Ctrl-C waits for them
+
+
+class Augmentation:
+    """What all augmentations can do: be called with images, and be added to one another.
+
+    ``a + b`` does `a` first, then `b`. Two with the same parameters are equal.
+    """
+
+    image_shape: Shape | None = None
+
+    def __call__(
+        self,
+        X: NDArray[Any],
+        *,
+        seed: int = 0,
+        epoch: int = 0,
+        rows: ArrayLike | None = None,
+        out: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]:
+        """Return changed images.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_pixels) or (n, height, width), uint8, float32 or float64
+            C-contiguous.
+        seed : int, default=0
+            Below 2**64.
+        epoch : int, default=0
+            Below 2**32. In every epoch the images are changed in another way.
+        rows : array of shape (n,), int, optional
+            The number of each image in its data set, below 2**32: it decides what happens to the
+            image. By default 0, 1, ..., n - 1.
+        out : array like X, optional
+            Where the result is written; may be X itself. By default a new array.
+        n_threads : int, optional
+            By default all that this process may use; the result does not depend on it.
+
+        Returns
+        -------
+        array like X
+            `out`, if it is given. Bytes are rounded to the nearest.
+
+        Raises
+        ------
+        ValueError
+            An argument is not as described above, or X does not hold images of `image_shape`.
+        """
+        images = _check_array(X, "X")
+        result = np.empty_like(images) if out is None else _check_out(out, images)
+        numbers = _check_rows(rows, len(images))
+        shape = self._shape_of(images)
+        for name, value, below in [("seed", seed, 2**64), ("epoch", epoch, 2**32)]:
+            if not isinstance(value, Integral) or not 0 <= value < below:
+                raise ValueError(
+                    f"{name} must be an integer from 0 to 2**{below.bit_length() - 1} - 1, "
+                    f"got {value!r}."
+                )
+        if n_threads is not None and (not isinstance(n_threads, Integral) or n_threads < 1):
+            raise ValueError(f"n_threads must be None or an integer >= 1, got {n_threads!r}.")
+
+        passes = _passes(self._steps(), images.dtype, int(seed), int(epoch))
+        if passes:
+            stacks = images.reshape(-1, *shape), result.reshape(-1, *shape)
+            _in_threads(passes, *stacks, numbers, n_threads)
+        else:
+            result[...] = images
+        return result if out is None else out
+
+    def __add__(self, other: Augmentation) -> Compose:
+        return Compose(self, other) if isinstance(other, Augmentation) else NotImplemented
+
+    def _steps(self) -> tuple[Augmentation, ...]:
+        return (self,)
+
+    def _changes(self) -> bool:
+        """Return whether there are images that it would change."""
+        raise NotImplementedError
+
+    def _shape_of(self, images: NDArray[Any]) -> Shape:
+        """Return height and width of each image."""
+        told, n_pixels = self.image_shape, math.prod(images.shape[1:])
+        if images.ndim == 3:
+            shape = images.shape[1], images.shape[2]
+        elif told is not None:
+            shape = told
+        elif not any(isinstance(step, _Geometric) for step in self._steps()):
+            shape = 1, n_pixels
+        else:
+            square = square_shape(n_pixels)
+            if square is None:
+                raise ValueError(
+                    f"images must be square unless their shape is given, got {n_pixels} pixels: "
+                    "give image_shape=(height, width)."
+                )
+            shape = square
+        if (told or shape) != shape or math.prod(shape) != n_pixels:
+            raise ValueError(
+                f"X must hold images of image_shape={told}, got an array of shape {images.shape}: "
+                "give the shape that they have."
+            )
+        return shape
+
+
+class _Geometric(Augmentation):
+    """A step that moves pixels: at random by a map, or by a displacement of every pixel."""
+
+    def _map(self) -> Sequence[float]:
+        """Return the ranges of an affine map: radians, pixels, part and radians."""
+        return 0.0, 0.0, 0.0, 0.0
+
+    def _displacement(self) -> tuple[float, NDArray[np.float64]]:
+        """Return a factor, and half of the kernel that smooths random numbers."""
+        return 0.0, np.ones(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomAffine(_Geometric):
+    """Zooms, shears, turns and shifts images.
+
+    A point at (y, x), counted from the middle of the image, is scaled by (zoom_y, zoom_x); then its
+    x grows by tan(shear) times its y; then it is turned by the angle, counter-clockwise; then it
+    moves by the shift. All six are drawn evenly from their ranges.
+
+    Parameters
+    ----------
+    rotate : float, default=15.0
+        Greatest angle, in degrees, either way; 0 to 180.
+    shift : float, default=2.0
+        Greatest shift along each axis, in pixels, either way.
+    zoom : float, default=0.1
+        Each axis is scaled by a factor of its own, from ``1 - zoom`` to ``1 + zoom``; 0 to less
+        than 1.
+    shear : float, default=0.0
+        Greatest angle by which upright lines come to lean, in degrees, either way; 0 to less
+        than 90.
+    image_shape : (height, width), optional
+        By default that of X, if X is three-dimensional, and otherwise images are square.
+
+    Notes
+    -----
+    The words of the first counter give angle, shift_y, shift_x and shear, those of the second
+    zoom_y and zoom_x. If all ranges are 0, images stay as they are, bit for bit.
+
+    Examples
+    --------
+    >>> X = np.zeros((2, 25), np.uint8)
+    >>> X[:, 12] = 100  # the pixel in the middle
+    >>> RandomAffine(rotate=0, zoom=0, shift=1)(X, seed=3)[0].reshape(5, 5)
+    array([[ 0,  0,  0,  0,  0],
+           [ 0,  0,  0,  0,  0],
+           [ 0,  0,  3, 15,  0],
+           [ 0,  0, 15, 66,  0],
+           [ 0,  0,  0,  0,  0]], dtype=uint8)
+    """
+
+    rotate: float = 15.0
+    shift: float = 2.0
+    zoom: float = 0.1
+    shear: float = 0.0
+    image_shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("rotate", self.rotate, "degrees from 0 to 180", lambda x: 0 <= x <= 180)
+        _check_number("shift", self.shift, "pixels, >= 0 and finite", lambda x: 0 <= x < math.inf)
+        _check_number("zoom", self.zoom, "a part, >= 0 and < 1", lambda x: 0 <= x < 1)
+        _check_number("shear", self.shear, "degrees, >= 0 and < 90", lambda x: 0 <= x < 90)
+        object.__setattr__(self, "image_shape", _check_shape(self.image_shape))
+
+    def _changes(self) -> bool:
+        return any(self._map())
+
+    def _map(self) -> Sequence[float]:
+        return math.radians(self.rotate), self.shift, self.zoom, math.radians(self.shear)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticDistortion(_Geometric):
+    """Moves every pixel a little, its neighbours alike, as the muscles of a hand would.
+
+    Simard, Steinkraus and Platt, "Best practices for convolutional neural networks applied to
+    visual document analysis", ICDAR 2003: each pixel draws two numbers evenly from -1..1; both
+    fields are smoothed with a Gaussian whose sum is 1, with zeros beyond the image; times `alpha`,
+    they are how far a pixel's source is away, in pixels along y and x.
+
+    Parameters
+    ----------
+    alpha : float, default=34.0
+        Strength. Displacements along either axis have a standard deviation of about
+        ``alpha / (6.14 * sigma)`` pixels, 1.1 by default, less near the edges.
+    sigma : float, default=5.0
+        Standard deviation of the Gaussian, in pixels, up to 1000. It is cut off at 3 sigma: after
+        ``int(3 * sigma + 0.5)`` pixels. The smaller, the shorter the waves. (The paper's 4, with
+        the same `alpha`, now and then tears a digit of MNIST apart or folds it.)
+    image_shape : (height, width), optional
+        By default that of X, if X is three-dimensional, and otherwise images are square.
+
+    Notes
+    -----
+    With n = ceil(n_pixels / 4), pixel j draws word j // n of counter j % n. Its lower half is for
+    y, its upper half for x.
+
+    Where other steps come before in a composition, their maps are applied to the displaced source;
+    where they come after, the displacement is still that of the result's pixel, not that of the
+    point where the pixel comes from. (Fields are as random here as there.)
+
+    Examples
+    --------
+    >>> X = np.tile(np.float32([0, 0, 1, 1, 0, 0]), (1, 6))  # an upright bar
+    >>> ElasticDistortion(alpha=10, sigma=2)(X).reshape(6, 6).round(1)
+    array([[0. , 0. , 0. , 0. , 0. , 0. ],
+           [0. , 0.3, 0.9, 0.2, 0. , 0. ],
+           [0. , 0.7, 1. , 0. , 0. , 0. ],
+           [0. , 1. , 0.7, 0. , 0. , 0. ],
+           [0. , 1. , 0.5, 0. , 0. , 0. ],
+           [0. , 0.6, 0.6, 0. , 0. , 0. ]], dtype=float32)
+    """
+
+    alpha: float = 34.0
+    sigma: float = 5.0
+    image_shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("alpha", self.alpha, ">= 0 and finite", lambda x: 0 <= x < math.inf)
+        _check_number("sigma", self.sigma, "pixels, > 0 and <= 1000", lambda x: 0 < x <= 1000)
+        object.__setattr__(self, "image_shape", _check_shape(self.image_shape))
+
+    def _changes(self) -> bool:
+        return self.alpha > 0
+
+    def _displacement(self) -> tuple[float, NDArray[np.float64]]:
+        radius = int(3 * self.sigma + 0.5)
+        weights = np.exp(-0.5 * (np.arange(radius + 1) / self.sigma) ** 2)
+        return self.alpha, weights / (2 * weights.sum() - weights[0])
+
+
+@dataclass(frozen=True)
+class RandomNoise(Augmentation):
+    """Adds a number to pixels, drawn evenly and for each pixel by itself.
+
+    Parameters
+    ----------
+    scale : float, default=0.1
+        Half-width of the noise, as a part of the range of values: of 255 for bytes, of
+        ``high - low`` if there are limits, and otherwise of 1.
+    probability : float, default=1.0
+        Part of the pixels that get noise; the others stay as they are.
+    limits : (low, high), optional
+        Range of floats: what leaves it by noise is cut off there. Without limits, nothing is. (The
+        range of bytes is always 0..255.)
+
+    Notes
+    -----
+    Pixels draw words as in `ElasticDistortion`. The lower half is the noise; a pixel gets it if the
+    upper half is below ``probability * 2**16``, rounded.
+
+    Examples
+    --------
+    >>> X = np.full((1, 6), 100, np.uint8)
+    >>> RandomNoise(0.1)(X)
+    array([[ 77, 106, 101,  82, 124, 122]], dtype=uint8)
+    >>> RandomNoise(0.1, probability=0.5)(X)
+    array([[100, 106, 101, 100, 100, 100]], dtype=uint8)
+    """
+
+    scale: float = 0.1
+    _: KW_ONLY
+    probability: float = 1.0
+    limits: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("scale", self.scale, ">= 0 and finite", lambda x: 0 <= x < math.inf)
+        _check_number("probability", self.probability, "from 0 to 1", lambda x: 0 <= x <= 1)
+        if self.limits is not None:
+            try:
+                low, high = map(float, self.limits)
+            except (TypeError, ValueError):
+                low = high = math.nan
+            if not -math.inf < low < high < math.inf:
+                raise ValueError(
+                    "limits must be None or (low, high), finite and low < high, got "
+                    f"{self.limits!r}."
+                )
+            object.__setattr__(self, "limits", (low, high))
+
+    def _changes(self) -> bool:
+        return self.scale > 0 and self.probability > 0
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Compose(Augmentation):
+    """Does one step after another; those that move pixels, with one interpolation.
+
+    Parameters
+    ----------
+    *steps : Augmentation
+        At least one. The steps of another composition count as steps of this one.
+
+    Examples
+    --------
+    >>> augment = RandomAffine(rotate=10) + ElasticDistortion()
+    >>> augment == Compose(RandomAffine(rotate=10), ElasticDistortion())
+    True
+    >>> X = np.zeros((100, 784), np.uint8)
+    >>> epochs = [augment(X, seed=1, epoch=epoch) for epoch in range(3)]
+    """
+
+    steps: tuple[Augmentation, ...]
+
+    def __init__(self, *steps: Augmentation) -> None:
+        for step in steps:
+            if not isinstance(step, Augmentation):
+                raise TypeError(
+                    f"steps must be augmentations, got {type(step).__name__}: Compose(a, b) takes "
+                    "them one by one."
+                )
+        if not steps:
+            raise ValueError("Compose must have at least one step, got none.")
+        flat = tuple(part for step in steps for part in step._steps())
+        object.__setattr__(self, "steps", flat)
+        shapes = {step.image_shape for step in flat if step.image_shape is not None}
+        if len(shapes) > 1:
+            raise ValueError(f"all steps must have the same image_shape, got {sorted(shapes)}.")
+        object.__setattr__(self, "image_shape", shapes.pop() if shapes else None)
+
+    def __repr__(self) -> str:
+        return f"Compose({', '.join(map(repr, self.steps))})"
+
+    def _steps(self) -> tuple[Augmentation, ...]:
+        return self.steps
+
+
+# ------------------------------------------------------------------------------------------ at work
+
+
+def _passes(
+    steps: Sequence[Augmentation], dtype: np.dtype[Any], seed: int, epoch: int
+) -> list[_Pass]:
+    """Return what is to be done to images of a dtype, one after another."""
+    # Here, because Numba takes long to import.
+    from fastmlp.augment import kernels
+
+    is_bytes = dtype == np.uint8
+    real = np.dtype("float64" if dtype == np.float64 else "float32")
+    rounding = real.type(0.5 if is_bytes else 0)
+    stream = np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64), np.uint64(epoch)
+
+    def warp(places: NDArray[np.int64], group: Sequence[Any]) -> _Pass:
+        maps = np.array([step._map() for step in group], float)
+        alpha = np.array([step._displacement()[0] for step in group], float)
+        halves = [step._displacement()[1] for step in group]
+        weights = np.zeros((len(group), max(map(len, halves))), real)
+        for row, half in zip(weights, halves, strict=True):
+            row[: len(half)] = half
+        return lambda images, rows, out: kernels.warp(
+            images, rows, *stream, places, maps, alpha, weights, rounding, out
+        )
+
+    def add_noise(place: int, step: Any) -> _Pass:
+        low, high = (0.0, 255.0) if is_bytes else step.limits or (-math.inf, math.inf)
+        scale = float(step.scale * (high - low if math.isfinite(high) else 1))
+        threshold = np.uint32(round(step.probability * 2**16))
+        limits = np.array([low, high], real)
+        return lambda images, rows, out: kernels.add_noise(
+            images, rows, *stream, place, scale, threshold, limits, rounding, out
+        )
+
+    passes = []
+    changing = [(place, step) for place, step in enumerate(steps) if step._changes()]
+    for moves, entries in groupby(changing, key=lambda entry: isinstance(entry[1], _Geometric)):
+        if moves:
+            places, group = zip(*entries, strict=True)
+            passes.append(warp(np.array(places), group))
+        else:
+            passes += [add_noise(place, step) for place, step in entries]
+    return passes
+
+
+def _in_threads(
+    passes: Sequence[_Pass],
+    images: NDArray[Any],
+    out: NDArray[Any],
+    rows: NDArray[np.int64],
+    n_threads: int | None,
+) -> None:
+    """Do all passes, chunk by chunk."""
+    n_rows = max(1, _CHUNK_PIXELS // math.prod(images.shape[1:]))
+    chunks = [slice(start, start + n_rows) for start in range(0, len(images), n_rows)]
+
+    def change(chunk: slice) -> None:
+        source = images[chunk]
+        for run in passes:
+            # Numba compiles anew for arrays that are read-only, so they all are.
+            source = source.view()
+            source.flags.writeable = False
+            try:
+                run(source, rows[chunk], out[chunk])
+            except OSError:  # the disk is full: it has been compiled, only not kept
+                run(source, rows[chunk], out[chunk])
+            source = out[chunk]
+
+    if len(chunks) > 1:
+        n_threads = min(n_threads or usable_threads(), len(chunks))
+    if len(chunks) <= 1 or n_threads == 1:
+        for chunk in chunks:
+            change(chunk)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(change, chunks):  # if one fails, those that have not begun are dropped
+            pass
+
+
+# ------------------------------------------------------------------------------------------- checks
+
+
+def _check_number(name: str, value: float, rule: str, holds: Callable[[float], bool]) -> None:
+    if not isinstance(value, Real) or not holds(float(value)):
+        raise ValueError(f"{name} must be {rule}, got {value!r}.")
+
+
+def _check_shape(shape: Any) -> Shape | None:
+    if shape is None:
+        return None
+    try:
+        height, width = map(int, shape)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(
+            f"image_shape must be None or (height, width), both at least 1, got {shape!r}."
+        )
+    return height, width
+
+
+def _check_array(X: Any, name: str) -> NDArray[Any]:
+    """Return an array as a plain ndarray."""
+    if not isinstance(X, np.ndarray) or X.dtype not in ("uint8", "float32", "float64"):
+        got = X.dtype if isinstance(X, np.ndarray) else type(X).__name__
+        raise ValueError(
+            f"{name} must be an array of uint8, float32 or float64, got {got}: convert it, for "
+            "example by np.asarray(X, dtype='float32')."
+        )
+    if X.ndim not in (2, 3) or 0 in X.shape[1:]:
+        raise ValueError(
+            f"{name} must be of shape (n, n_pixels) or (n, height, width), with a pixel at least, "
+            f"got {X.shape}."
+        )
+    if not X.flags.c_contiguous:
+        raise ValueError(
+            f"{name} must be C-contiguous, got strides {X.strides} for shape {X.shape}: pass "
+            f"np.ascontiguousarray({name})."
+        )
+    return np.asarray(X)
+
+
+def _check_out(out: Any, images: NDArray[Any]) -> NDArray[Any]:
+    result = _check_array(out, "out")
+    if result.shape != images.shape or result.dtype != images.dtype:
+        raise ValueError(
+            f"out must be like X, {images.dtype} of shape {images.shape}, got {result.dtype} of "
+            f"shape {result.shape}."
+        )
+    if not result.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array: pass a copy of it.")
+    if result.ctypes.data != images.ctypes.data and np.may_share_memory(result, images):
+        raise ValueError("out must be X itself or share no memory with it, got one that overlaps.")
+    return result
+
+
+def _check_rows(rows: ArrayLike | None, n_images: int) -> NDArray[np.int64]:
+    if rows is None:
+        return np.arange(n_images, dtype=np.int64)
+    numbers = np.asarray(rows)
+    if numbers.shape != (n_images,) or (n_images and numbers.dtype.kind not in "iu"):
+        raise ValueError(
+            f"rows must hold an integer per image, ({n_images},), got {numbers.dtype} of shape "
+            f"{numbers.shape}."
+        )
+    if n_images and not 0 <= numbers.min() <= numbers.max() < 2**32:
+        raise ValueError(
+            "rows must be from 0 to 2**32 - 1, got numbers from "
+            f"{numbers.min()} to {numbers.max()}."
+        )
+    return np.ascontiguousarray(numbers, dtype=np.int64)

@@ -1,0 +1,306 @@
+"""``fastmlp parity`` and ``bench``: the same numbers as others, and how fast."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fastmlp import __version__, backends
+from fastmlp.cli.options import Json, Quiet, complete, whole
+from fastmlp.cli.output import new_console, note, print_json, print_table
+from fastmlp.utils.terminal import shows_progress
+
+if TYPE_CHECKING:
+    from fastmlp.bench.parity import Row
+
+_NO_PARITY = 1
+_UNEQUAL_LOSSES = 1
+
+#: As shells complete them: importing `fastmlp.bench` for its names would take too long.
+_SUITES = (
+    *("mnist", "tabular", "sparse", "predict", "startup", "memory", "backends", "threads", "all"),
+    "devices",
+)
+
+
+def parity(
+    n: Annotated[int, typer.Option("--n", **whole(1), help="Configurations to draw.")] = 200,
+    seed: Annotated[int, typer.Option(**whole(0), help="Determines what is drawn.")] = 0,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Check this backend: {', '.join(backends.NAMES)}; may be given again. Otherwise "
+            "all that are available.",
+            autocompletion=complete(backends.NAMES),
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare every backend with the installed scikit-learn.
+
+    Both learn random data with random parameters. Shown are the largest differences in initial
+    weights, losses, weights and predictions, relative to the largest number (losses: to each),
+    and the share of the labels that differ. In float64 the NumPy backend must give
+    scikit-learn's numbers exactly; the others may differ by 1e-8 in losses and by 1e-6 in weights
+    and predictions. In float32 only losses are judged: by 1e-3.
+
+    The exit status is 1 if a difference is larger; the worst configuration is then printed as
+    code that reproduces it.
+    """
+    import numpy as np
+    import sklearn
+    from rich.progress import track
+
+    from fastmlp.bench.parity import check, configurations
+
+    names = list(dict.fromkeys(map(backends.resolve, backend or backends.available())))
+    drawn = track(
+        configurations(n, seed),
+        description="",
+        total=n,
+        console=new_console(),
+        transient=True,
+        disable=as_json or not shows_progress(sys.stdout),
+    )
+    rows = check(drawn, names)
+    passed = not any(row.failures for row in rows)
+    if as_json:
+        document = {
+            "passed": passed,
+            "n": n,
+            "seed": seed,
+            "fastmlp": __version__,
+            "scikit-learn": sklearn.__version__,
+            "NumPy": np.__version__,
+            "rows": [row.as_dict() for row in rows],
+        }
+        print_json(document)
+    else:
+        _print_parity(rows)
+    if not passed:
+        raise typer.Exit(_NO_PARITY)
+
+
+def bench(
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete(_SUITES),
+            help="mnist, tabular, sparse, predict, startup, memory, backends, threads, all, or a "
+            "case of theirs, or devices; may be given again. Otherwise all, without devices.",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="A tenth of the samples: shows that it works, not how fast."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all that was measured, as --json prints it."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Draw the ratios (benchmark.png, .svg) or a heat map (devices.png, .svg).",
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    json_file: Annotated[Path | None, typer.Argument(hidden=True)] = None,
+) -> None:
+    """Measure fastmlp beside scikit-learn, and PyTorch and JAX if they are installed.
+
+    Every library works in a process of its own, in turns, on the same data with the same initial
+    weights. Shown are the medians, how many times as long the other takes (the lowest and highest
+    of the rounds in brackets), how far the losses are apart, and the bare matrix products of the
+    same epoch with our share of their time.
+
+    The suite "devices" shows from where on a GPU pays: seconds per epoch of every backend, and of
+    PyTorch on the GPU, for several widths and batch sizes.
+
+    The exit status is 1 if losses are further apart than they may be. A full run takes some
+    minutes, on a machine that has nothing else to do.
+
+    For example:
+
+        fastmlp bench --quick
+        fastmlp bench --suite mnist --suite tabular --plot .
+        fastmlp bench --suite mnist --out run.json
+        fastmlp bench --suite devices --plot .
+    """
+    import json
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from fastmlp import bench
+    from fastmlp.bench import devices
+    from fastmlp.utils.files import atomic_write
+
+    if json_file is not None:
+        # "--json FILE" was the option before --json printed; typer has no option with a value or
+        # without, but it can tell what follows.
+        if not as_json:
+            raise ValueError(
+                f"bench takes options only, got {json_file}: '--suite {json_file}' names a suite."
+            )
+        note(f"--json {json_file} is old: write --out {json_file}.")
+        as_json, out = False, out or json_file
+    others = [name for name in suite or ["all"] if name != "devices"]
+    cases = bench.select(others) if others else []
+    if plot is not None:
+        bench.check_plot()
+        if not plot.is_dir():
+            raise ValueError(f"--plot must be a directory that exists, got {plot}.")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=16), TimeElapsedColumn()
+    entries: list[dict[str, Any]] = []
+    found: dict[str, Any] | None = None
+    with Progress(
+        *columns,
+        console=new_console(),
+        transient=True,
+        disable=as_json or not shows_progress(sys.stdout),
+    ) as progress:
+        task = progress.add_task("", total=len(cases))
+
+        def show(done: int, of: int) -> None:
+            progress.update(task, completed=len(entries) + done / of)
+
+        for case in cases:
+            progress.update(task, description=case.about, completed=len(entries))
+            entries.append(bench.measure(case, quick, show))
+        if "devices" in (suite or []):
+            progress.update(task, description="devices", completed=0, total=None)
+            found = devices.measure(
+                quick, lambda done, of: progress.update(task, completed=done, total=of)
+            )
+    document = bench.document(entries, quick)
+    if found is not None:
+        document |= {"devices": found, "passed": document["passed"] and found["passed"]}
+    if as_json:
+        print_json(document)
+    else:
+        if cases:
+            _print_bench(document)
+        if found is not None:
+            _print_devices(found)
+    if out is not None:
+        with atomic_write(out) as file:
+            file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    if plot is not None:
+        drawn = bench.plot(document, plot) if cases else []
+        drawn += devices.plot(found, plot) if found and found["cells"] else []
+        for path in () if as_json else drawn:
+            typer.echo(path)
+    if not document["passed"]:
+        raise typer.Exit(_UNEQUAL_LOSSES)
+
+
+def _print_parity(rows: Sequence["Row"]) -> None:
+    """Print the largest differences, and the worst configuration of every row that failed."""
+    from dataclasses import astuple
+
+    headings = ("initial\nweights", "loss\ncurves", "weights", "predictions", "labels")
+    lines = []
+    for row in rows:
+        numbers = astuple(row.largest)[: len(headings)]
+        cells = [f"{number:.1e}" if number else "0" for number in numbers]
+        verdict = "FAILED" if row.failures else "passed"
+        lines.append((row.backend, row.dtype, str(row.fits), *cells, verdict))
+    print_table(("backend", "dtype", "fits", *headings, "verdict"), lines)
+    if unstable := max(row.unstable for row in rows):
+        note(
+            f"in float32, {unstable} are not judged: scikit-learn's own losses change too much "
+            "when X is rounded."
+        )
+    for row in rows:
+        name = f"{row.backend} {row.dtype}"
+        if row.unequal:
+            note(f"{name}: {row.unequal} stopped in another epoch than scikit-learn.")
+        if row.failures:
+            typer.echo(f"\n{name}: {len(row.failures)} of {row.fits} failed. The worst:\n")
+            typer.echo(row.as_dict()["worst"]["reproduction"])
+
+
+def _print_bench(document: Mapping[str, Any]) -> None:
+    """Print a line per pair, then why somebody is missing and whose losses differ."""
+    from fastmlp.bench import in_words
+
+    headings = (
+        *("case", "ours", "", "beside", "theirs", "theirs / ours", "losses\ndiffer by"),
+        *("matrix\nproducts", "ours /\nproducts"),
+    )
+    names = (
+        *("case", "ours", "ours takes", "beside", "theirs takes", "theirs / ours"),
+        *("losses differ by", "matrix products", "ours / products"),
+    )
+    rows, notes = [], []
+    for entry in document["cases"]:
+        if "missing" in entry:
+            notes.append(f"{entry['name']}: {entry['missing']}")
+            continue
+        unit, ours = entry["unit"], entry["ours"]
+        left = (entry["name"], ours["label"], in_words(ours["median"], unit))
+        right = ("", "")
+        if floor := entry.get("floor"):
+            share = f"{1 / floor['ratio']['median']:.2f}"
+            right = (in_words(floor["median"], unit), share)
+        for peer in entry["peers"]:
+            if "missing" in peer:
+                notes.append(f"{entry['name']}, beside {peer['label']}: {peer['missing']}")
+                continue
+            ratio, losses = peer["ratio"], peer["losses"]
+            difference = losses["difference"]
+            verdict = (
+                "no number" if difference is None else f"{difference:.0e}" if difference else "0"
+            )
+            if not losses["equal"]:
+                verdict = f"{verdict} FAILED"
+                notes.append(
+                    f"{entry['name']}, beside {peer['label']}: losses may differ by "
+                    f"{losses['tolerance']:g}. A ratio of unequal trainings means nothing."
+                )
+            spread = f"({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
+            theirs = in_words(peer["median"], unit)
+            times = f"{ratio['median']:.1f} {spread}"
+            rows.append((*left, peer["label"], theirs, times, verdict, *right))
+            left, right = ("", "", ""), ("", "")
+    print_table(headings, rows, right=(2, 4, 5, 6, 7, 8), names=names)
+    if document["quick"]:
+        notes.insert(0, "--quick shows that it works, not how fast.")
+    for text in notes:
+        note(text)
+
+
+def _print_devices(found: Mapping[str, Any]) -> None:
+    """Print a line per cell of the grid, and from where on a GPU pays."""
+    from fastmlp.bench import devices, in_words
+
+    labels = list(found["cells"][0]["epoch"]) if found["cells"] else []
+    headings = ["hidden", "batch", *labels]
+    if "cuda" in labels:
+        headings += ["CPU / GPU", "copies in, out"]
+    rows = []
+    for cell in found["cells"]:
+        cells = []
+        for label in labels:
+            equal = "" if cell["losses"][label]["equal"] else " FAILED"
+            cells.append(in_words(cell["epoch"][label], "s") + equal)
+        if "cuda" in labels:
+            copies = (in_words(cell[way]["cuda"], "s") for way in ("into", "out"))
+            cells += [f"{devices.gain(cell) or 0:.1f}", ", ".join(copies)]
+        rows.append((str(cell["n_hidden"]), str(cell["batch_size"]), *cells))
+    if labels:
+        print_table(headings, rows, right=range(len(headings)))
+    for sentence in devices.conclusions(found):
+        typer.echo(sentence)
+    for label, reason in found["missing"].items():
+        if label != "cuda":
+            note(f"beside {label}: {reason}")

@@ -1,0 +1,1 @@
+"""Data sets in files of every kind: recognised, read, and written as another."""

@@ -1,0 +1,1277 @@
+"""What both estimators share: validation, the way from data to engine, fitted attributes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import operator
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import sklearn
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import validate_data
+
+from fastmlp import backends
+from fastmlp.augment import Augmentation
+from fastmlp.core.inputs import Inputs, affine_map
+from fastmlp.core.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
+from fastmlp.core.random_bits import Dropout
+from fastmlp.estimators import constraints, conversion, hints, prediction
+from fastmlp.estimators.callbacks import CallbackSupportMixin, FitTasks
+from fastmlp.estimators.constraints import (
+    BOOLEAN,
+    RANDOM_STATE,
+    VERBOSE,
+    Constraint,
+    Exactly,
+    Interval,
+    OneOf,
+)
+from fastmlp.estimators.overrides import check_overrides
+from fastmlp.estimators.turns import turn_of
+from fastmlp.exceptions import WarmStartWarning, warn, warn_as_sklearn
+from fastmlp.training import (
+    SCHEDULES,
+    SGD,
+    Adam,
+    EpochReport,
+    Progress,
+    TrainingState,
+    current_watch,
+    finish,
+    scheduled_rate,
+    train,
+    train_lbfgs,
+)
+from fastmlp.utils.searches import TellsWorkers
+from fastmlp.utils.threads import sharing_threads
+
+#: Parameters that reach compiled code, where a bad value could end the process: checked even
+#: where scikit-learn's setting skip_parameter_validation asks not to.
+_ALWAYS_CHECKED = ("activation", "solver", "batch_size", "backend", "n_threads", "dtype")
+
+#: Fitted attributes that a training state has under another name.
+_OF_STATE = {
+    "t_": "n_samples_seen",
+    "loss_curve_": "loss_curve",
+    "best_loss_": "best_loss",
+    "validation_scores_": "validation_scores",
+    "best_validation_score_": "best_validation_score",
+}
+
+#: Inputs or targets as large as this may be why training diverged.
+_LARGE = 100.0
+
+
+class ExplainedMemoryError(MemoryError):
+    """Memory ran out, and the message says for what."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Validated samples.
+
+    Parameters
+    ----------
+    X : array or CSR matrix of shape (n_samples, n_features)
+    Y : array of shape (n_samples, n_outputs)
+        Targets of the output units.
+    weight : array of shape (n_samples,) or None
+    """
+
+    X: Any
+    Y: NDArray
+    weight: NDArray | None
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.X.shape[0]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a fit needs once everything has been validated.
+
+    Parameters
+    ----------
+    X, y : array or matrix
+        Validated, held-out samples included; for callbacks.
+    samples : Samples
+        To train on.
+    held_out : Samples or None
+        For validation.
+    engine : Engine of any backend
+        Bound to `samples`.
+    random_state : RandomState
+        In the state that scikit-learn's has before the first epoch, but for the seed of dropout
+        and augmentation.
+    noise : dict
+        What makes epochs differ, dropout and augmentation, as arguments of `train`.
+    """
+
+    X: Any
+    y: Any
+    samples: Samples
+    held_out: Samples | None
+    engine: Any
+    random_state: np.random.RandomState
+    noise: dict[str, Any]
+
+
+class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
+    """A multilayer perceptron, whatever its targets mean.
+
+    Subclasses say how targets become columns of numbers (`_encode`), what the
+    output layer computes (`_output_activation`) and how outputs are scored
+    (`_score_outputs`).
+    """
+
+    # What the HTML representation links to. scikit-learn's page has the parameters that both have.
+    _doc_link_module = "fastmlp"
+    _doc_link_template = (
+        "https://scikit-learn.org/stable/modules/generated/"
+        "sklearn.neural_network.{estimator_name}.html"
+    )
+
+    _constraints: ClassVar[dict[str, Sequence[Constraint]]] = {
+        "hidden_layer_sizes": [constraints.ArrayLike(), Interval(Integral, 1, None, "[)")],
+        "activation": [OneOf(ACTIVATIONS)],
+        "solver": [OneOf(("lbfgs", "sgd", "adam"))],
+        "alpha": [Interval(Real, 0, None, "[)")],
+        "batch_size": [OneOf(("auto",)), Interval(Integral, 1, None, "[)")],
+        "learning_rate": [OneOf(("constant", "invscaling", "adaptive"))],
+        "learning_rate_init": [Interval(Real, 0, None, "()")],
+        "power_t": [Interval(Real, 0, None, "[)")],
+        "max_iter": [Interval(Integral, 1, None, "[)")],
+        "shuffle": BOOLEAN,
+        "random_state": RANDOM_STATE,
+        "tol": [Interval(Real, 0, None, "[)")],
+        "verbose": VERBOSE,
+        "warm_start": BOOLEAN,
+        "momentum": [Interval(Real, 0, 1, "[]")],
+        "nesterovs_momentum": BOOLEAN,
+        "early_stopping": BOOLEAN,
+        "validation_fraction": [Interval(Real, 0, 1, "[)")],
+        "beta_1": [Interval(Real, 0, 1, "[)")],
+        "beta_2": [Interval(Real, 0, 1, "[)")],
+        "epsilon": [Interval(Real, 0, None, "()")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, "[)"),
+            Exactly(np.inf, "a float among {inf}"),
+        ],
+        "max_fun": [Interval(Integral, 1, None, "[)")],
+        "backend": [OneOf(("auto", *backends.NAMES))],
+        "n_threads": [Interval(Integral, 1, None, "[)"), constraints.NONE],
+        "dtype": [OneOf(("float32", "float64")), constraints.NONE],
+        "lr_schedule": [
+            OneOf(SCHEDULES),
+            constraints.InstanceOf(dict),
+            constraints.CALLABLE,
+            constraints.NONE,
+        ],
+        "dropout": [Interval(Real, 0, 1, "[)"), constraints.ArrayLike()],
+        "augment": [constraints.CALLABLE, constraints.NONE],
+    }
+    _sklearn_class: ClassVar[type]  # whose place it takes
+    _optimizer: SGD | Adam | None = None
+    _fitted_loss = ""  # the canonical one, of models that come from scikit-learn
+    loss: str
+    coefs_: list[NDArray]
+    intercepts_: list[NDArray]
+    _state: TrainingState
+
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes: int | ArrayLike,
+        activation: str,
+        solver: str,
+        alpha: float,
+        batch_size: int | str,
+        learning_rate: str,
+        learning_rate_init: float,
+        power_t: float,
+        max_iter: int,
+        shuffle: bool,
+        random_state: int | np.random.RandomState | None,
+        tol: float,
+        verbose: bool | int,
+        warm_start: bool,
+        momentum: float,
+        nesterovs_momentum: bool,
+        early_stopping: bool,
+        validation_fraction: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        n_iter_no_change: float,
+        max_fun: int,
+        backend: str,
+        n_threads: int | None,
+        dtype: str | None,
+        input_scale: object,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None,
+        dropout: float | ArrayLike,
+        augment: Callable[..., NDArray] | None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.input_scale = input_scale
+        self.lr_schedule = lr_schedule
+        self.dropout = dropout
+        self.augment = augment
+
+    @abstractmethod
+    def _encode(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, Any, NDArray]:
+        """Validate training data; return X, y, and y as columns for the output units."""
+
+    @abstractmethod
+    def _encode_validation(self, y: Any) -> NDArray:
+        """Return the targets of validation data as columns for the output units."""
+
+    @abstractmethod
+    def _output_activation(self) -> str:
+        """Return the function of the output layer."""
+
+    @abstractmethod
+    def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
+        """Return the score of some outputs."""
+
+    def _settle_targets(self, Y: NDArray, *, resumes: bool) -> None:
+        """Decide what the network sees the targets through, before `_targets` is asked."""
+
+    def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
+        """Return columns of numbers as the outputs should be."""
+        return Y.astype(dtype)
+
+    def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
+        """Return the weights of the training samples, or None if they are all equal."""
+        return None if sample_weight is None else check_sample_weight(sample_weight, X)
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Ctrl-C ends training with a warning and keeps what has been learned; in a search or in
+        cross-validation it ends the whole of it.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Samples. uint8 stays uint8, and sparse stays sparse.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. For a classifier, labels of any type, or a 0/1 matrix of
+            labels that are not exclusive (multilabel); for a regressor, numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+            A batch whose weights sum to zero is passed over.
+        X_val, y_val, sample_weight_val : array-like, optional
+            Validation data: loss and score on it go into `history_`, and with
+            `early_stopping` it stands in for the part that is held out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is invalid, or if training diverged to
+            weights that are not finite.
+        BackendUnavailableError
+            If `backend` names one that cannot be used here.
+        """
+        validation = (X_val, y_val, sample_weight_val)
+        if all(part is None for part in validation):  # a subclass may have a _fit without it
+            return self._fit(X, y, sample_weight=sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight=sample_weight, validation=validation)
+
+    @sharing_threads
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        incremental: bool = False,
+        validation: tuple[Any, Any, Any] = (None, None, None),
+        on_epoch: Callable[[EpochReport], bool | None] | None = None,
+        on_samples: Callable[[int], None] | None = None,
+        reports_training_score: bool = False,
+    ) -> Self:
+        """Train; call `on_epoch` after every epoch, and `on_samples` now and then within it.
+
+        A fit that is refused or interrupted before it trains leaves the model as it was; from then
+        on, what the epochs before an interrupt or an error have left is the model's.
+        """
+        watch = current_watch()
+        if watch is not None and on_epoch is None:
+            on_epoch, on_samples = watch.on_epoch, watch.on_samples
+        with turn_of(self):
+            self._check_parameters()
+            check_overrides(self)
+            resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
+            before = self.__dict__.copy()
+            ready = progress = None
+            try:
+                ready = self._prepare(
+                    X, y, sample_weight, validation, resumes=resumes, incremental=incremental
+                )
+                progress = self._begin(ready, resumes=resumes)
+                self._publish(ready, progress)
+                tasks = FitTasks(
+                    self, self._max_epochs(incremental), ready.X, ready.y, sample_weight
+                )
+                self._optimize(
+                    *(ready, progress, tasks, incremental),
+                    *(on_epoch, on_samples, reports_training_score),
+                )
+            except BaseException as error:
+                needs = self._memory_in_words(X) if isinstance(error, MemoryError) else ""
+                if ready is None or progress is None:
+                    self.__dict__ = before
+                else:
+                    self._publish(ready, progress)
+                if needs and not isinstance(error, ExplainedMemoryError):
+                    raise ExplainedMemoryError(f"{str(error).rstrip('.')}. {needs}") from error
+                raise
+            self._check_finite(ready)
+        return self
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters of a wrong type or value."""
+        parameters = self.get_params(deep=False)
+        if sklearn.get_config()["skip_parameter_validation"]:
+            parameters = {name: parameters[name] for name in _ALWAYS_CHECKED if name in parameters}
+        constraints.validate(parameters, self._constraints, type(self).__name__)
+
+    def _memory_in_words(self, X: Any) -> str:
+        """Return what the fit that ran out of memory needs in all; empty if that is not known."""
+        n_samples, n_features = X.shape if getattr(X, "ndim", 0) == 2 else (0, 0)
+        n_outputs = vars(self).get("n_outputs_")
+        if not n_samples or n_outputs is None:
+            return ""
+        units = (n_features, *_hidden_units(self.hidden_layer_sizes), n_outputs)
+        is_single = self.dtype == "float32" or (
+            self.dtype is None and getattr(X, "dtype", None) in (np.float32, np.uint8)
+        )
+        itemsize = 4 if is_single else 8
+        n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(units))
+        # The parameters and the solver's vectors, once for the model and once for the engine;
+        # L-BFGS keeps ten pairs of points and gradients, in float64.
+        vectors = {"sgd": 4 * itemsize, "adam": 6 * itemsize, "lbfgs": 2 * itemsize + 25 * 8}
+        weights = vectors[self.solver] * n_parameters
+        samples = n_samples * n_outputs * (itemsize + 9)  # as numbers, and encoded
+        if not issparse(X) and getattr(X, "dtype", None) not in (f"float{8 * itemsize}", np.uint8):
+            samples += itemsize * n_samples * n_features
+        rows = n_samples if self.solver == "lbfgs" else self._batch_rows(n_samples)
+        layers = 2 * itemsize * min(rows, 256) * sum(units)  # engines go through more in chunks
+        total, *parts = (
+            f"{n_bytes / 2**20:,.0f} MB"
+            for n_bytes in (weights + samples + layers, weights, samples, layers)
+        )
+        return (
+            f"The whole fit, of {n_samples} samples by {n_features} features through layers of "
+            f"{units[1:]} units, needs about {total} beside X: {parts[0]} for weights and solver, "
+            f"{parts[1]} for converted data, {parts[2]} for a batch. Use smaller layers or "
+            "dtype='float32', or pass parts of the data to partial_fit."
+        )
+
+    def _check_finite(self, ready: Preparation) -> None:
+        """Refuse weights that have diverged."""
+        parameters = ready.engine.parameters
+        if np.isfinite(parameters.flat).all():
+            return
+        inputs = self._largest_input(ready.samples.X)
+        targets = np.abs(self._targets(ready.samples.Y, parameters.flat.dtype)).max(initial=0)
+        reasons = []
+        if inputs > _LARGE:
+            reasons.append(
+                "The input data may contain large values and need to be preprocessed: the network "
+                f"sees numbers as large as {inputs:.3g}, which input_scale='standard' mends."
+            )
+        if targets > _LARGE:
+            reasons.append(
+                f"The targets are as large as {targets:.3g}, which target_scale='standard' mends."
+            )
+        if not reasons and self.solver == "lbfgs":
+            reasons.append("Inputs and targets are not large; a larger alpha may help.")
+        elif not reasons:
+            reasons.append(
+                "Inputs and targets are not large, so the learning rate may be too high: "
+                f"learning_rate_init={self.learning_rate_init!r}; try a tenth of it."
+            )
+        raise ValueError(f"Solver produced non-finite parameter weights. {' '.join(reasons)}")
+
+    def _largest_input(self, X: Any) -> float:
+        """Return the largest magnitude that the network sees in some samples."""
+        scale, shift = (1.0, 0.0) if self.input_scale_ is None else self.input_scale_
+        if issparse(X):
+            return float(
+                np.abs(X.data * np.broadcast_to(scale, X.shape[1:])[X.indices]).max(initial=0)
+            )
+        ends = (X.min(axis=0, initial=0), X.max(axis=0, initial=0))
+        return max(float(np.abs(scale * end + shift).max(initial=0)) for end in ends)
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any, Any],
+        *,
+        resumes: bool,
+        incremental: bool,
+    ) -> Preparation:
+        """Validate everything and bind an engine."""
+        backend = backends.get(self.backend)
+        if resumes:
+            self._check_by_hand()
+        hidden_units = _hidden_units(self.hidden_layer_sizes)
+        self._schedule()  # refuses a bad one before anything is trained
+        if not resumes:
+            defaults = {
+                name: parameter.default
+                for name, parameter in inspect.signature(type(self).__init__).parameters.items()
+                if parameter.default is not parameter.empty
+            }
+            hints.about_parameters(self.solver, self.get_params(deep=False), defaults)
+        X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
+        samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
+        if incremental and self.early_stopping and self.solver != "lbfgs":
+            raise ValueError("partial_fit does not support early_stopping=True")
+        held_out = self._validation_samples(*validation, n_outputs=Y.shape[1])
+        if self.solver == "lbfgs" and samples.weight is not None and samples.weight.sum() == 0:
+            raise ValueError("sample_weight must not sum to zero for solver='lbfgs'.")
+        if self.dtype is not None:
+            dtype = np.dtype(self.dtype)
+        elif resumes:  # weights keep their dtype
+            dtype = np.dtype(np.float32 if self.coefs_[0].dtype == np.float32 else np.float64)
+        else:
+            dtype = np.dtype(np.float32) if X.dtype == np.uint8 else X.dtype
+        random_state = check_random_state(self.random_state)
+        # scikit-learn's order of draws: initial weights, held-out samples, epochs.
+        if resumes:
+            network, parameters = self._resumed(samples, hidden_units, dtype)
+        else:
+            network, parameters = self._initialized(samples, hidden_units, dtype, random_state)
+        if held_out is None and self.early_stopping and self.solver != "lbfgs":
+            samples, held_out = self._hold_out(samples, random_state)
+        if held_out is not None and held_out.weight is not None:
+            check_any_weight(held_out.weight)
+            check_weight_range(held_out.weight, np.dtype(np.float64))
+            if held_out.weight.sum() == 0:
+                raise ValueError(
+                    "the weights of the validation samples must not sum to zero, because loss and "
+                    "score are weighted means; pass others, or none."
+                )
+        if not resumes:
+            self.input_scale_ = self._input_scale(samples.X, dtype)
+        self._settle_targets(samples.Y, resumes=resumes)
+        if samples.weight is not None:
+            check_weight_range(samples.weight, dtype)
+            if not resumes:
+                hints.about_weights(samples.weight)
+        Y = self._targets(samples.Y, dtype)
+        weight = None if samples.weight is None else samples.weight.astype(dtype)
+        noise = self._noise(
+            Samples(samples.X, Y, weight), network.layer_units[1:-1], dtype, random_state
+        )
+
+        engine = backend.Engine(
+            network,
+            parameters,
+            prediction.mapped(self, samples.X, dtype),
+            Y,
+            weight,
+            self.n_threads,
+            many_passes=not incremental and self.max_iter > 1 and "augmented" not in noise,
+        )
+        if self.solver != "lbfgs":
+            if not incremental or self._optimizer is None:
+                self._optimizer = self._new_optimizer(parameters.flat)
+            if not isinstance(self._optimizer, SGD | Adam):
+                raise TypeError(
+                    "_optimizer must be what a fit of fastmlp has left, got "
+                    f"{type(self._optimizer).__name__}; set it to None to begin with a new one."
+                )
+            self._optimizer.adapt(parameters.flat)
+        return Preparation(X, y, samples, held_out, engine, random_state, noise)
+
+    def _noise(
+        self,
+        samples: Samples,
+        hidden_units: tuple[int, ...],
+        dtype: np.dtype,
+        random_state: np.random.RandomState,
+    ) -> dict[str, Any]:
+        """Return what makes epochs differ, as `train` takes it."""
+        rates = _dropout_rates(self.dropout, len(hidden_units))
+        if self.augment is not None and issparse(samples.X):
+            raise ValueError(
+                "augment works on images, which X of a sparse type is not; pass X.toarray()."
+            )
+        noise: dict[str, Any] = {}
+        if self.solver == "lbfgs" or not (any(rates) or self.augment is not None):
+            return noise  # and nothing drawn that scikit-learn does not draw
+        low, high = random_state.randint(0, 2**32, size=2, dtype=np.uint64)
+        seed = int(low) + (int(high) << 32)
+        if any(rates):
+            noise["dropout"] = Dropout(rates, seed)
+        if self.augment is not None:
+            noise["augmented"] = self._augmented(samples, dtype, seed)
+        return noise
+
+    def _augmented(
+        self, samples: Samples, dtype: np.dtype, seed: int
+    ) -> Callable[[NDArray, int], tuple[Inputs, NDArray, NDArray | None]]:
+        """Return a function for some samples as they are in an epoch; see `train`."""
+        augment: Any = self.augment
+        threads = self.n_threads
+        # Tried on a sample, so that what does not work is refused before anything is trained.
+        if isinstance(augment, type):
+            raise ValueError(
+                f"augment must be an object, got the class; pass {augment.__name__}()."
+            )
+        if isinstance(augment, Augmentation):
+            augment(samples.X[:1])
+        else:
+            _check_augmented(samples.X[:1], augment(samples.X[:1].copy()))
+
+        def augmented(rows: NDArray, epoch: int) -> tuple[Inputs, NDArray, NDArray | None]:
+            X = samples.X[rows]
+            if isinstance(augment, Augmentation):
+                X = augment(X, seed=seed, epoch=epoch, rows=rows, out=X, n_threads=threads)
+            else:
+                before, X = X, augment(X)
+                _check_augmented(before, X)
+            weight = None if samples.weight is None else samples.weight[rows]
+            return prediction.mapped(self, X, dtype), samples.Y[rows], weight
+
+        return augmented
+
+    def _begin(self, ready: Preparation, *, resumes: bool) -> Progress:
+        """Return the account of a fit that begins."""
+        state = self._state_to_resume() if resumes else TrainingState()
+        stochastic = self.solver != "lbfgs"
+        early_stopping = stochastic and bool(self.early_stopping)
+        names = [
+            "loss",
+            *(["learning_rate"] if stochastic else []),
+            *(["val_loss", "val_score"] if ready.held_out is not None else []),
+            "seconds",
+        ]
+        # A warm start begins anew: scikit-learn trains on the best weights of the last fit
+        # themselves, so that they are not to be had any more.
+        keeps_first = not stochastic or (early_stopping and not state.loss_curve)
+        return Progress(
+            state,
+            names,
+            has_curve=stochastic,
+            early_stopping=early_stopping,
+            tol=self.tol,
+            flat=ready.engine.parameters.flat.copy() if keeps_first else None,
+        )
+
+    def _state_to_resume(self) -> TrainingState:
+        """Return the training state of the model as it is now.
+
+        Somebody may have made it by hand, or changed it.
+        """
+        state = vars(self).get("_state", TrainingState())
+        if not isinstance(state, TrainingState):
+            raise TypeError(
+                f"_state must be what a fit has left, got {type(state).__name__}; delete it to "
+                "begin with a new one."
+            )
+        changes: dict[str, Any] = {}
+        for attribute, name in _OF_STATE.items():
+            value = vars(self).get(attribute)
+            if value is None:
+                continue
+            numbers = np.asarray(value)
+            wants_list = isinstance(getattr(state, name), list)
+            if numbers.ndim != wants_list or (numbers.size and numbers.dtype.kind not in "iuf"):
+                raise ValueError(
+                    f"{attribute} must be {'a list of numbers' if wants_list else 'a number'}, as "
+                    f"a fit leaves it, got {value!r}; put the fitted one back, or fit anew."
+                )
+            changes[name] = list(value) if wants_list else value
+        return replace(state, **changes)
+
+    def _publish(self, ready: Preparation, progress: Progress) -> None:
+        """Hand out what the finished epochs have left, all at once."""
+        finish(ready.engine, progress)
+        state = progress.state()
+        fitted: dict[str, Any] = {
+            "n_layers_": len(ready.engine.network.layer_units),
+            "coefs_": ready.engine.parameters.coefs,
+            "intercepts_": ready.engine.parameters.intercepts,
+            "n_iter_": progress.n_epochs,
+            "_state": state,
+            **self._history_attributes(state),
+        }
+        if self.solver == "lbfgs":
+            fitted["loss_"] = progress.loss
+        # One step, which Ctrl-C cannot come into.
+        self.__dict__.update(fitted)
+
+    def _optimize(
+        self,
+        ready: Preparation,
+        progress: Progress,
+        tasks: FitTasks,
+        incremental: bool,
+        on_epoch: Callable[[EpochReport], bool | None] | None,
+        on_samples: Callable[[int], None] | None,
+        reports_training_score: bool,
+    ) -> None:
+        """Run the solver, and hand out what it leaves."""
+        engine, n_samples = ready.engine, len(ready.samples)
+        compiled = False
+
+        def fitted_attributes() -> dict[str, Any]:
+            engine.sync()
+            state = progress.state()
+            return {
+                "coefs_": [coef.copy() for coef in self.coefs_],
+                "intercepts_": [intercept.copy() for intercept in self.intercepts_],
+                "_state": state,
+                "_optimizer": copy.deepcopy(self._optimizer),
+                **self._history_attributes(state),
+            }
+
+        def epoch_ended(report: EpochReport) -> bool:
+            self.n_iter_, self.loss_ = report.epoch, report.loss
+            nonlocal compiled
+            if self.verbose and engine.seconds_compiling > 0 and not compiled:
+                compiled = True
+                print(f"Compiling took {engine.seconds_compiling:.1f} s, once.")  # noqa: T201
+            stop = tasks.epoch_ended(fitted_attributes)
+            return bool(on_epoch is not None and on_epoch(report)) or stop
+
+        common: dict[str, Any] = {
+            "max_iter": self.max_iter,
+            "tol": self.tol,
+            "validate": self._validator(engine, ready.held_out),
+            "verbose": bool(self.verbose),
+            "before_epoch": tasks.epoch_begins,
+            "on_epoch": epoch_ended,
+        }
+        if self.solver == "lbfgs":
+            train_lbfgs(engine, progress, max_fun=self.max_fun, **common)
+        else:
+            assert self._optimizer is not None
+            evaluate = self._validator(engine, ready.samples if reports_training_score else None)
+            train(
+                engine,
+                self._optimizer,
+                progress,
+                n_samples=n_samples,
+                batch_size=self._batch_size(n_samples),
+                shuffle=self.shuffle,
+                random_state=ready.random_state,
+                n_iter_no_change=self.n_iter_no_change,
+                lr_schedule=self._schedule(),
+                incremental=incremental,
+                score_training=None if evaluate is None else lambda: evaluate()[1],
+                on_samples=on_samples,
+                **ready.noise,
+                **common,
+            )
+        self._publish(ready, progress)
+        tasks.fit_ended(fitted_attributes)
+
+    def _publish_history(self) -> None:
+        """Hand out the training state under scikit-learn's names."""
+        self.__dict__.update(self._history_attributes(self._state))
+
+    def _history_attributes(self, state: TrainingState) -> dict[str, Any]:
+        """Return the fitted attributes that a training state gives."""
+        attributes: dict[str, Any] = {"t_": state.n_samples_seen, "history_": state.history}
+        if self.solver == "lbfgs":
+            return attributes
+        # NumPy's numbers, as in scikit-learn, because they print differently.
+        attributes["loss_curve_"] = [np.float64(loss) for loss in state.loss_curve]
+        if state.loss_curve:
+            attributes["loss_"] = attributes["loss_curve_"][-1]
+        early_stopping = bool(self.early_stopping)
+        attributes["best_loss_"] = None if early_stopping else np.float64(state.best_loss)
+        attributes["validation_scores_"] = state.validation_scores if early_stopping else None
+        attributes["best_validation_score_"] = (
+            state.best_validation_score if early_stopping else None
+        )
+        return attributes
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse input is fine."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there are weights to predict with."""
+        return hasattr(self, "coefs_")
+
+    def to_sklearn(self) -> Any:
+        """Return this fitted model as scikit-learn's; see `conversion.to_sklearn`."""
+        return conversion.to_sklearn(self, self._sklearn_class)
+
+    @classmethod
+    def from_sklearn(cls, model: BaseEstimator) -> Self:
+        """Return scikit-learn's model as one of ours; see `conversion.from_sklearn`."""
+        return conversion.from_sklearn(model, cls._sklearn_class, cls)
+
+    @property
+    def _no_improvement_count(self) -> int:
+        """Epochs in a row without improvement, under scikit-learn's name; may be set."""
+        return self._state.no_improvement_count
+
+    @_no_improvement_count.setter
+    def _no_improvement_count(self, count: float) -> None:
+        if not isinstance(count, Real):
+            raise TypeError(f"_no_improvement_count must be a number, got {count!r}.")
+        state = vars(self).get("_state", TrainingState())
+        self._state = replace(state, no_improvement_count=count)
+
+    def _check_solver(self) -> bool:
+        """Return True, or say why there is no partial_fit."""
+        if self.solver not in ("sgd", "adam"):
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+        return True
+
+    def _validate_matrix(self, X: Any, **options: Any) -> Any:
+        """Return validated training data as a matrix that an engine takes."""
+        floating = (np.float64, np.float32) if self.dtype is None else (np.dtype(self.dtype),)
+        return validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=floating if issparse(X) else (*floating, np.uint8),
+            order="C",
+            **options,
+        )
+
+    def _validation_samples(
+        self, X: Any, y: Any, sample_weight: Any, *, n_outputs: int
+    ) -> Samples | None:
+        """Return the validation data that the user gave, if any."""
+        if X is None and y is None and sample_weight is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must be given together, got only one of them.")
+        try:
+            X = self._validate_matrix(X, reset=False)
+        except ValueError as error:  # which speaks of X
+            raise ValueError(f"X_val: {error}") from None
+        Y = self._encode_validation(y)
+        if Y.shape[1] != n_outputs:
+            raise ValueError(
+                f"y_val must have as many outputs as y, {n_outputs}, got {Y.shape[1]}."
+            )
+        if len(Y) != X.shape[0]:
+            raise ValueError(
+                "X_val and y_val must have the same number of samples, got "
+                f"{X.shape[0]} and {len(Y)}."
+            )
+        return Samples(
+            X, Y, None if sample_weight is None else check_sample_weight(sample_weight, X)
+        )
+
+    def _initialized(
+        self,
+        samples: Samples,
+        hidden_units: tuple[int, ...],
+        dtype: np.dtype,
+        random_state: np.random.RandomState,
+    ) -> tuple[Network, Parameters]:
+        """Begin a new model: its network and initial weights."""
+        for name in (*_OF_STATE, "loss_", "history_", "_state", "_optimizer"):
+            self.__dict__.pop(name, None)  # of another fit
+        self.n_outputs_ = samples.Y.shape[1]
+        self.out_activation_ = self._output_activation()
+        self._fitted_loss = self.loss
+        self.n_iter_ = self.t_ = 0
+        network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
+        self.n_layers_ = len(network.layer_units)
+        parameters = Parameters(network, np.empty(network.n_parameters, dtype))
+        coefs: list[NDArray] = []
+        intercepts: list[NDArray] = []
+        if getattr(self._init_coef, "__func__", None) is not BaseMLP._init_coef:
+            # What it may look at: the layers so far. Otherwise the old model predicts meanwhile.
+            self.coefs_, self.intercepts_ = coefs, intercepts
+        self._random_state = random_state
+        for coef, intercept in zip(parameters.coefs, parameters.intercepts, strict=True):
+            fan_in, fan_out = coef.shape
+            layer = self._init_coef(fan_in, fan_out, dtype)
+            coef[...], intercept[...] = _checked_layer(layer, fan_in, fan_out)
+            coefs.append(coef)
+            intercepts.append(intercept)
+        del self._random_state
+        return network, parameters
+
+    def _init_coef(self, fan_in: int, fan_out: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
+        """Return the initial weights of a layer; scikit-learn's hook for subclasses.
+
+        Called for every layer in turn, from the inputs on, with ``_random_state``, ``n_layers_``,
+        ``n_outputs_``, ``out_activation_`` and the layers so far (``coefs_``, ``intercepts_``) set.
+
+        Parameters
+        ----------
+        fan_in, fan_out : int
+        dtype : float32 or float64
+
+        Returns
+        -------
+        coef : array of shape (fan_in, fan_out)
+        intercept : array of shape (fan_out,)
+        """
+        coef, intercept = initial_layer(fan_in, fan_out, self.activation, self._random_state)
+        return coef.astype(dtype, copy=False), intercept.astype(dtype, copy=False)
+
+    def _resumed(
+        self, samples: Samples, hidden_units: tuple[int, ...], dtype: np.dtype
+    ) -> tuple[Network, Parameters]:
+        """Go on with a model, fitted or made by hand: its network and a copy of its weights."""
+        fitted = self.__dict__
+        fitted.setdefault("input_scale_", None)
+        if "_fitted_loss" not in fitted and self.loss in LOSSES.get(self.out_activation_, ()):
+            self._fitted_loss = self.loss
+        network = self._network()
+        fitted.setdefault("n_features_in_", network.n_features)
+        fitted.setdefault("n_outputs_", network.n_outputs)
+        if network.layer_units[1:-1] != hidden_units:
+            warn(
+                f"the hidden layers {network.layer_units[1:-1]} of the first fit are kept; "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} has no effect.",
+                WarmStartWarning,
+            )
+        if self.out_activation_ != self._output_activation() or network.loss != self.loss:
+            warn(
+                f"the loss {network.loss!r} of the first fit is kept; loss={self.loss!r} has no "
+                "effect.",
+                WarmStartWarning,
+            )
+        prediction.check_features(self.coefs_, samples.X)
+        if self.input_scale_ is not None:
+            prediction.fitted_map(self.input_scale_, network.n_features, dtype)  # is one
+        if self._changed_input_scale(samples.X):
+            warn(
+                "the map input_scale_ of the first fit is kept; "
+                f"input_scale={self.input_scale!r} has no effect.",
+                WarmStartWarning,
+            )
+        if samples.Y.shape[1] != network.n_outputs:
+            raise ValueError(
+                f"y must have {network.n_outputs} outputs as in the first fit, got "
+                f"{samples.Y.shape[1]}; fit a new model for other targets."
+            )
+        return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
+
+    def _check_by_hand(self) -> None:
+        """Refuse to go on with a model that somebody has made and left incomplete."""
+        fitted = vars(self)
+        if missing := [n for n in ("intercepts_", "out_activation_") if n not in fitted]:
+            raise ValueError(
+                f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained on; "
+                "set what is missing, or fit a new model."
+            )
+        if self.out_activation_ not in LOSSES:
+            raise ValueError(
+                f"out_activation_ must be one of {tuple(LOSSES)} to be trained on, got "
+                f"{self.out_activation_!r}; put the fitted one back, or fit a new model."
+            )
+        self.coefs_, self.intercepts_ = prediction.layers(self)
+        for name in ("coefs_", "intercepts_"):
+            for layer, array in enumerate(getattr(self, name)):
+                if not np.isfinite(array).all():
+                    raise ValueError(
+                        f"{name}[{layer}] must be finite to be trained on, but some of its numbers "
+                        "are NaN or infinite; put the fitted ones back, or fit a new model."
+                    )
+
+    def _hold_out(
+        self, samples: Samples, random_state: np.random.RandomState
+    ) -> tuple[Samples, Samples]:
+        """Split the samples for early stopping, as scikit-learn does."""
+        arrays = [samples.X, samples.Y]
+        if samples.weight is not None:
+            arrays.append(samples.weight)
+        # Its parameters are ours, which have been validated.
+        with sklearn.config_context(skip_parameter_validation=True):
+            parts = train_test_split(
+                *arrays,
+                random_state=random_state,
+                test_size=self.validation_fraction,
+                stratify=self._strata(samples.Y),
+            )
+        if parts[1].shape[0] < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        weights = parts[4:] or (None, None)
+        if weights[0] is not None and not weights[0].any():
+            raise ValueError(
+                "only samples that are held out for early stopping have a weight other than zero; "
+                "pass X_val and y_val, or another random_state."
+            )
+        return Samples(parts[0], parts[2], weights[0]), Samples(parts[1], parts[3], weights[1])
+
+    def _strata(self, Y: NDArray) -> NDArray | None:
+        """Return what the split for early stopping keeps balanced."""
+        return None
+
+    def _network(self, layer_units: tuple[int, ...] | None = None) -> Network:
+        """Return the network of these layers, or else of the fitted weights."""
+        if layer_units is None:
+            layer_units = (self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_))
+        return Network(
+            layer_units, self.activation, self.out_activation_, float(self.alpha), self._fitted_loss
+        )
+
+    def _input_scale(self, X: Any, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
+        """Return the affine map to learn with; warn if there should be one and is none."""
+        scale, shift = affine_map(self.input_scale, X, dtype)
+        if scale is not None and shift is not None:
+            if isinstance(self.input_scale, str) and not issparse(X):
+                hints.about_constant_features(X)
+            return scale, shift
+        hints.about_range(X)
+        return None
+
+    def _changed_input_scale(self, X: Any) -> bool:
+        """Return whether `input_scale` asks for another map than the fitted one."""
+        if self.input_scale is None or self.input_scale_ is None:
+            return self.input_scale is not None or self.input_scale_ is not None
+        if isinstance(self.input_scale, str):  # "standard" of other data is another map
+            return False
+        wanted: Any = affine_map(self.input_scale, X, self.input_scale_[0].dtype)
+        return not np.array_equal(wanted, self.input_scale_)
+
+    def _batch_rows(self, n_samples: int) -> int:
+        """Return the samples per update that are asked for."""
+        if self.batch_size == "auto":
+            return min(200, n_samples)
+        return operator.index(self.batch_size)  # type: ignore[arg-type]
+
+    def _batch_size(self, n_samples: int) -> int:
+        """Return the samples per update."""
+        batch_size = self._batch_rows(n_samples)
+        if batch_size > n_samples:
+            warn_as_sklearn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
+            )
+        return min(batch_size, n_samples)
+
+    def _max_epochs(self, incremental: bool) -> int:
+        """Return how many epochs callbacks must expect at most."""
+        if self.solver == "lbfgs":
+            return self.max_iter + 1  # the last iteration begins in vain
+        return 1 if incremental else self.max_iter
+
+    def _new_optimizer(self, flat: NDArray) -> SGD | Adam:
+        """Return the solver's optimiser in its initial state."""
+        if self.solver == "sgd":
+            return SGD(
+                np.zeros_like(flat),
+                self.learning_rate_init,
+                self.learning_rate,
+                self.power_t,
+                self.momentum,
+                bool(self.nesterovs_momentum),
+            )
+        return Adam(
+            np.zeros_like(flat),
+            np.zeros_like(flat),
+            self.learning_rate_init,
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+        )
+
+    def _schedule(self) -> Callable[[int], float] | None:
+        """Return `lr_schedule` as a function of the epoch."""
+        schedule = self.lr_schedule
+        if schedule is None:
+            return None
+        if self.solver == "sgd" and self.learning_rate != "constant":
+            raise ValueError(
+                f"lr_schedule and learning_rate={self.learning_rate!r} both set the learning rate; "
+                "keep one of them."
+            )
+        if isinstance(schedule, str):
+            return partial(self._named_rate, schedule)
+        if not isinstance(schedule, Mapping):
+            return partial(_checked_rate, schedule)
+        if not all(
+            isinstance(epoch, Integral) and isinstance(rate, Real) and epoch >= 1 and rate > 0
+            for epoch, rate in schedule.items()
+        ):
+            raise ValueError(
+                "lr_schedule must map epochs (counted from 1) to learning rates > 0, "
+                f"got {schedule!r}."
+            )
+
+        def rate_of(epoch: int) -> float:
+            begun = [first for first in schedule if first <= epoch]
+            return float(schedule[max(begun)] if begun else self.learning_rate_init)
+
+        return rate_of
+
+    def _named_rate(self, name: str, epoch: int) -> float:
+        """Return the rate of an epoch, by a schedule that has a name."""
+        return scheduled_rate(name, float(self.learning_rate_init), epoch, self.max_iter)
+
+    def _validator(
+        self, engine: Any, samples: Samples | None
+    ) -> Callable[[], tuple[float, float]] | None:
+        """Return a function for the loss and score of the engine's parameters on some samples."""
+        if samples is None:
+            return None
+        dtype = engine.parameters.flat.dtype
+        inputs = prediction.mapped(self, samples.X, dtype)
+        Y = self._targets(samples.Y, dtype)
+        outputs = np.empty(Y.shape, dtype)
+
+        def validate() -> tuple[float, float]:
+            engine.predict(inputs, outputs)
+            loss = engine.network.loss_value(Y, outputs, samples.weight)
+            return float(loss), self._score_outputs(samples.Y, outputs, samples.weight)
+
+        return validate
+
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> NDArray:
+        """Return the values of the output units; scikit-learn's name, which subclasses know.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        check_input : bool
+            Not used: checking costs next to nothing.
+
+        Returns
+        -------
+        array of shape (n_samples, n_outputs)
+        """
+        return prediction.outputs(self, X)
+
+    def _forward_pass(self, activations: list[Any]) -> list[Any]:
+        """Fill in the values of all layers; scikit-learn's name, for tools that look inside.
+
+        Parameters
+        ----------
+        activations : list
+            Its first element is X, an array or CSR matrix; the others are replaced.
+
+        Returns
+        -------
+        list of array of shape (n_samples, n_units)
+            The same list.
+        """
+        activations[:] = prediction.activations(self, activations[0])
+        return activations
+
+
+def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
+    """Validate sample weights as scikit-learn does, with its error texts."""
+    n_samples = X.shape[0]
+    dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
+    if isinstance(sample_weight, Real):
+        if not np.isfinite(float(sample_weight)):
+            raise ValueError(f"sample_weight must be finite, got {sample_weight!r}.")
+        weights = np.full(n_samples, sample_weight, dtype=dtype)
+    else:
+        try:
+            weights = check_array(
+                sample_weight,
+                accept_sparse=False,
+                ensure_2d=False,
+                dtype=(np.float64, np.float32),
+                order="C",
+                input_name="sample_weight",
+            )
+        except ValueError as error:
+            raise ValueError(f"{error}{_first_not_finite(sample_weight)}") from None
+        given = np.asarray(sample_weight)
+        if given.dtype.kind in "USO" and (
+            text := [weight for weight in given.flat if isinstance(weight, str | bytes)]
+        ):
+            raise ValueError(
+                f"sample_weight must be numbers, got text such as {str(text[0])!r}; convert it, "
+                "for example with np.asarray(sample_weight, float)."
+            )
+        if weights.ndim != 1:
+            raise ValueError(
+                f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Expected "
+                f"either a scalar value or a 1D array of length {n_samples}."
+            )
+        if weights.shape != (n_samples,):
+            raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!")
+    check_any_weight(weights)
+    return weights
+
+
+def _checked_rate(schedule: Callable[[int], float], epoch: int) -> float:
+    """Return the rate of an epoch, by a user's function."""
+    rate = schedule(epoch)
+    try:
+        number = float(rate)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(
+            "lr_schedule must return a finite learning rate of at least 0, got "
+            f"{rate!r} for epoch {epoch}."
+        )
+    return number
+
+
+def _first_not_finite(sample_weight: Any) -> str:
+    """Return where the first weight is that is not finite, as a sentence; empty if all are."""
+    try:
+        rows = np.flatnonzero(~np.isfinite(np.asarray(sample_weight, np.float64)))
+    except (TypeError, ValueError):
+        return ""
+    return f" The first one is in row {rows[0]}." if len(rows) else ""
+
+
+def check_weight_range(weights: NDArray, dtype: np.dtype) -> None:
+    """Refuse weights so large or small that means over them cannot be computed."""
+    with np.errstate(over="ignore"):
+        total = np.abs(weights, dtype=np.float64).sum()
+    limits = np.finfo(dtype)
+    # Losses and penalties, a few orders of magnitude either way, are multiplied with and divided
+    # by it.
+    smallest, largest = float(limits.tiny) * 1e8, float(limits.max) / 1e8
+    if total and not smallest <= total <= largest:
+        raise ValueError(
+            f"the weights of the samples sum to {total:.3g} in magnitude, but {dtype} can compute "
+            f"with sums from {smallest:.0e} to {largest:.0e} only; divide them by their mean."
+        )
+
+
+def check_any_weight(weights: NDArray) -> None:
+    """Refuse weights that are all zero, in scikit-learn's words."""
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+
+
+def _dropout_rates(dropout: Any, n_hidden: int) -> tuple[float, ...]:
+    """Return dropout's rate per hidden layer."""
+    rates: list[Any] = (
+        [dropout] * n_hidden if isinstance(dropout, Real) else list(np.atleast_1d(dropout))
+    )
+    if len(rates) != n_hidden or not all(
+        isinstance(rate, Real) and 0 <= float(rate) < 1 for rate in rates
+    ):
+        raise ValueError(
+            "dropout must be a probability in [0, 1), or one for each hidden layer, of which there "
+            f"are {n_hidden}; got {dropout!r}."
+        )
+    return tuple(map(float, rates))
+
+
+def _check_augmented(before: NDArray, after: Any) -> None:
+    """Refuse what an augmenting function may not return."""
+    if not (
+        isinstance(after, np.ndarray)
+        and after.shape == before.shape
+        and after.dtype == before.dtype
+    ):
+        got = (
+            f"{after.dtype} of shape {after.shape}"
+            if isinstance(after, np.ndarray)
+            else f"an object of type {type(after).__name__}"
+        )
+        raise ValueError(
+            "augment must return an array of the shape and dtype of the one that it is given, "
+            f"{before.dtype} of shape {before.shape}, got {got}."
+        )
+
+
+def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDArray]:
+    """Return what `_init_coef` has returned as arrays, or refuse it."""
+    try:
+        coef, intercept = (np.asarray(part) for part in layer)
+    except (TypeError, ValueError):  # no pair, or not of arrays
+        coef = intercept = np.empty(0)
+    if (
+        (coef.shape, intercept.shape) != ((fan_in, fan_out), (fan_out,))
+        or coef.dtype.kind not in "iuf"
+        or intercept.dtype.kind not in "iuf"
+    ):
+        raise ValueError(
+            f"_init_coef must return coef and intercept, arrays of numbers of shape "
+            f"{(fan_in, fan_out)} and {(fan_out,)}, got {in_words(layer)}."
+        )
+    return coef, intercept
+
+
+def in_words(value: Any) -> str:
+    """Return what a value that should have been some arrays is."""
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(in_words, value))})"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    return type(value).__name__
+
+
+def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:
+    """Return the units of the hidden layers as a tuple."""
+    # Not np.iterable: like scikit-learn, refuse an array without dimensions.
+    is_list = hasattr(hidden_layer_sizes, "__iter__")
+    sizes = list(hidden_layer_sizes) if is_list else [hidden_layer_sizes]
+    if any(isinstance(size, bool) for size in sizes):  # operator.index would take them
+        raise TypeError(f"hidden_layer_sizes must be integers, got {sizes}.")
+    if any(size <= 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return tuple(operator.index(size) for size in sizes)

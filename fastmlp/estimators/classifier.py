@@ -1,0 +1,572 @@
+"""MLPClassifier: labels as targets, and outputs as labels and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import sklearn.neural_network
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from fastmlp.estimators import constraints, hints
+from fastmlp.estimators.base import BaseMLP, ExplainedMemoryError, check_any_weight
+from fastmlp.estimators.callbacks import with_callbacks
+from fastmlp.estimators.constraints import Interval, OneOf
+from fastmlp.estimators.turns import in_turn
+from fastmlp.exceptions import (
+    warn_as_sklearn,
+    warn_of_column,
+)
+
+__all__ = ["MLPClassifier"]
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multilayer perceptron classifier, a drop-in for scikit-learn's, on a compiled engine.
+
+    It minimises the log loss, or the squared error, by stochastic gradient descent, Adam or L-BFGS.
+    The parameters that scikit-learn has mean what they mean there, and in
+    float64 the same random state gives the same numbers.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Units per hidden layer; empty for a linear model.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Function of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        How the weights are optimised. "lbfgs" sees all samples at once.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty, which is divided by the batch size.
+    batch_size : int or "auto", default="auto"
+        Samples per update; "auto" is ``min(200, n_samples)``.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of the learning rate, for ``solver="sgd"`` only. "invscaling"
+        divides the initial rate by ``(t_ + 1) ** power_t`` after each epoch;
+        "adaptive" divides the rate by 5 whenever progress stalls.
+    learning_rate_init : float, default=0.001
+        Initial learning rate.
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        Epochs at most; for "lbfgs", iterations.
+    shuffle : bool, default=True
+        Visit the samples in a new order in every epoch.
+    random_state : int, RandomState instance or None, default=None
+        Determines the initial weights, the validation split and the order of
+        the samples.
+    tol : float, default=1e-4
+        Improvement of the loss, or of the validation score, that counts; for
+        "lbfgs", the largest component of the gradient at which it stops.
+    verbose : bool or int, default=False
+        Print a line per epoch.
+    warm_start : bool, default=False
+        Start from the weights of the last call to fit.
+    momentum : float in [0, 1], default=0.9
+        Momentum of ``solver="sgd"``.
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum.
+    early_stopping : bool, default=False
+        Hold out a part of the training data, stop when the score on it no
+        longer improves, and keep the best weights.
+    validation_fraction : float in [0, 1), default=0.1
+        The part held out by `early_stopping`.
+    beta_1, beta_2 : float in [0, 1), default=0.9 and 0.999
+        Decay rates of Adam's moments.
+    epsilon : float, default=1e-8
+        Adam's numerical stabiliser.
+    n_iter_no_change : int or inf, default=10
+        Epochs without improvement after which training stops.
+    max_fun : int, default=15000
+        Evaluations of the loss at most, for ``solver="lbfgs"``.
+    backend : {"auto", "cython", "numba", "numpy", "cuda"}, default="auto"
+        Implementation of the engine. "auto" is the first that is available;
+        one that is named is used or refused with the reason.
+    n_threads : int or None, default=None
+        Threads at most. None is as many as this process may use. The result
+        does not depend on it.
+    dtype : {"float32", "float64"} or None, default=None
+        Precision of the arithmetic. None follows the input: float32 for
+        float32 and uint8, otherwise float64.
+    input_scale : None, "standard", float or (scale, shift), default=None
+        An affine map of the features, ``x' = scale * x + shift``, that is part
+        of the model. "standard" gives every feature mean 0 and variance 1 over
+        the training data; ``1 / 255`` suits byte images, which stay uint8.
+    lr_schedule : "linear", "cosine", dict of int to float, callable or None, default=None
+        Learning rates by epoch, counted from 1. "linear" has ``learning_rate_init *
+        (max_iter + 1 - epoch) / max_iter``, and "cosine" ``learning_rate_init / 2 *
+        (1 + cos(pi * (epoch - 1) / max_iter))``; epochs after `max_iter`, of a
+        warm start or of `partial_fit`, have the rate of that one. ``{1: 1e-3, 15: 1e-4}``
+        sets the rate from these epochs on. A callable maps the epoch to its
+        rate; for the model to be pickled, it must be a function of a module,
+        not a lambda. For "sgd" and "adam", with ``learning_rate="constant"``.
+    dropout : float in [0, 1) or array-like of such, default=0.0
+        Probability that a hidden unit is left out, for a sample of an epoch;
+        one for all hidden layers or one for each. Those that stay are
+        multiplied by ``1 / (1 - dropout)``; predictions use all of them. For
+        "sgd" and "adam".
+    augment : Augmentation, callable or None, default=None
+        What is done to the training images anew in every epoch: something from
+        `fastmlp.augment`, or a function from an array of some samples, of
+        shape (n, n_features), to another of the same shape and dtype, before
+        `input_scale`; it is tried on one sample, then called with some
+        thousands. X must be dense; validation data stay as they are. For "sgd"
+        and "adam".
+    loss : {"log_loss", "squared_error"}, default="log_loss"
+        "squared_error" trains a logistic output per class on half the squared
+        error, averaged over the outputs.
+    label_smoothing : float in [0, 1) or pair (off, on), default=0.0
+        How far targets are from 0 and 1. A float s gives that part of a
+        sample's target to all classes alike, so that they are ``s / n_classes``
+        and ``1 - s + s / n_classes``; outputs that are not exclusive (two
+        classes, several labels, "squared_error") have two classes each. A pair
+        holds the targets themselves: ``(0.01, 0.99)``. For the loss of
+        validation data, too.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, as in other classifiers of scikit-learn;
+        multiplied with `sample_weight`.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        Class labels.
+    coefs_ : list of array of shape (fan_in, fan_out)
+        Weights per layer.
+    intercepts_ : list of array of shape (fan_out,)
+        Biases per layer.
+    loss_ : float
+        Loss of the last epoch.
+    best_loss_ : float or None
+        Lowest loss; None with `early_stopping`. Not for "lbfgs".
+    loss_curve_ : list of float
+        Loss per epoch. Not for "lbfgs".
+    validation_scores_ : list of float or None
+        Accuracy on the held-out data per epoch, with `early_stopping`.
+    best_validation_score_ : float or None
+        The best of them.
+    t_ : int
+        Training samples seen.
+    n_iter_ : int
+        Epochs of the last fit.
+    n_layers_, n_outputs_ : int
+        Layers, counting input and output, and output units.
+    out_activation_ : {"softmax", "logistic"}
+        Function of the output layer.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Their names, if X had any.
+    history_ : dict of str to list of float
+        Lists of equal length with an entry per epoch: "loss",
+        "learning_rate" (not for "lbfgs"), "seconds" and, with validation data,
+        "val_loss" and "val_score".
+    input_scale_ : tuple of array of shape (n_features_in_,), or None
+        The affine map (scale, shift) in use.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.datasets import load_digits
+    >>> (X, y), (X_test, y_test) = load_digits()
+    >>> model = MLPClassifier(input_scale=1 / 16, tol=1e-3, random_state=1).fit(X, y)
+    >>> model.score(X_test, y_test) > 0.85
+    True
+    """
+
+    _sklearn_class = sklearn.neural_network.MLPClassifier
+    _constraints: ClassVar = {
+        **BaseMLP._constraints,
+        "loss": [OneOf(("log_loss", "squared_error"))],
+        "label_smoothing": [
+            Interval(Real, 0, 1, "[)"),
+            constraints.InstanceOf(tuple),
+            constraints.InstanceOf(list),
+        ],
+        "class_weight": [
+            constraints.InstanceOf(dict),
+            constraints.InstanceOf(list),
+            OneOf(("balanced",)),
+            constraints.NONE,
+        ],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | ArrayLike = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: str = "auto",
+        n_threads: int | None = None,
+        dtype: str | None = None,
+        input_scale: object = None,
+        lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None = None,
+        dropout: float | ArrayLike = 0.0,
+        augment: Callable[..., NDArray] | None = None,
+        loss: str = "log_loss",
+        label_smoothing: float | tuple[float, float] = 0.0,
+        class_weight: dict | list | str | None = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            backend=backend,
+            n_threads=n_threads,
+            dtype=dtype,
+            input_scale=input_scale,
+            lr_schedule=lr_schedule,
+            dropout=dropout,
+            augment=augment,
+        )
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+
+    fit = in_turn(with_callbacks(BaseMLP.fit))  # callbacks are set up and torn down in the turn
+
+    @available_if(lambda self: self._check_solver())
+    @in_turn
+    @with_callbacks
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """Train for one epoch on these samples; the optimiser's state goes on.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        sample_weight : array-like of shape (n_samples,), optional
+        classes : array-like of shape (n_classes,), optional
+            All classes that any call will bring; needed in the first call only.
+
+        Returns
+        -------
+        self
+        """
+        before = self.__dict__.copy()
+        try:
+            self._set_classes(classes, y)
+            return self._fit(X, y, sample_weight=sample_weight, incremental=True)
+        finally:
+            if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
+                self.__dict__ = before
+
+    def _set_classes(self, classes: Any, y: Any) -> None:
+        """Take the classes of the first call to partial_fit, and refuse others in later ones."""
+        fitted: Any = getattr(self, "classes_", None)
+        if classes is None and fitted is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if classes is not None and fitted is None:
+            self.classes_ = unique_labels(classes)
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        elif classes is not None and not np.array_equal(fitted, unique_labels(classes)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                f"{fitted!r}"
+            )
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_labels)
+            The most probable class; for a multilabel problem, 1 where the
+            label's probability exceeds one half.
+        """
+        return self._predict(X)
+
+    def _predict(self, X: ArrayLike, check_input: bool = True) -> NDArray:
+        """Predict class labels; scikit-learn's hook for subclasses."""
+        outputs = self._forward_pass_fast(X)
+        if self._is_multiclass():
+            return self.classes_[outputs.argmax(axis=1)]
+        return self._label_binarizer.inverse_transform(
+            outputs.ravel() if self.n_outputs_ == 1 else outputs
+        )
+
+    def predict_proba(self, X: ArrayLike) -> NDArray:
+        """Estimate the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            Rows sum to 1, except for a multilabel problem. Columns are in the
+            order of `classes_`. The outputs that ``loss="squared_error"`` has
+            trained are divided by their sum.
+        """
+        outputs = self._forward_pass_fast(X)
+        if self.n_outputs_ == 1:
+            return np.hstack([1 - outputs, outputs])
+        if self._is_multiclass() and self.out_activation_ == "logistic":
+            outputs += np.finfo(outputs.dtype).tiny  # where all are 0, classes are equal
+            outputs /= outputs.sum(axis=1, keepdims=True)
+        return outputs
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray:
+        """Estimate the logarithm of the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            ``log(predict_proba(X))``; minus infinity where a probability is 0.
+        """
+        probabilities = self.predict_proba(X)
+        if np.geterr()["divide"] != "warn":
+            return np.log(probabilities, out=probabilities)
+        with np.errstate(divide="call", call=_warn_of_logarithm):
+            return np.log(probabilities, out=probabilities)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: several labels are fine too."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _encode(
+        self, X: Any, y: Any, *, reset: bool, incremental: bool
+    ) -> tuple[Any, Any, NDArray]:
+        """Validate training data; return X, y, and the labels as 0/1 columns."""
+        X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y)
+            warn_of_column("MLPClassifier")
+        labels, codes = _distinct_text(y)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(labels)
+            self.classes_ = self._label_binarizer.classes_
+            is_new = True
+        else:
+            is_new = False
+            self._check_label_binarizer()
+            classes = unique_labels(labels)
+            if self.warm_start:
+                if set(classes) != set(self.classes_):
+                    raise ValueError(
+                        "warm_start can only be used where `y` has the same classes as in the "
+                        f"previous call to fit. Previously got {self.classes_!s}, `y` has "
+                        f"{classes!s}"
+                    )
+            elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has "
+                    f"{self.classes_!s}. 'y' has {classes!s}."
+                )
+        try:
+            Y = self._label_binarizer.transform(labels).astype(bool)[codes]
+        except MemoryError:
+            n_classes = len(self.classes_)
+            raise ExplainedMemoryError(
+                f"y has {n_classes} classes, and a network has an output for each: the targets of "
+                f"{len(y)} samples need {9 * n_classes * len(y) / 2**30:.1f} GiB. If they are "
+                "numbers to be predicted, use MLPRegressor; otherwise merge rare classes, or pass "
+                "fewer samples at a time to partial_fit."
+            ) from None
+        if is_new and y.ndim == 2:
+            hints.about_labels(Y)
+        return X, y, Y
+
+    def _check_label_binarizer(self) -> None:
+        """Refuse fitted labels that somebody has replaced by others, or left out."""
+        known = getattr(getattr(self, "_label_binarizer", None), "classes_", None)
+        if known is None or not np.array_equal(known, self.classes_):
+            raise ValueError(
+                "classes_ and _label_binarizer must stand for the same classes, got "
+                f"{self.classes_!s} and {known!s}; set _label_binarizer to "
+                "sklearn.preprocessing.LabelBinarizer().fit(classes_), or fit a new model."
+            )
+
+    def _encode_validation(self, y: Any) -> NDArray:
+        """Return the validation labels as 0/1 columns."""
+        y = check_array(y, ensure_2d=False, dtype=None, input_name="y_val")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y)
+            warn_of_column("MLPClassifier")
+        labels, codes = _distinct_text(y)
+        unseen = np.setdiff1d(unique_labels(labels), self.classes_)
+        if len(unseen):
+            raise ValueError(f"y_val has classes that y has not: {unseen.tolist()}.")
+        return self._label_binarizer.transform(labels).astype(bool)[codes]
+
+    def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
+        """Return the weights of the training samples: their own times those of their classes."""
+        weights = super()._weights(y, sample_weight, X, incremental=incremental)
+        if self.class_weight is None:
+            return weights
+        _check_class_weight(self.class_weight)
+        if incremental and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all samples at once, which partial_fit does not "
+                "have; pass the dict of sklearn.utils.class_weight.compute_class_weight instead."
+            )
+        if y.ndim == 1:  # y need not have all classes in partial_fit
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            of_classes = by_class[np.searchsorted(self.classes_, y)]
+        else:
+            of_classes = compute_sample_weight(self.class_weight, y)
+        with np.errstate(over="ignore"):  # what has become infinite is refused with a sentence
+            weights = of_classes if weights is None else weights * of_classes
+        if not incremental:
+            check_any_weight(weights)
+        return weights
+
+    def _output_activation(self) -> str:
+        """Return softmax for exclusive classes, logistic for two classes or several labels."""
+        return "softmax" if self._is_multiclass() and self.loss == "log_loss" else "logistic"
+
+    def _is_multiclass(self) -> bool:
+        """Return whether there are more than two classes, one per sample."""
+        return self._label_binarizer.y_type_ == "multiclass"
+
+    def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
+        """Return what the outputs should be: `label_smoothing` away from 0 and 1."""
+        is_distribution = self.out_activation_ == "softmax"
+        if not isinstance(self.label_smoothing, Real):
+            off, on = _smoothed_pair(self.label_smoothing)
+            total = on + (Y.shape[1] - 1) * off
+            if is_distribution and abs(total - 1) > 1e-6:
+                raise ValueError(
+                    f"label_smoothing={self.label_smoothing!r} gives {Y.shape[1]} classes targets "
+                    f"that sum to {total:g}, but their outputs sum to 1; pass a float, or "
+                    "loss='squared_error'."
+                )
+            if not self._is_multiclass() and not off < 0.5 < on:  # where predict decides
+                raise ValueError(
+                    f"label_smoothing={self.label_smoothing!r} must have its targets on both sides "
+                    "of 0.5, or the one answer would look like the other; pass others."
+                )
+        else:
+            off = self.label_smoothing / (Y.shape[1] if is_distribution else 2)
+            on = 1 - self.label_smoothing + off
+        return np.where(Y, np.asarray(on, dtype), np.asarray(off, dtype))
+
+    def _strata(self, Y: NDArray) -> NDArray | None:
+        """Return the classes, if there are two: scikit-learn stratifies no others.
+
+        In one dimension: of two, scikit-learn makes text of every row, and the same split.
+        """
+        if self.n_outputs_ != 1:
+            return None
+        has_all = 1 < np.count_nonzero(Y) < len(Y) - 1  # else the error shows these rows
+        return Y.ravel() if has_all else Y
+
+    def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
+        """Return the accuracy; for several labels, that of whole rows."""
+        if len(self.classes_) == 1:  # whatever the output, there is nothing else to predict
+            return 1.0
+        if self._is_multiclass():
+            correct = outputs.argmax(axis=1) == Y.argmax(axis=1)
+        else:
+            correct = ((outputs > 0.5) == Y).all(axis=1)
+        return float(np.average(correct, weights=weight))
+
+
+def _distinct_text(y: NDArray) -> tuple[NDArray, Any]:
+    """Return the distinct labels, and what of them the samples have; all labels if not of text.
+
+    scikit-learn sorts all of them several times, which takes seconds for a million.
+    """
+    if y.ndim == 1 and y.dtype.kind in "OU":
+        of_samples = y.tolist()
+        try:
+            numbers = {label: number for number, label in enumerate(dict.fromkeys(of_samples))}
+        except TypeError:  # lists and the like, which are refused elsewhere
+            return y, slice(None)
+        if all(type(label) is str for label in numbers):
+            codes = np.fromiter(map(numbers.__getitem__, of_samples), np.intp, len(of_samples))
+            return np.array(list(numbers), dtype=y.dtype), codes
+    return y, slice(None)
+
+
+def _check_class_weight(class_weight: Any) -> None:
+    """Refuse weights of classes that are not finite numbers."""
+    for weights in class_weight if isinstance(class_weight, list) else [class_weight]:
+        for label, weight in weights.items() if isinstance(weights, dict) else ():
+            if not isinstance(weight, Real) or not np.isfinite(float(weight)):
+                raise ValueError(
+                    "class_weight must be a finite number for every class, got "
+                    f"{weight!r} for class {label!r}."
+                )
+
+
+def _warn_of_logarithm(what: str, _: int) -> None:
+    """Give NumPy's warning, as it comes from scikit-learn's predict_log_proba."""
+    warn_as_sklearn(f"{what} encountered in log", RuntimeWarning, at=r"np\.log\(y_prob")
+
+
+def _smoothed_pair(pair: Any) -> tuple[float, float]:
+    """Return label_smoothing's targets (off, on), or refuse them."""
+    are_numbers = len(pair) == 2 and all(isinstance(target, Real) for target in pair)
+    if not are_numbers or not 0 <= pair[0] < pair[1] <= 1:
+        raise ValueError(
+            "label_smoothing must be a float in [0, 1), or a pair (off, on) of targets with "
+            f"0 <= off < on <= 1; got {pair!r}."
+        )
+    return pair[0], pair[1]

@@ -1,0 +1,917 @@
+"""Saving a fitted model to one file, and loading it again.
+
+The file is a NumPy .npz archive of plain arrays. There is no pickle in it, so a file from a
+stranger can at worst be a wrong model, and ``numpy.load(path, allow_pickle=False)`` reads it:
+
+    model                       uint8; a JSON document in UTF-8: versions, parameters, history
+    coef_0, coef_1, ...         (fan_in, fan_out) per layer
+    intercept_0, ...            (fan_out,) per layer
+    classes                     (n_classes,), of a classifier; str objects as fixed-width text
+    input_scale, input_shift    (n_features,), if the model has such a map
+    target_scale, target_shift  (n_outputs,), likewise, of a regressor
+    feature_names               (n_features,), if the training data had them
+
+The JSON is Python's dialect: infinite and undefined numbers are written Infinity and NaN.
+
+`pipelines` writes models that are parts of others, such as the last step of a pipeline, in these
+files too, which lie in its own. There they may be without weights: a search keeps the model
+that it was given, unfitted.
+"""
+
+import io
+import json
+import math
+import os
+import platform
+import re
+import reprlib
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from itertools import chain
+from numbers import Integral, Real
+from typing import IO, Any, BinaryIO, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+import sklearn
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp import exceptions
+from fastmlp.augment import Augmentation, Compose, ElasticDistortion, RandomAffine, RandomNoise
+from fastmlp.core.inputs import affine_map, target_map
+from fastmlp.core.network import ACTIVATIONS, LOSSES, Network, Parameters
+from fastmlp.estimators import MLPClassifier, MLPRegressor, constraints, prediction
+from fastmlp.estimators.base import BaseMLP, _dropout_rates, _hidden_units
+from fastmlp.exceptions import ModelFileWarning
+from fastmlp.training import TrainingState
+from fastmlp.utils.files import atomic_write, uninterrupted, write_npz
+
+__all__ = ["ModelFileError", "is_model_file", "load", "save"]
+
+PathArgument: TypeAlias = str | os.PathLike[str]
+FileArgument: TypeAlias = PathArgument | BinaryIO
+
+#: Raised when a reader of the old format would misunderstand the new one. A parameter that is
+#: new to an estimator needs no new format: old readers refuse it, new ones know its default.
+_FORMAT = 1
+#: The version of fastmlp that writes.
+WRITER = version("fastmlp")
+_ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
+_AUGMENTATIONS = {cls.__name__: cls for cls in (RandomAffine, ElasticDistortion, RandomNoise)}
+
+#: What the archive of a model has in it; the second kind is that of `pipelines`.
+_MEMBERS = {"model.npy", "coef_0.npy"}
+HEADER, SCHEMA = "fastmlp.json", "schema.json"
+
+
+# ------------------------------------------------------------------------------- what a file holds
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What a field of the JSON document may hold."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+    is_optional: bool = False  # of files that were written before the field was invented
+
+
+_MAX_INTEGER = 2**63 - 1
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_INTEGER
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) <= _MAX_INTEGER)
+
+
+def _is_numbers(value: Any) -> bool:
+    return type(value) is list and all(map(_is_number, value))
+
+
+def _is_history(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and all(map(_is_numbers, value.values()))
+        and len(set(map(len, value.values()))) <= 1
+    )
+
+
+def _one_of(options: Iterable[str], *, is_optional: bool = False) -> _Field:
+    names = sorted(set(options))
+    words = f"one of {', '.join(map(repr, names))}"
+    return _Field(words, lambda value: type(value) is str and value in names, is_optional)
+
+
+_COUNT = _Field(f"a whole number from 0 to {_MAX_INTEGER}", _is_count)
+_NUMBER = _Field("a number", _is_number)
+_NUMBERS = _Field("a list of numbers", _is_numbers)
+_FLAG = _Field("true or false", lambda value: type(value) is bool)
+_TEXT = _Field("text in one line", lambda value: type(value) is str and value.isprintable())
+_OBJECT = _Field("an object", lambda value: type(value) is dict)
+FORMAT = _Field("a whole number from 1", lambda value: _is_count(value) and value > 0)
+#: What whoever saved the model wanted to keep beside it.
+METADATA = _Field("an object", lambda value: type(value) is dict, is_optional=True)
+
+#: What files say that they were written with.
+VERSIONS: dict[str, Any] = {"python": _TEXT, "numpy": _TEXT, "scikit-learn": _TEXT}
+
+#: The JSON document. What its parameters may be is said by the estimator's constraints and, of
+#: what these leave open, by `_check_parameters`.
+_DOCUMENT: dict[str, Any] = {
+    "format": FORMAT,
+    "fastmlp": _TEXT,
+    "versions": _Field(
+        f"the text of {', '.join(VERSIONS)}",
+        lambda value: (
+            type(value) is dict
+            and value.keys() == VERSIONS.keys()
+            and all(map(_TEXT.accepts, value.values()))
+        ),
+        is_optional=True,
+    ),
+    "metadata": METADATA,
+    "estimator": _TEXT,
+    "parameters": _OBJECT,
+    "fitted": _Field("true or false", lambda value: type(value) is bool, is_optional=True),
+    "n_iter": _COUNT,
+    "loss": _Field("a number or null", lambda value: value is None or _is_number(value)),
+    "fitted_loss": _one_of(("", *chain(*LOSSES.values())), is_optional=True),
+    "out_activation": _one_of((*LOSSES, *ACTIVATIONS), is_optional=True),
+    "state": {
+        "n_samples_seen": _COUNT,
+        "loss_curve": _NUMBERS,
+        "best_loss": _NUMBER,
+        "no_improvement_count": _COUNT,
+        "validation_scores": _NUMBERS,
+        "best_validation_score": _NUMBER,
+        "history": _Field("lists of numbers, equally long, by name", _is_history),
+    },
+}
+#: Of these, the document of a model that is not fitted has no more.
+_UNFITTED = ("format", "fastmlp", "versions", "metadata", "estimator", "parameters", "fitted")
+_LABELS = {"multilabel": _FLAG, "sparse": _FLAG, "objects": _FLAG}
+
+#: Fitted attribute, a pair (scale, shift) or None -> the names of its arrays, and the property of
+#: the network that says how long they are.
+_INPUT_MAPS = {"input_scale_": ("input_scale", "input_shift", "n_features")}
+_MAPS = {
+    MLPClassifier: _INPUT_MAPS,
+    MLPRegressor: _INPUT_MAPS | {"target_scale_": ("target_scale", "target_shift", "n_outputs")},
+}
+
+
+class ModelFileError(ValueError):
+    """The file is not a model, is damaged, or is of a newer fastmlp."""
+
+
+# ------------------------------------------------------------------------------------------- saving
+
+
+def save(model: BaseMLP, path: PathArgument, *, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a fitted model to a file, which appears whole or not at all.
+
+    Parameters
+    ----------
+    model : MLPClassifier or MLPRegressor
+        Fitted, converted, or with weights that were set by hand.
+    path : path
+        Used as it is: no suffix is added. A file that is there is replaced.
+    metadata : mapping of str to anything that JSON can hold, optional
+        What is to be remembered beside the model; the one that is loaded has it as ``metadata_``.
+        By default the ``metadata_`` of `model`, if it has any.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the model has not been fitted.
+    ValueError
+        If the class labels are objects other than strings, or if a parameter or attribute is such
+        that `load` would refuse the file.
+    TypeError
+        If the model is another, or the metadata are not what JSON can hold.
+    OSError
+        If the file cannot be written.
+
+    Warns
+    -----
+    fastmlp.exceptions.ModelFileWarning
+        If `lr_schedule` or `augment` is a function, or `random_state` draws from another generator
+        than NumPy's usual one: the file has None in their place.
+
+    See Also
+    --------
+    load : What is restored.
+    fastmlp.save : For pipelines, too.
+    """
+    if not is_ours(model):
+        raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
+    check_is_fitted(model)
+    remembered = metadata_field(model, metadata)
+    with saying_why():
+        arrays = packed(model, remembered)
+    with uninterrupted(), atomic_write(path) as file:
+        write_npz(file, arrays)
+
+
+def is_ours(model: Any) -> bool:
+    """Tell whether an object is exactly one of our estimators, and no subclass."""
+    return type(model) in _ESTIMATORS.values()
+
+
+@contextmanager
+def saying_why() -> Iterator[None]:
+    """Make one sentence of whatever comes in the way of saving a model."""
+    try:
+        yield
+    except (MemoryError, ImportError, Warning):
+        raise
+    except Exception as error:
+        raise ValueError(f"the model cannot be saved: {in_words(error)}.") from error
+
+
+def packed(model: BaseMLP, remembered: dict[str, Any]) -> dict[str, NDArray]:
+    """Return the arrays of a model's file; the model may be one that is not fitted."""
+    moment = object.__new__(type(model))
+    moment.__dict__ = vars(model).copy()  # another thread may be fitting it
+    document, arrays = _contents(moment)
+    text = json.dumps(document | remembered, indent=1, default=_to_json)
+    arrays["model"] = np.frombuffer(text.encode(), np.uint8)
+    _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
+    lost = [
+        name
+        for name, value in moment.get_params(deep=False).items()
+        if value is not None and document["parameters"][name] is None
+    ]
+    if lost:
+        exceptions.warn(
+            f"{' and '.join(lost)} cannot be saved, as functions and rarer random generators "
+            "cannot, and will be None in the model that is loaded: set it again with set_params.",
+            ModelFileWarning,
+        )
+    return arrays
+
+
+def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Return what a file holds of a model: the document and the arrays."""
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "fastmlp": WRITER,
+        "versions": versions(),
+        "estimator": type(model).__name__,
+        "parameters": {k: _as_plain(v) for k, v in model.get_params(deep=False).items()},
+    }
+    if not hasattr(model, "coefs_"):
+        return document | {"fitted": False}, {}
+    state = vars(model._state_to_resume()).copy()  # a model made by hand has none
+    state["history"] = _padded(state["history"])
+    for name in ("n_samples_seen", "no_improvement_count"):
+        if float(state[name]).is_integer():  # by hand, they may be set to 0.0
+            state[name] = int(state[name])
+    document |= {
+        "n_iter": getattr(model, "n_iter_", 0),
+        "fitted_loss": model._fitted_loss or LOSSES.get(model.out_activation_, ("",))[0],
+        "out_activation": model.out_activation_,
+        "loss": getattr(model, "loss_", None),
+        "state": state,
+    }
+    arrays = {}
+    if isinstance(model, MLPClassifier):
+        labels = getattr(model, "_label_binarizer", None)
+        document["labels"] = {
+            "multilabel": labels is not None and labels.y_type_.startswith("multilabel"),
+            "sparse": labels is not None and labels.sparse_input_,
+            "objects": model.classes_.dtype == object,
+        }
+        arrays["classes"] = _as_plain_labels(model.classes_)
+    coefs, intercepts = prediction.layers(model)
+    for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
+        arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
+    for attribute, (scale, shift, _) in _MAPS[type(model)].items():
+        pair = getattr(model, attribute, None)
+        if pair is not None:
+            arrays[scale], arrays[shift] = map(_as_floats, pair)
+    if hasattr(model, "feature_names_in_"):
+        arrays["feature_names"] = _as_plain_labels(np.asarray(model.feature_names_in_))
+    return document, arrays
+
+
+def _padded(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return a history as it should be: a model that was interrupted may lack its last entries."""
+    length = max(map(len, history.values()), default=0)
+    return {
+        name: [*map(float, entries), *[math.nan] * (length - len(entries))]
+        for name, entries in history.items()
+    }
+
+
+def _as_floats(numbers: Any) -> NDArray:
+    """Return half of a map as it is or, if it was set by hand to other numbers, in float64."""
+    array = np.asarray(numbers)
+    is_other = array.dtype.kind in "biu" or array.dtype == np.float16
+    return array.astype(np.float64) if is_other else array
+
+
+def _as_plain(value: Any) -> Any:
+    """Return a parameter as JSON may hold it, None for what it cannot.
+
+    Dicts, whose keys JSON would change, generators and augmentations become objects of one field,
+    whose name says what they were.
+    """
+    if isinstance(value, Mapping):
+        return {"items": [[key, _as_plain(item)] for key, item in value.items()]}
+    if isinstance(value, np.random.RandomState):
+        state = plain_generator(value)
+        return None if state is None else {"RandomState": state}
+    if type(value) is Compose or type(value) in _AUGMENTATIONS.values():
+        return {"augmentation": _plain_augmentation(value)}
+    if callable(value):
+        return None
+    return [_as_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def plain_generator(generator: np.random.RandomState) -> list[Any] | None:
+    """Return the state of NumPy's usual generator, or None of another."""
+    state: Any = generator.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        return None
+    twister = state["state"]
+    return [twister["key"].tolist(), int(twister["pos"]), state["has_gauss"], state["gauss"]]
+
+
+def _plain_augmentation(step: Any) -> list[Any] | None:
+    """Return the name of an augmentation and its parameters or, of a composition, its steps."""
+    if isinstance(step, Compose):
+        return ["Compose", [_plain_augmentation(part) for part in step.steps]]
+    if type(step) not in _AUGMENTATIONS.values():
+        raise ValueError(f"augment has a step that cannot be saved, {type(step).__name__}")
+    return [type(step).__name__, {field.name: getattr(step, field.name) for field in fields(step)}]
+
+
+def _to_json(value: Any) -> Any:
+    """Return what stands in JSON for a value that JSON has no type for."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return list(value)
+
+
+def _as_plain_labels(labels: NDArray) -> NDArray:
+    """Return labels as an array that needs no pickle."""
+    if labels.dtype.kind in "biufU":
+        return labels
+    if all(isinstance(label, str) for label in labels):
+        text = labels.astype(np.str_)
+        if (text == labels).all():  # fixed-width text has no NUL at its end
+            return text
+    raise ValueError(
+        "class labels must be numbers, booleans or strings to be saved, got "
+        f"{labels[:3].tolist()} of {labels.dtype}: encode them, for example with LabelEncoder."
+    )
+
+
+def metadata_field(model: BaseEstimator, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a file says of a model's metadata: nothing, if there are none."""
+    if metadata is None:
+        metadata = getattr(model, "metadata_", None)
+    return {} if metadata is None else {"metadata": as_json(metadata)}
+
+
+def as_json(value: Any, name: str = "metadata") -> Any:
+    """Return metadata as they will be after they are loaded.
+
+    Arrays, NumPy's numbers and tuples become lists and Python's numbers.
+
+    Raises
+    ------
+    TypeError
+        Something is not what JSON can hold; the message says where.
+    """
+    if name == "metadata" and not isinstance(value, Mapping):
+        raise TypeError(f"metadata must be a dict, got {type(value).__name__}.")
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{name} must have text for keys, got {reprlib.repr(key)}.")
+        return {str(key): as_json(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item, f"{name}[{i}]") for i, item in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(
+        f"{name} must be what JSON can hold (text, numbers, true, false, None, and lists and dicts "
+        f"of them), got {type(value).__name__}: write it as text."
+    )
+
+
+# ------------------------------------------------------------------------------------------ loading
+
+
+def load(file: FileArgument) -> BaseMLP:
+    """Read a model that `save` has written.
+
+    The result has the parameters and fitted attributes of the one that was saved, predicts the same
+    bits, and goes on training with ``warm_start``.
+
+    Parameters
+    ----------
+    file : path or binary file object
+
+    Returns
+    -------
+    MLPClassifier or MLPRegressor
+        With ``metadata_``, if the file has metadata.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is not a model, is damaged, or is of a newer fastmlp; the message names the
+        field or array that is wrong.
+    OSError
+        If the file cannot be read.
+
+    Warns
+    -----
+    fastmlp.exceptions.ModelFileWarning
+        If the file was written by a newer fastmlp.
+    """
+    with opened(file) as (stream, name), refusing(name):
+        model, writer = _unpacked(stream)
+    if release(writer) > release(WRITER):
+        exceptions.warn(
+            f"{name} was written by fastmlp {writer}, and this is {WRITER}: what the newer "
+            "one changed may be missing; upgrade fastmlp.",
+            ModelFileWarning,
+        )
+    return model
+
+
+@contextmanager
+def opened(file: FileArgument) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a path, or take a file that is open; with the name that messages call it by."""
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as stream:
+            yield stream, os.fspath(file)
+        return
+    if not hasattr(file, "read") or not isinstance(file.read(0), bytes):
+        raise TypeError(f"file must be a path or an open binary file, got {type(file).__name__}.")
+    name = getattr(file, "name", None)
+    # Of a pipe, all is read first: archives have their table of contents at the end.
+    yield file if file.seekable() else io.BytesIO(file.read()), str(name or "the file")
+
+
+@contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Make one sentence of whatever a damaged file makes of the parsers."""
+    try:
+        yield
+    except (MemoryError, ModelFileError):
+        raise
+    # Of zip, NumPy's headers and JSON.
+    except Exception as error:
+        reason = in_words(error)
+    else:
+        return
+    raise ModelFileError(f"{name} is not a model that fastmlp can load: {reason}.")
+
+
+def unpacked(file: IO[bytes]) -> BaseMLP:
+    """Return the model of a file, which may be one that is not fitted."""
+    return _unpacked(file)[0]
+
+
+def _unpacked(file: IO[bytes]) -> tuple[BaseMLP, str]:
+    """Return the model of a file, and the version of fastmlp that has written it."""
+    arrays = _read_arrays(file)
+    document = json.loads(_get(arrays, "model").tobytes())
+    model = _rebuild(document, arrays)
+    if hasattr(model, "coefs_"):
+        dtype = model.coefs_[0].dtype.newbyteorder("=")
+        parameters = Parameters.from_layers(_network(model), model.coefs_, model.intercepts_, dtype)
+        model.coefs_, model.intercepts_ = parameters.coefs, parameters.intercepts
+    return model, document["fastmlp"]
+
+
+def is_model_file(path: PathArgument) -> bool:
+    """Tell whether a file looks like one of `save` or `fastmlp.save`, sound or not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+    return names >= _MEMBERS or names >= {HEADER, SCHEMA}
+
+
+def versions() -> dict[str, str]:
+    """Return what this process would write a file with."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, as far as they are numbers."""
+    found = re.match(r"\d{1,9}(?:\.\d{1,9})*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def in_words(error: Exception) -> str:
+    """Return what an error says, in one line without a full stop."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= 500 else f"{text[:500]} ..."
+
+
+def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
+    """Return the arrays of an archive; nothing larger than the file is ever allocated."""
+    with zipfile.ZipFile(file) as archive:
+        check_sizes(archive, file.seek(0, os.SEEK_END))
+        members = archive.infolist()
+        if HEADER in archive.namelist():
+            raise ValueError("it holds more than one of fastmlp's estimators; use fastmlp.load")
+        return {
+            member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members
+        }
+
+
+def check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive whose members are more than its file can hold, or begin within it.
+
+    What remains of a file that is cut short may end with an archive that was one of its members.
+    """
+    members = archive.infolist()
+    if members and min(member.header_offset for member in members) != 0:
+        raise ValueError("it is cut short, or something stands before its arrays")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("its arrays are compressed, which fastmlp does not do")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("its arrays are larger than the file")
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
+    """Read one array, once its header is known to agree with its length."""
+    check_array_header(archive, member)
+    with archive.open(member) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def check_array_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header does not agree with its length."""
+    with archive.open(member) as stream:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError(f"{member.filename} is not an array of fastmlp's")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if dtype.itemsize == 0 or n_bytes != member.file_size - stream.tell():
+            raise ValueError(f"{member.filename} has not the length of {dtype} of shape {shape}")
+
+
+def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
+    """Make the estimator of a file's content, whose weights are the arrays themselves.
+
+    Raises
+    ------
+    ValueError
+        Something is missing or wrong; the message names it.
+    """
+    check_is_object(document)
+    for name in ("format", "fastmlp", "estimator"):
+        check_field(document, name, _DOCUMENT[name])
+    writer = f"it was written by fastmlp {document['fastmlp']}, and this is {WRITER}: upgrade"
+    if document["format"] > _FORMAT or document["estimator"] not in _ESTIMATORS:
+        kind = f"its estimator is {document['estimator']!r} in format {document['format']}"
+        raise ValueError(f"{kind}; {writer}")
+    estimator = _ESTIMATORS[document["estimator"]]
+    is_classifier = estimator is MLPClassifier
+    check_field(document, "fitted", _DOCUMENT["fitted"])
+    is_fitted = document.get("fitted", True)
+    if is_fitted:
+        table = _DOCUMENT | ({"labels": _LABELS} if is_classifier else {})
+    else:
+        table = {name: _DOCUMENT[name] for name in _UNFITTED}
+    check_fields(document, table, writer)
+
+    parameters = {
+        name: _as_parameter(value, name) for name, value in document["parameters"].items()
+    }
+    if unknown := sorted(parameters.keys() - estimator().get_params()):
+        raise ValueError(f"{estimator.__name__} has no parameters {unknown}; {writer}")
+    for name, value in parameters.items():
+        with _naming(f"its parameter {name}"):
+            constraints.validate({name: value}, estimator._constraints, estimator.__name__)
+        alternatives = estimator._constraints.get(name, ())
+        if type(value) is bool and constraints.BOOLEAN[0] not in alternatives:
+            parameters[name] = int(value)  # Python takes True for 1
+
+    model = estimator(**parameters)
+    if "metadata" in document:
+        model.metadata_ = document["metadata"]
+    known = _restore_weights(model, arrays) if is_fitted else []
+    if not is_fitted:
+        _check_no_others(arrays, known, writer)
+        return model
+    if isinstance(model, MLPClassifier):
+        known.append("classes")
+        model.n_outputs_ = _restore_labels(model, document["labels"], _get(arrays, "classes"))
+    else:
+        model.n_outputs_ = len(model.intercepts_[-1])
+    # Not what the parameters ask for, which may have been set since.
+    model.out_activation_ = document.get("out_activation", model._output_activation())
+    model._fitted_loss = document.get("fitted_loss", model.loss)
+    with _naming("its fields out_activation and fitted_loss"):
+        network = _network(model)
+    if network.n_outputs != model.n_outputs_:
+        raise ValueError(f"it has {network.n_outputs} outputs where {model.n_outputs_} are needed")
+    known += _restore_maps(model, arrays, network)
+    _check_no_others(arrays, known, writer)
+    _check_parameters(model, network)
+
+    model.n_iter_ = document["n_iter"]
+    if document["loss"] is not None:
+        model.loss_ = float(document["loss"])
+    model._state = TrainingState(**_with_floats(document["state"]))
+    model._publish_history()
+    return model
+
+
+def _check_no_others(arrays: Mapping[str, NDArray], known: list[str], writer: str) -> None:
+    if unknown := sorted(arrays.keys() - {"model", *known}):
+        raise ValueError(f"it has arrays {unknown} that are not known; {writer}")
+
+
+def _network(model: BaseMLP) -> Network:
+    """Return the network; its outputs are as they are trained, whatever is done to them then."""
+    units = (len(model.coefs_[0]), *map(len, model.intercepts_))
+    output, loss = model.out_activation_, model._fitted_loss
+    if output not in LOSSES:  # set by hand, to clip outputs at 0 for example
+        output, loss = model._output_activation(), ""
+    return Network(units, model.activation, output, float(model.alpha), loss)
+
+
+def check_is_object(document: Any) -> None:
+    """Refuse a JSON document that is not an object."""
+    if type(document) is not dict:
+        raise ValueError(f"its document must be an object, got {reprlib.repr(document)}")
+
+
+def check_fields(fields: Any, table: Mapping[str, Any], writer: str, where: str = "") -> None:
+    """Refuse fields that are missing, of the wrong kind or unknown."""
+    for name, field in table.items():
+        if isinstance(field, _Field):
+            check_field(fields, name, field, where)
+        else:
+            check_field(fields, name, _OBJECT, where)
+            check_fields(fields[name], field, writer, f"{where}{name}.")
+    if unknown := sorted(fields.keys() - table.keys()):
+        names = [where + name for name in unknown]
+        raise ValueError(f"it has fields {names} that are not known; {writer}")
+
+
+def check_field(fields: Mapping[str, Any], name: str, field: _Field, where: str = "") -> None:
+    """Refuse a field that is missing, unless it may be, or of the wrong kind."""
+    if name in fields:
+        if not field.accepts(fields[name]):
+            got = reprlib.repr(fields[name])
+            raise ValueError(f"its field {where}{name} must be {field.words}, got {got}")
+    elif not field.is_optional:
+        raise ValueError(f"it lacks {where + name!r}")
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say what an error is about."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what} cannot be used: {in_words(error)}") from error
+
+
+def _with_floats(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state of which what is a number, or a list of them, is of float."""
+    converted = dict(state)
+    for name, field in _DOCUMENT["state"].items():
+        if field is _NUMBER:
+            converted[name] = float(state[name])
+        elif field is _NUMBERS:
+            converted[name] = list(map(float, state[name]))
+    history = {name: list(map(float, entries)) for name, entries in state["history"].items()}
+    return converted | {"history": history}
+
+
+def _get(arrays: Mapping[str, NDArray], name: str) -> NDArray:
+    if name not in arrays:
+        raise ValueError(f"it lacks {name!r}")
+    return arrays[name]
+
+
+# -------------------------------------------------------------------------------------- parameters
+
+
+def _as_parameter(value: Any, name: str) -> Any:
+    """Return a parameter with tuples in place of JSON's lists, and dicts for lists of items."""
+    if isinstance(value, list):
+        sequence = list if name == "class_weight" else tuple
+        return sequence(_as_element(item, name) for item in value)
+    if isinstance(value, dict):
+        if value.keys() == {"RandomState"}:
+            with _naming(f"its parameter {name}"):
+                return as_generator(value["RandomState"])
+        if value.keys() == {"augmentation"}:
+            with _naming(f"its parameter {name}"):
+                return _as_augmentation(value["augmentation"])
+        items: Any = value.get("items")
+        are_pairs = type(items) is list and all(
+            type(item) is list and len(item) == 2 and not isinstance(item[0], list | dict)
+            for item in items
+        )
+        if value.keys() != {"items"} or not are_pairs:
+            raise ValueError(f"its parameter {name} must hold pairs, got {reprlib.repr(value)}")
+        return {_as_element(key, name): _as_element(item, name) for key, item in items}
+    if type(value) is int and abs(value) > _MAX_INTEGER:
+        raise ValueError(f"its parameter {name} must be below 2**63, got {reprlib.repr(value)}")
+    return value
+
+
+def _as_element(value: Any, name: str) -> Any:
+    """Return an element of a parameter; no parameter has elements that are not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"its parameter {name} must hold finite numbers, got {value}")
+    return _as_parameter(value, name)
+
+
+def as_generator(content: Any) -> np.random.RandomState:
+    """Return a generator in the state that a file holds, which NumPy itself does not check."""
+    key, position, has_gauss, gauss = content
+    if (
+        type(key) is not list
+        or len(key) != 624
+        or not all(type(word) is int and 0 <= word < 2**32 for word in key)
+        or not (type(position) is int and 0 <= position <= 624)
+        or not (type(has_gauss) is int and has_gauss in (0, 1))
+        or not (_is_number(gauss) and math.isfinite(gauss))
+    ):
+        raise ValueError("it is not the state of a Mersenne Twister")
+    generator = np.random.RandomState()
+    state = ("MT19937", np.array(key, np.uint32), position, has_gauss, float(gauss))
+    generator.set_state(state)
+    return generator
+
+
+def _as_augmentation(content: Any) -> Augmentation:
+    """Return an augmentation, whose class checks its parameters."""
+    name, parameters = content
+    if name == "Compose":
+        return Compose(*map(_as_augmentation, parameters))
+    if name not in _AUGMENTATIONS:
+        raise ValueError(f"{name!r} is not one of {['Compose', *_AUGMENTATIONS]}")
+    return _AUGMENTATIONS[name](**parameters)
+
+
+def _check_parameters(model: BaseMLP, network: Network) -> None:
+    """Refuse parameters that the next fit would, as far as constraints leave them open."""
+    dtype = model.coefs_[0].dtype.newbyteorder("=")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fit will say it
+        with _naming("its parameter hidden_layer_sizes"):
+            _hidden_units(model.hidden_layer_sizes)
+        with _naming("its parameter dropout"):
+            _dropout_rates(model.dropout, len(network.layer_units) - 2)
+        with _naming("its parameter input_scale"):
+            samples = np.zeros((2, network.n_features), np.uint8)
+            _check_finite(affine_map(model.input_scale, samples, dtype))
+        if isinstance(model, MLPRegressor):
+            with _naming("its parameter target_scale"):
+                keeps_sign = model.out_activation_ == "exp"
+                target_map(
+                    model.target_scale, np.zeros((2, network.n_outputs)), keeps_sign=keeps_sign
+                )
+        with _naming("its parameter lr_schedule"):
+            model._schedule()
+        if isinstance(model.augment, Augmentation):
+            with _naming("its parameter augment"):
+                model.augment._shape_of(samples)
+        if isinstance(model, MLPClassifier):
+            with _naming("its parameter label_smoothing"):
+                model._targets(np.zeros((1, network.n_outputs), bool), dtype)
+            y = model.classes_
+            if model._label_binarizer.y_type_.startswith("multilabel"):
+                y = np.stack([np.ones(len(y), int), np.zeros(len(y), int)])
+            with _naming("its parameter class_weight"):
+                _check_finite([model._weights(y, None, np.zeros((len(y), 1)), incremental=False)])
+
+
+def _check_finite(arrays: Iterable[NDArray | None]) -> None:
+    if not all(array is None or np.isfinite(array).all() for array in arrays):
+        raise ValueError("not all of its numbers are finite")
+
+
+# ------------------------------------------------------------------------------------------- arrays
+
+
+def _restore_weights(model: BaseMLP, arrays: Mapping[str, NDArray]) -> list[str]:
+    """Set the weights, once they fit together; return the names of their arrays."""
+    n_layers = max(
+        sum(name.startswith(prefix) for name in arrays) for prefix in ("coef_", "intercept_")
+    )
+    # By number, not by name: 10 comes after 9.
+    layers = range(max(n_layers, 1))
+    coefs = {f"coef_{i}": _get(arrays, f"coef_{i}") for i in layers}
+    intercepts = {f"intercept_{i}": _get(arrays, f"intercept_{i}") for i in layers}
+    weights = coefs | intercepts
+    dtypes = {array.dtype.newbyteorder("=") for array in weights.values()}
+    if dtypes not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+        got = sorted(map(str, dtypes))
+        raise ValueError(f"its weights must all be float32 or all float64, got {got}")
+    n_in: int | None = None
+    for (name, coef), intercept in zip(coefs.items(), intercepts.values(), strict=True):
+        if coef.ndim != 2 or not coef.size or coef.shape != (n_in or len(coef), *intercept.shape):
+            raise ValueError(
+                f"its {name} and intercept must have the shapes ({n_in or 'n_features'}, n) and "
+                f"(n,), n at least 1, got {coef.shape} and {intercept.shape}"
+            )
+        n_in = len(intercept)
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"its {name} must be finite")
+    model.coefs_, model.intercepts_ = list(coefs.values()), list(intercepts.values())
+    model.n_layers_ = n_layers + 1
+    model.n_features_in_ = len(model.coefs_[0])
+    return list(weights)
+
+
+def _restore_labels(model: MLPClassifier, labels: Mapping[str, bool], classes: NDArray) -> int:
+    """Set the classes, and return how many outputs stand for them."""
+    kinds = "U" if labels["objects"] else "biufU"
+    if classes.ndim != 1 or not classes.size or classes.dtype.kind not in kinds:
+        raise ValueError(
+            "its classes must be one row of numbers, booleans or text (text only, if they were "
+            f"objects), got {classes.dtype} of shape {classes.shape}"
+        )
+    if labels["objects"]:
+        classes = classes.astype(object)
+    if labels["multilabel"]:
+        y = np.stack([np.ones(len(classes), int), np.zeros(len(classes), int)])
+        y = sp.csr_matrix(y) if labels["sparse"] else y
+    else:
+        y = np.repeat(classes, 2)  # were every sample a class, it would look like a regression
+    with _naming("its classes"), np.errstate(invalid="ignore"):
+        binarizer = LabelBinarizer().fit(y)
+    if binarizer.y_type_ not in ("binary", "multiclass", "multilabel-indicator"):
+        raise ValueError(f"its classes must be labels, got {binarizer.y_type_} numbers")
+    if not np.array_equal(binarizer.classes_, classes):
+        raise ValueError(
+            "its classes are not sorted and unique, or not the numbers of several labels"
+        )
+    model._label_binarizer, model.classes_ = binarizer, binarizer.classes_
+    return 1 if binarizer.y_type_ == "binary" else len(classes)
+
+
+def _restore_maps(model: BaseMLP, arrays: Mapping[str, NDArray], network: Network) -> list[str]:
+    """Set what has an entry per feature or output; return the names of these arrays."""
+    known = []
+    for attribute, (scale, shift, unit) in _MAPS[type(model)].items():
+        pair = None
+        if scale in arrays or shift in arrays:
+            n_units = getattr(network, unit)
+            pair = tuple(_numbers(arrays, name, n_units) for name in (scale, shift))
+            known += [scale, shift]
+        setattr(model, attribute, pair)
+    if "target_scale" in known and not np.all(arrays["target_scale"]):
+        raise ValueError("its target_scale must not be 0, which cannot be undone")
+    if "feature_names" in arrays:
+        names = arrays["feature_names"]
+        if names.dtype.kind != "U" or names.shape != (network.n_features,):
+            raise ValueError(
+                f"its feature_names must be a text for each of {network.n_features} features, got "
+                f"{names.dtype} of shape {names.shape}"
+            )
+        model.feature_names_in_ = names.astype(object)
+        known.append("feature_names")
+    return known
+
+
+def _numbers(arrays: Mapping[str, NDArray], name: str, n_units: int) -> NDArray:
+    """Return an array of one finite number for each of some units."""
+    array = _get(arrays, name)
+    dtype = array.dtype.newbyteorder("=")
+    if dtype not in (np.float32, np.float64) or array.shape != (n_units,):
+        raise ValueError(
+            f"its {name} must be {n_units} numbers of float32 or float64, got {array.dtype} of "
+            f"shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"its {name} must be finite")
+    return array.astype(dtype, copy=False)
