@@ -32,6 +32,7 @@ from fastmlp.cli.options import (
 from fastmlp.cli.pictures import check_writable
 from fastmlp.cli.train_images import train_images
 from fastmlp.cli.train_table import train_table
+from fastmlp.core.functions import ACTIVATIONS
 
 if TYPE_CHECKING:
     pass
@@ -126,11 +127,7 @@ def train(
     ] = None,
     activation: Annotated[
         str | None,
-        _network_option(
-            **one_of(
-                *("identity", "logistic", "tanh", "relu"), help="Function of the hidden layers"
-            )
-        ),
+        _network_option(**one_of(*ACTIVATIONS, help="Function of the hidden layers")),
     ] = None,
     solver: Annotated[
         str | None,

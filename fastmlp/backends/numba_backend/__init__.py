@@ -22,20 +22,12 @@ from scipy.sparse import csr_matrix
 
 from fastmlp.backends.numba_backend import kernels
 from fastmlp.backends.numba_backend.kernels import BYTES, CSR, DENSE, Data, Net, Scratch
+from fastmlp.core.functions import ACTIVATIONS, CODES
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
 from fastmlp.core.random_bits import Dropout
 from fastmlp.utils.terminal import shows_progress
 from fastmlp.utils.threads import usable_threads
-
-_ACTIVATIONS = {
-    "identity": kernels.IDENTITY,
-    "logistic": kernels.LOGISTIC,
-    "tanh": kernels.TANH,
-    "relu": kernels.RELU,
-    "softmax": kernels.SOFTMAX,
-    "exp": kernels.EXP,
-}
 
 #: Bytes of gathered inputs that one chunk may take: about a second-level cache; and its rows.
 _CHUNK_BYTES = 1 << 20
@@ -260,8 +252,9 @@ class Engine:
         return Net(
             layers=self._layers,
             blocks=self._blocks,
-            hidden=_ACTIVATIONS[self.network.activation],
-            output=_ACTIVATIONS[self.network.output_activation],
+            hidden=CODES[self.network.activation],
+            reads_z=ACTIVATIONS[self.network.activation].reads_z,
+            output=CODES[self.network.output_activation],
             is_squared=self.network.loss == "squared_error",
             alpha=float(self.network.alpha),
             weights=weights,
@@ -359,6 +352,7 @@ class Engine:
         width = int(widths[0])
         n_units = int(widths.sum()) * rows
         n_features = n_in if data.kind == CSR and for_training else 0
+        keeps_slopes = for_training and ACTIVATIONS[self.network.activation].reads_z
         room = _list_room(data, rows) if for_training else 0
         panel = kernels.PANEL_VECTORS * kernels.lanes(dtype)
         return Scratch(
@@ -372,6 +366,7 @@ class Engine:
             A=_zeros(n_units, dtype),
             D=_zeros(n_units if for_training else 0, dtype),
             factors=_zeros(n_units if for_training else 0, dtype),
+            slopes=_zeros(n_units if keeps_slopes else 0, dtype),
             losses=np.zeros(rows),
             sample_weights=np.zeros(rows, dtype),
             list_start=np.zeros(n_features + 1, np.int64),
@@ -482,7 +477,7 @@ def _predict_few(
         name = network.output_activation if layer == top else network.activation
         following = out if layer == top else np.empty((len(X), coef.shape[1]), out.dtype)
         weights = _plain(coef, out.dtype), _plain(intercept, out.dtype)
-        kernels.few_rows(_ACTIVATIONS[name], values, *weights, following)
+        kernels.few_rows(CODES[name], values, *weights, following)
         values = following
     return True
 
