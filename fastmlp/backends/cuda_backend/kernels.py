@@ -1,4 +1,4 @@
-"""The kernels: what every block of a launch computes.
+"""The kernels: what every block of a launch computes. Their arguments: see `kernels`.
 
 There are no atomics, and every sum has one order that depends on the shapes only, so results are
 equal bit by bit from run to run and whatever the number of blocks.
@@ -117,49 +117,30 @@ def quotient(a: Any, b: Any) -> Any:
     return np.int64(np.uint32(a) // np.uint32(b))
 
 
-@cache
-def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
-    """Return the two kernels for a dtype: all stages of many pieces, and one stage of one piece.
+@cuda.jit(device=True)
+def sum_over(wide: Any, value: Any, width: Any, n: Any) -> Any:
+    """Return the sum of the values of each `width` threads, of which n have one that counts."""
+    t = cuda.threadIdx.x
+    wide[U(t)] = value
+    cuda.syncthreads()
+    half = width // 2
+    while half > 0:
+        if half < n:
+            if t % width < half:
+                wide[U(t)] += wide[U(t + half)]
+            cuda.syncthreads()
+        half //= 2
+    result = wide[U(t - t % width)]
+    cuda.syncthreads()
+    return result
 
-    Their arguments, all on the device and of one dimension (`real` is `dtype`):
 
-    - table : int64         IN, the network, the data and the stages, see `_table`
-    - pieces : int64        IN, N_PIECE per piece
-    - steps : float64       IN, settings, total weight and rate of each batch;
-                            OUT, the sum of squared coefficients at the beginning of each batch
-    - order : int64         IN, the sample at each position
-    - values : uint8 or real  IN, the rows of the inputs (n_samples * n_features), or the stored
-                            elements of sparse ones
-    - places : int64        IN, of sparse rows: n_samples + 1 bounds, then the features
-    - affine : real         IN, scale and shift of each feature (2 * n_features), if IS_SCALED
-    - labels : real         IN, the targets (n_samples * n_outputs), then the sample weights if
-                            IS_WEIGHTED
-    - weights : real        IN and OUT: parameters, two vectors of state, gradient
-    - rows : real           scratch: inputs, activations and deltas of a piece's rows; hidden
-                            deltas' places hold dropout's factors before
-    - losses : float64      OUT, the weighted loss at each position; for predictions, not 0 where
-                            inputs are not finite
-    - squares : float64     scratch: the sum of squared coefficients of each tile of weights
-    - mode : int            PREDICT, GRADIENT, SGD, NESTEROV or ADAM
-    """
+def _number_functions(dtype: np.dtype) -> tuple[Any, ...]:
+    """Return the device functions of one number: activations, the loss, dropout."""
     real = dtype.type
     zero, one, half_one = real(0), real(1), real(0.5)
     eps = np.finfo(dtype).eps
     certain = real(1) - eps
-    n_threads, tile_rows, tile_columns = shape.n_threads, shape.rows, shape.columns
-    side, depth_limit, n_shared = shape.side, shape.depth, shape.n_shared
-    n_slices, half_slices = side**2, side**2 // 2
-    slice_threads = n_threads // n_slices
-    row_step, column_step = tile_rows // side, tile_columns // side
-    slice_pitch = shape.slice_pitch
-    slice_size = tile_rows * slice_pitch
-    row_pitch, column_pitch = tile_rows + 1, tile_columns + 1  # odd, for the banks
-    columns_at = depth_limit * row_pitch
-    lanes = n_threads // GROUP
-    # A multiprocessor has 65 536 registers. The simulator does not know the option.
-    options = {} if SIMULATED else {"max_registers": 65536 // n_threads}
-
-    # -- functions of one number --
 
     @cuda.jit(device=True)
     def activate(function, z):
@@ -229,24 +210,26 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
             loss -= (one - y) * real(math.log(one - p))
         return loss
 
-    # -- what all threads of a block do together --
+    return activate, differentiate, loss_of, leave_out, delta_of
 
-    @cuda.jit(device=True)
-    def sum_over(wide, value, width, n):
-        """Return the sum of the values of each `width` threads, of which n have one that counts."""
-        t = cuda.threadIdx.x
-        wide[U(t)] = value
-        cuda.syncthreads()
-        half = width // 2
-        while half > 0:
-            if half < n:
-                if t % width < half:
-                    wide[U(t)] += wide[U(t + half)]
-                cuda.syncthreads()
-            half //= 2
-        result = wide[U(t - t % width)]
-        cuda.syncthreads()
-        return result
+
+def _sample_functions(
+    dtype: np.dtype,
+    shape: Shape,
+    activate: Any,
+    differentiate: Any,
+    loss_of: Any,
+    leave_out: Any,
+    delta_of: Any,
+) -> tuple[Any, ...]:
+    """Return the device functions by which a block takes GROUP samples through a stage.
+
+    Half of the threads have one sample, the other half the other.
+    """
+    real = dtype.type
+    zero, one = real(0), real(1)
+    n_threads = shape.n_threads
+    lanes = n_threads // GROUP
 
     @cuda.jit(device=True)
     def gather(table, order, values, places, affine, first, count, to, start, row_stride,
@@ -352,18 +335,6 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         loss = sum_over(wide, loss, lanes, n)
         if is_mine and lane == 0:
             losses[U(first + row)] = loss
-
-    @cuda.jit(device=True)
-    def sum_squares(steps, squares, n_tiles, batch, wide):
-        """Add up the tiles' squared coefficients: the penalty at the beginning of a batch."""
-        value = 0.0
-        for i in range(cuda.threadIdx.x, n_tiles, n_threads):
-            value += squares[U(i)]
-        value = sum_over(wide, value, n_threads, n_threads)
-        if cuda.threadIdx.x == 0:
-            steps[U(BATCHES + batch * N_STEP + SQUARES)] = value
-
-    # -- a block takes two samples through a small network --
 
     @cuda.jit(device=True)
     def weigh_inputs(table, at, weights, here):
@@ -490,7 +461,24 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                 cuda.syncthreads()
         cuda.syncthreads()
 
-    # -- a block multiplies two matrices into a tile --
+    return gather, finish_rows, pass_samples
+
+
+def _tile_functions(
+    dtype: np.dtype, shape: Shape, activate: Any, leave_out: Any, delta_of: Any
+) -> tuple[Any, ...]:
+    """Return the device functions by which a block computes a tile of a product of matrices."""
+    real = dtype.type
+    zero, one = real(0), real(1)
+    n_threads, tile_rows, tile_columns = shape.n_threads, shape.rows, shape.columns
+    side, depth_limit = shape.side, shape.depth
+    n_slices, half_slices = side**2, side**2 // 2
+    slice_threads = n_threads // n_slices
+    row_step, column_step = tile_rows // side, tile_columns // side
+    slice_pitch = shape.slice_pitch
+    slice_size = tile_rows * slice_pitch
+    row_pitch, column_pitch = tile_rows + 1, tile_columns + 1  # odd, for the banks
+    columns_at = depth_limit * row_pitch
 
     @cuda.jit(device=True)
     def fetch(array, start, n, step, first, depth, depth_step, ones, here, to, width, pitch):
@@ -683,7 +671,56 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
             if cuda.threadIdx.x == 0:
                 squares[U(tile)] = square
 
-    # -- stages --
+    @cuda.jit(device=True)
+    def sum_squares(steps, squares, n_tiles, batch, wide):
+        """Add up the tiles' squared coefficients: the penalty at the beginning of a batch."""
+        value = 0.0
+        for i in range(cuda.threadIdx.x, n_tiles, n_threads):
+            value += squares[U(i)]
+        value = sum_over(wide, value, n_threads, n_threads)
+        if cuda.threadIdx.x == 0:
+            steps[U(BATCHES + batch * N_STEP + SQUARES)] = value
+
+    return forward_tile, backward_tile, weight_tile, sum_squares
+
+
+@cache
+def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
+    """Return the two kernels for a dtype: all stages of many pieces, and one stage of one piece.
+
+    Their arguments, all on the device and of one dimension (`real` is `dtype`):
+
+    - table : int64         IN, the network, the data and the stages, see `Plan.table`
+    - pieces : int64        IN, N_PIECE per piece
+    - steps : float64       IN, settings, total weight and rate of each batch;
+                            OUT, the sum of squared coefficients at the beginning of each batch
+    - order : int64         IN, the sample at each position
+    - values : uint8 or real  IN, the rows of the inputs (n_samples * n_features), or the stored
+                            elements of sparse ones
+    - places : int64        IN, of sparse rows: n_samples + 1 bounds, then the features
+    - affine : real         IN, scale and shift of each feature (2 * n_features), if IS_SCALED
+    - labels : real         IN, the targets (n_samples * n_outputs), then the sample weights if
+                            IS_WEIGHTED
+    - weights : real        IN and OUT: parameters, two vectors of state, gradient
+    - rows : real           scratch: inputs, activations and deltas of a piece's rows; hidden
+                            deltas' places hold dropout's factors before
+    - losses : float64      OUT, the weighted loss at each position; for predictions, not 0 where
+                            inputs are not finite
+    - squares : float64     scratch: the sum of squared coefficients of each tile of weights
+    - mode : int            PREDICT, GRADIENT, SGD, NESTEROV or ADAM
+    """
+    real = dtype.type
+    n_threads, tile_rows, tile_columns = shape.n_threads, shape.rows, shape.columns
+    n_shared = shape.n_shared
+    # A multiprocessor has 65 536 registers. The simulator does not know the option.
+    options = {} if SIMULATED else {"max_registers": 65536 // n_threads}
+    activate, differentiate, loss_of, leave_out, delta_of = _number_functions(dtype)
+    gather, finish_rows, pass_samples = _sample_functions(
+        dtype, shape, activate, differentiate, loss_of, leave_out, delta_of
+    )
+    forward_tile, backward_tile, weight_tile, sum_squares = _tile_functions(
+        dtype, shape, activate, leave_out, delta_of
+    )
 
     @cuda.jit(device=True)
     def run_stage(
