@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from fastmlp import augment
 from fastmlp.augment import Augmentation, Compose, ElasticDistortion, RandomAffine, RandomNoise
 
 SHAPES = [(1, 1), (5, 7), (1, 9), (28, 28), (33, 17)]
@@ -174,7 +173,7 @@ def test_any_parameters(shape, rotate, shift, zoom, shear, alpha, sigma, seed, e
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_same_in_any_number_of_threads(dtype, monkeypatch):
-    monkeypatch.setattr(augment, "_CHUNK_PIXELS", 300)
+    monkeypatch.setattr("fastmlp.augment.steps._CHUNK_PIXELS", 300)
     X = images(50, (8, 9), dtype)
     expected = EVERYTHING(X, seed=3, n_threads=1)
     for n_threads in (None, 2, 3, 5):
