@@ -7,7 +7,6 @@ keeps the others from being read.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import warnings
@@ -24,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmlp.exceptions import FastMLPWarning, warn
 from fastmlp.utils.files import atomic_directory, is_temporary
+from fastmlp.utils.image_shapes import check_shape, shape_of_images, square_shape
 from fastmlp.utils.threads import usable_threads
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def load_folder(
     """
     pillow = _pillow()
     if size is not None:
-        size = _check_shape(size, "size")
+        size = check_shape(size, "size")
     if not 0 <= background <= 255:
         raise ValueError(f"background must be a gray from 0 (black) to 255, got {background}.")
     directory = Path(directory).expanduser()
@@ -347,7 +347,7 @@ def read_pictures(
         If files were left out.
     """
     pillow = _pillow()
-    size = _check_shape(size, "size")
+    size = check_shape(size, "size")
     path = Path(path).expanduser()
     names = [path.name]
     if path.is_dir():
@@ -708,23 +708,7 @@ def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.
     """Return the images as an array of shape (n_samples, height, width)."""
     if X.dtype != np.uint8:
         raise ValueError(f"X must be uint8, got {X.dtype}{_way_to_bytes(X)}.")
-    if X.ndim not in (2, 3):
-        raise ValueError(
-            "X must be of shape (n_samples, height * width) or (n_samples, height, width), got "
-            f"{X.shape}."
-        )
-    if shape is None:
-        shape = X.shape[1:] if X.ndim == 3 else square_shape(X.shape[1])
-        if shape is None:
-            raise ValueError(
-                f"images of {X.shape[1]} pixels are not square: say shape=(height, width)."
-            )
-    height, width = _check_shape(shape, "shape")
-    if (height, width) != X.shape[1:] and (height * width,) != X.shape[1:]:
-        raise ValueError(
-            f"shape must be that of images in X, which is {X.shape}, got {(height, width)}."
-        )
-    return X.reshape(len(X), height, width)
+    return X.reshape(len(X), *shape_of_images(X.shape, shape))
 
 
 def _way_to_bytes(X: NDArray[Any]) -> str:
@@ -739,28 +723,6 @@ def _way_to_bytes(X: NDArray[Any]) -> str:
     if (X == np.trunc(X)).all():
         return ': convert it with X.astype("uint8")'
     return ': convert it with X.round().astype("uint8")'
-
-
-def square_shape(n_pixels: int) -> tuple[int, int] | None:
-    """Return height and width of a square image, None if it is not square.
-
-    Examples
-    --------
-    >>> square_shape(784)
-    (28, 28)
-    """
-    side = math.isqrt(n_pixels)
-    return (side, side) if side * side == n_pixels and side else None
-
-
-def _check_shape(shape: tuple[int, int], name: str) -> tuple[int, int]:
-    try:
-        height, width = map(int, shape)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(f"{name} must be (height, width), both at least 1, got {shape!r}.")
-    return height, width
 
 
 def _check_labels(y: NDArray[Any], n_samples: int) -> list[str]:

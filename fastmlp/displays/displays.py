@@ -23,6 +23,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.utils.image_shapes import shape_of_images
+
 __all__ = [
     "ConfusionDisplay",
     "DigitDisplay",
@@ -57,13 +59,13 @@ def as_images(X: Any, shape: tuple[int, int] | None = None) -> NDArray:
 
     Parameters
     ----------
-    X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, rows, columns)
-    shape : (rows, columns), optional
+    X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, height, width)
+    shape : (height, width), optional
         By default that of `X` if it holds images already, else a square.
 
     Returns
     -------
-    array of shape (n_samples, rows, columns)
+    array of shape (n_samples, height, width)
 
     Raises
     ------
@@ -76,32 +78,9 @@ def as_images(X: Any, shape: tuple[int, int] | None = None) -> NDArray:
     [[[1, 2], [3, 4]]]
     """
     X = X.toarray() if issparse(X) else np.asarray(X)
-    if X.ndim == 3 and shape is None:
-        return X
-    if X.ndim not in (2, 3):
-        raise ValueError(
-            "X must have shape (n_samples, n_features) or (n_samples, rows, columns), got "
-            f"{X.shape}; one sample is X[[i]]."
-        )
-    return X.reshape(len(X), *_image_shape(math.prod(X.shape[1:]), shape))
-
-
-def _image_shape(n_features: int, shape: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the shape of the images that so many features are."""
-    if shape is None:
-        # As images.square_shape, but displays imports nothing of ours.
-        side = math.isqrt(n_features)
-        if side**2 != n_features:
-            raise ValueError(
-                "the number of features must be a square to be drawn as an image, got "
-                f"{n_features}: say shape=(rows, columns)."
-            )
-        return side, side
-    if len(shape) != 2 or math.prod(shape) != n_features:
-        raise ValueError(
-            f"shape must be (rows, columns) of {n_features} features together, got {shape}."
-        )
-    return shape[0], shape[1]
+    if X.ndim == 3 and shape is not None:  # then the shape of the array is not that of the images
+        X = X.reshape(len(X), math.prod(X.shape[1:]))
+    return X.reshape(len(X), *shape_of_images(X.shape, shape))
 
 
 class DigitDisplay:
@@ -109,16 +88,16 @@ class DigitDisplay:
 
     Parameters
     ----------
-    X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, rows, columns)
+    X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, height, width)
         One sample is ``X[[i]]``.
     y : array-like of shape (n_samples,), optional
         What stands above the images.
-    shape : (rows, columns), optional
+    shape : (height, width), optional
         Of an image; otherwise it is square.
 
     Attributes
     ----------
-    images : array of shape (n_samples, rows, columns)
+    images : array of shape (n_samples, height, width)
     axes_ : array of Axes of shape (n_samples,)
     figure_ : Figure
     figsize_ : tuple of float
@@ -176,12 +155,12 @@ class WeightsDisplay:
     ----------
     weights : array of shape (n_features, n_units)
         Of the first layer, a column per unit.
-    shape : (rows, columns), optional
+    shape : (height, width), optional
         Of an image; otherwise it is square.
 
     Attributes
     ----------
-    images : array of shape (n_units, rows, columns)
+    images : array of shape (n_units, height, width)
     limit : float
         The scale goes from ``-limit`` to ``limit``.
     axes_ : array of Axes of shape (n,)
@@ -220,7 +199,7 @@ class WeightsDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor, or a pipeline that ends in one
-        shape : (rows, columns), optional
+        shape : (height, width), optional
             Of an image; otherwise it is square.
         n, cmap, ax
             See `plot`.
@@ -680,14 +659,14 @@ class MistakesDisplay:
 
     Parameters
     ----------
-    X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, rows, columns)
+    X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, height, width)
     y_true, y_pred : array-like of shape (n_samples,)
         True and predicted classes.
     confidence : array-like of shape (n_samples,), optional
         The probability of the predicted class. Without it, mistakes stay in the order of `X`.
     pair : (class, class), optional
         Only mistakes between these two, in either direction.
-    shape : (rows, columns), optional
+    shape : (height, width), optional
         Of an image; otherwise it is square.
 
     Attributes
@@ -810,7 +789,7 @@ class MistakesDisplay:
         return cls(X, y, y_pred, confidence, pair=pair, shape=shape).plot(ax, n=n)
 
     def images(self, n: int | None = None) -> NDArray:
-        """Return the first `n` mistakes, or all, as an array of shape (n, rows, columns)."""
+        """Return the first `n` mistakes, or all, as an array of shape (n, height, width)."""
         return as_images(self.X[self.indices[:n]], self.shape)
 
     def caption(self, index: int, line: int = 1000, *, with_index: bool = False) -> str:
