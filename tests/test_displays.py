@@ -502,7 +502,7 @@ def test_an_axes_without_a_grid():
 
 
 def test_without_matplotlib(monkeypatch, model):
-    monkeypatch.setattr("fastmlp.displays.displays.find_spec", lambda name: None)
+    monkeypatch.setattr("fastmlp.displays.layout.find_spec", lambda name: None)
     for draw in (
         lambda: WeightsDisplay.from_estimator(model),
         lambda: LossCurveDisplay.from_estimator(None),  # said before anything else
