@@ -201,46 +201,14 @@ def load_folder(
         raise ValueError(f"background must be a gray from 0 (black) to 255, got {background}.")
     directory = Path(directory).expanduser()
     found, unreadable = _find_pictures(directory)
-    read = partial(_read_gray, size=size, background=background)
-
-    rows: NDArray[np.uint8] | None = None
-    first = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's on odd metadata
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
-        reasons: dict[int, str] = {}
-        for first, (_, path) in enumerate(found):
-            image, reason = read(os.path.join(directory, path))
-            if image is not None:
-                rows = np.empty((len(found), *image.shape), np.uint8)
-                break
-            reasons[first] = reason
-        if rows is None:
-            raise ValueError(_nothing_found(directory, found, unreadable, reasons))
-        images = rows
-
-        def read_some(numbers: range) -> dict[int, str]:
-            failures = {}
-            for number in numbers:
-                path = found[number][1]
-                image, reason = read(os.path.join(directory, path))
-                if image is None:
-                    failures[number] = reason
-                elif image.shape != images.shape[1:]:
-                    raise ValueError(
-                        f"all pictures in {directory} must have the same size, got "
-                        f"{_in_words(images.shape[1:])} ({found[first][1]}) and "
-                        f"{_in_words(image.shape)} ({path}): give the size that they are to be "
-                        "resized to, such as size=(28, 28)."
-                    )
-                else:
-                    images[number] = image
-            return failures
-
-        rest = range(first, len(found))  # the first again: it costs less than a special case
-        for failures in _in_threads(read_some, rest, n_threads, progress):
-            reasons |= failures
-
+        read = partial(_read_gray, size=size, background=background)
+        paths = [path for _, path in found]
+        images, reasons = _read_all(directory, paths, read, n_threads, progress)
+    if images is None:
+        raise ValueError(_nothing_found(directory, found, unreadable, reasons))
     unreadable = _failures(found, unreadable, reasons)
     if unreadable:
         warn(f"{_count(len(unreadable), 'file')} left out: {_listed(unreadable)}.",
@@ -255,6 +223,50 @@ def load_folder(
         paths=[path for _, path in found],
         unreadable=unreadable,
     )
+
+
+def _read_all(
+    directory: Path,
+    paths: Sequence[str],
+    read: Callable[[str], tuple[NDArray[np.uint8] | None, str]],
+    n_threads: int | None,
+    progress: Progress | None,
+) -> tuple[NDArray[np.uint8] | None, dict[int, str]]:
+    """Return the pictures in one array, if there is any, and by number why others were not read.
+
+    The array has a place for each path, those that were not read included.
+    """
+    reasons: dict[int, str] = {}
+    for first, path in enumerate(paths):
+        image, reason = read(os.path.join(directory, path))
+        if image is not None:
+            break
+        reasons[first] = reason
+    else:
+        return None, reasons
+    images = np.empty((len(paths), *image.shape), np.uint8)
+
+    def read_some(numbers: range) -> dict[int, str]:
+        failures = {}
+        for number in numbers:
+            image, reason = read(os.path.join(directory, paths[number]))
+            if image is None:
+                failures[number] = reason
+            elif image.shape != images.shape[1:]:
+                raise ValueError(
+                    f"all pictures in {directory} must have the same size, got "
+                    f"{_in_words(images.shape[1:])} ({paths[first]}) and "
+                    f"{_in_words(image.shape)} ({paths[number]}): give the size that they are to "
+                    "be resized to, such as size=(28, 28)."
+                )
+            else:
+                images[number] = image
+        return failures
+
+    rest = range(first, len(paths))  # the first again: it costs less than a special case
+    for failures in _in_threads(read_some, rest, n_threads, progress):
+        reasons |= failures
+    return images, reasons
 
 
 def find_pictures(
