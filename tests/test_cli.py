@@ -813,7 +813,7 @@ PNG = b"\x89PNG"
 
 @pytest.fixture
 def without_matplotlib(monkeypatch):
-    monkeypatch.setattr("fastmlp.displays.displays.find_spec", lambda name: None)
+    monkeypatch.setattr("fastmlp.displays.layout.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastmlp.cli.output import note, note_columns, noting_warnings
 from fastmlp.cli.progress import file_display
+from fastmlp.utils.image_shapes import square_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,12 +244,10 @@ def note_strangers(model: Any, data: str, X: "NDArray", y: "NDArray | None" = No
 
 def shape_of_model(model: Any) -> tuple[int, int] | None:
     """Return the shape of the images that a model was trained on, as far as that is known."""
-    from fastmlp import images
-
     known = getattr(model, "metadata_", {}).get("shape")
     if known is not None:
         return known[0], known[1]
-    return images.square_shape(model.n_features_in_)
+    return square_shape(model.n_features_in_)
 
 
 def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]]:
