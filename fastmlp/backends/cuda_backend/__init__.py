@@ -1,5 +1,5 @@
 """The GPU backend; see `fastmlp.backends.cuda_backend.engine`."""
 
-from fastmlp.backends.cuda_backend.engine import Engine, decode, predict
+from fastmlp.backends.cuda_backend.engine import Engine, predict
 
-__all__ = ["Engine", "decode", "predict"]
+__all__ = ["Engine", "predict"]
