@@ -279,15 +279,6 @@ def test_few_rows_are_predicted_on_the_host(source, output):
     np.testing.assert_allclose(outputs, expected, **tolerance("float32"))
 
 
-def test_payloads_are_decoded_on_the_host():
-    out = np.empty(3, np.int32)
-    cuda_backend.decode(np.array([1, -2, 3], ">i4"), out)
-    assert out.tolist() == [1, -2, 3]
-    scaled = np.empty(3, np.float32)
-    cuda_backend.decode(np.array([0, 51, 255], np.uint8), scaled, 1 / 255, -0.5)
-    np.testing.assert_allclose(scaled, [-0.5, -0.3, 0.5], atol=1e-7)
-
-
 def test_auto_stands_for_another_backend():
     from fastmlp import backends
 

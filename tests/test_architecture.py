@@ -44,7 +44,7 @@ IMPORTS = {
     "augment": {"core", "utils"},
     "images": {"exceptions", "utils"},
     "datasets": {"idx", "utils"},
-    "idx": {"backends", "utils"},
+    "idx": {"utils"},
     "exceptions": {"utils"},
     "core": set(),
     "utils": set(),

@@ -355,28 +355,6 @@ def _dropout_factors(
     return [dropout.factors(layer, positions, n, dtype) for layer, n in enumerate(hidden)]
 
 
-def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
-    """Convert an IDX payload to native numbers: ``out = scale * payload + shift``.
-
-    Parameters
-    ----------
-    payload : array of shape (n,), uint8, int8, or big-endian int16, int32, float32, float64
-        IN. The elements as they lie in the file. May be the memory of `out`
-        itself if the elements have the same size (decoding in place).
-    out : array of shape (n,)                                   # OUT, overwritten
-        Native byte order, C-contiguous. Either the native form of the
-        payload's type, or, for a uint8 payload, float32 or float64.
-    scale, shift : float
-        Only for a uint8 payload and floating-point `out`; rounded to the
-        dtype of `out`, which is also that of the arithmetic.
-    """
-    if scale == 1.0 and shift == 0.0:
-        out[...] = payload
-    else:
-        np.multiply(payload, out.dtype.type(scale), out=out, dtype=out.dtype)
-        out += out.dtype.type(shift)
-
-
 def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
     """Return some rows of the input as the network sees them; sparse ones stay sparse."""
     X = inputs.values[rows]

@@ -404,12 +404,3 @@ _FORMULAS: dict[str, Callable[[NDArray], NDArray]] = {
     "exp": np.exp,
     "softmax": lambda Z: softmax(Z, axis=1),
 }
-
-
-def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
-    """Convert an IDX payload to native numbers, on the host; see the NumPy backend."""
-    if scale == 1.0 and shift == 0.0:
-        out[...] = payload
-    else:
-        np.multiply(payload, out.dtype.type(scale), out=out, dtype=out.dtype)
-        out += out.dtype.type(shift)

@@ -89,8 +89,6 @@ cdef extern from "engine.h" nogil:
                        void *) noexcept nogil
         int (*useful_threads)(const fitted_network *, const input_matrix *) noexcept nogil
         int (*recode)(const void *, int64_t, int, uint8_t *, void *) noexcept nogil
-        void (*scale_bytes)(const uint8_t *, int64_t, double, double, void *) noexcept nogil
-        void (*swap_bytes)(const void *, int64_t, int, void *) noexcept nogil
 
     const char *engine_activations[]
     const char *engine_losses[]
@@ -492,22 +490,3 @@ cdef _predict_slices(const engine_api *api, const fitted_network *network, n_par
         PyErr_CheckSignals()
         at += matrix.n_samples
     return all_finite
-
-
-def decode(payload, out, scale=1.0, shift=0.0):
-    """Convert an IDX payload to native numbers; see the NumPy backend."""
-    cdef const void *source = _address(payload)
-    cdef void *target = <void *> _address(out)
-    cdef int64_t n = out.size
-    cdef int element_size = out.itemsize
-    cdef double a = scale, b = shift
-    cdef const engine_api *api = _api(np.dtype(np.float64), ISA)
-    if payload.dtype == np.uint8 and out.dtype.kind == "f":
-        api = _api(out.dtype, ISA)
-        with nogil:
-            api.scale_bytes(<const uint8_t *> source, n, a, b, target)
-    elif element_size == 1 or payload.dtype.isnative:
-        out[...] = payload
-    else:
-        with nogil:
-            api.swap_bytes(source, n, element_size, target)

@@ -132,12 +132,6 @@ typedef struct {
     /* Find bytes and a table of 256 numbers with values[i] = table[bytes[i]] exactly. Return
      * whether there are any: images are often bytes divided by 255. */
     int (*recode)(const void *values, int64_t n, int n_threads, uint8_t *bytes, void *table);
-
-    /* out[i] = scale * bytes[i] + shift, in the engine's dtype. */
-    void (*scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift, void *out);
-
-    /* Reverse the bytes of n elements of 2, 4 or 8 bytes; `out` may be `payload`. */
-    void (*swap_bytes)(const void *payload, int64_t n, int element_size, void *out);
 } engine_api;
 
 /* The instruction sets that were compiled in, best first, NULL-terminated. */

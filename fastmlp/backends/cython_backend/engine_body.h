@@ -147,11 +147,8 @@ static const engine_api NAME(api) = {
     .predict = NAME(predict),
     .useful_threads = NAME(threads_for_prediction),
     .recode = NAME(recode),
-    .scale_bytes = NAME(scale_bytes),
-    .swap_bytes = NAME(swap_bytes),
 };
 
-#undef SWAP
 #undef LANES
 #undef PANEL_UNITS
 #undef MASK_BITS

@@ -481,14 +481,6 @@ def _predict_few(
     return True
 
 
-def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
-    """Convert an IDX payload to native numbers; see the NumPy backend."""
-    if scale == 1.0 and shift == 0.0:
-        out[...] = payload
-    else:
-        kernels.scale_bytes(_plain(payload), out.dtype.type(scale), out.dtype.type(shift), out)
-
-
 def _state(optimizer: Any) -> list[NDArray]:
     """Return the state vectors of an optimiser."""
     return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]

@@ -1637,10 +1637,3 @@ def few_rows(activation, X, coef, intercept, out):
                 for j in range(len(row)):
                     row[j] += a * coef[k, j]
         activate(activation, row, len(row))
-
-
-@entry
-def scale_bytes(payload, scale, shift, out):
-    """out = scale * payload + shift, in the dtype of `out`."""
-    for i in range(len(out)):
-        out[i] = scale * out.dtype.type(payload[i]) + shift
