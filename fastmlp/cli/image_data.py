@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastmlp.cli.output import note, note_columns, noting_warnings
+from fastmlp.cli.output import note, note_columns, note_unknown_classes, noting_warnings
 from fastmlp.cli.progress import file_display
 from fastmlp.utils.image_shapes import square_shape
 
@@ -220,14 +220,7 @@ def note_strangers(model: Any, data: str, X: "NDArray", y: "NDArray | None" = No
     import numpy as np
 
     if y is not None and hasattr(model, "classes_"):
-        labels, counts = np.unique(y, return_counts=True)
-        is_new = ~np.isin(labels.astype(str), np.asarray(model.classes_).astype(str))
-        if is_new.any():
-            shown = ", ".join(map(str, labels[is_new][:5])) + (", ..." if is_new.sum() > 5 else "")
-            note(
-                f"{counts[is_new].sum()} of {len(y)} labels of {data} are classes that the model "
-                f"does not know ({shown}): it cannot be right there."
-            )
+        note_unknown_classes(model, y, f"labels of {data} are")
     about = getattr(model, "metadata_", {})
     if about.get("kind") != "images" or "grays" not in about or len(X) < _SAMPLES_TO_JUDGE:
         return
