@@ -64,7 +64,7 @@ def load(
         not too large, else `DEFAULT_SIZE`.
     """
     from fastmlp import datasets
-    from fastmlp.convert import formats
+    from fastmlp.convert import read
 
     path = Path(data).expanduser()
     is_known = data in datasets.DATASETS or data == "digits"
@@ -88,7 +88,7 @@ def load(
     if path.is_dir() and size is None:
         size = _size_of(path)
     with noting_warnings(), file_display(wanted=True) as progress:
-        parts = formats.read(data, data_home=data_home, size=size, progress=progress)
+        parts = read(data, data_home=data_home, size=size, progress=progress)
     shape = _rows_and_columns(next(iter(parts.values())).images.shape[1:])
     rows = [(part.images.reshape(len(part.images), -1), part.labels) for part in parts.values()]
     if len(rows) == 1:
