@@ -22,7 +22,7 @@ IMPORTS = {
     "fastmlp": {"estimators", "persistence"},
     "__main__": {"cli"},
     "cli": {
-        "fastmlp", "backends", "backends.cython_backend", "bench", "convert", "datasets",
+        "fastmlp", "backends", "backends.cython_backend", "bench", "convert", "core", "datasets",
         "displays", "estimators", "exceptions", "idx", "images", "persistence", "recipes", "report",
         "tables", "training", "utils",
     },
@@ -37,7 +37,7 @@ IMPORTS = {
     "training": {"core", "exceptions", "utils"},  # it is given an engine
     "backends": {"utils"},
     "backends.numpy_backend": {"core", "utils"},
-    "backends.cython_backend": {"utils"},
+    "backends.cython_backend": {"core", "utils"},
     "backends.numba_backend": {"core", "utils"},
     "backends.cuda_backend": {"core"},
     "convert": {"datasets", "exceptions", "idx", "images", "utils"},

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
-from fastmlp.core import functions
+from fastmlp.core.arrays import activate, multiply_by_derivative, slope_of
+from fastmlp.core.functions import bound
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import RATE, SGD, Adam, Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.utils.threads import usable_threads
 
@@ -110,7 +111,7 @@ class Engine:
             The permutation in which samples are visited.
         batch_size : int
             Samples per update; the last batch may be smaller.
-        optimizer : SGD or Adam (see `fastmlp.training`)
+        optimizer : Optimizer (see `fastmlp.core.optimizers`)
             Its state vectors are updated too; read them after `sync`.
         dropout : Dropout, optional
             Hidden units to leave out; a sample's position is that in `order`.
@@ -141,7 +142,8 @@ class Engine:
                 positions = np.arange(start, start + len(batch))
                 factors = _dropout_factors(self.network, dropout, positions, self._gradient)
                 loss = self._objective(self.parameters, batch, self._gradient, factors)
-                _UPDATES[optimizer.name](optimizer, self.parameters.flat, self._gradient.flat)
+                update = _UPDATES.get(optimizer.name, _update_by_formula)
+                update(optimizer, self.parameters.flat, self._gradient.flat)
                 summed_loss += loss * len(batch)
                 if on_samples is not None:
                     on_samples(start + len(batch))
@@ -237,7 +239,7 @@ class Engine:
 
         delta = activations[-1] - Y
         if not self.network.is_canonical:  # the mean squared error of logistic outputs
-            _IN_PLACE["logistic"][1](activations[-1], delta)
+            multiply_by_derivative("logistic", activations[-1], delta)
             delta /= delta.shape[1]
         if weight is not None:
             delta *= weight[:, np.newaxis]
@@ -257,7 +259,7 @@ class Engine:
                 if slope is not None:
                     delta *= slope
                 else:
-                    _multiply_by_derivative(self.network.activation, A, delta)
+                    multiply_by_derivative(self.network.activation, A, delta)
         return loss
 
 
@@ -336,7 +338,7 @@ def _forward(
         Z += intercept
         name = network.output_activation if layer == last else network.activation
         if slopes is not None and layer < last:
-            slopes.append(_slope(name, Z))
+            slopes.append(slope_of(name, Z))
         activate(name, Z)
         if layer < len(factors) and (factor := factors[layer]) is not None:
             Z *= factor
@@ -367,99 +369,10 @@ def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
     return X
 
 
-# Functions overwrite pre-activations Z of shape (n_samples, n_units); derivatives multiply delta by
-# the derivative, in terms of the value A. These are scikit-learn's operations, to the last bit.
-
-
-def _logistic(Z: NDArray) -> None:
-    expit(Z, out=Z)
-
-
-def _tanh(Z: NDArray) -> None:
-    np.tanh(Z, out=Z)
-
-
-def _relu(Z: NDArray) -> None:
-    np.maximum(Z, 0, out=Z)
-
-
-def _exp(Z: NDArray) -> None:
-    np.exp(Z, out=Z)
-
-
-def _softmax(Z: NDArray) -> None:
-    np.exp(Z - Z.max(axis=1)[:, np.newaxis], out=Z)
-    Z /= Z.sum(axis=1)[:, np.newaxis]
-
-
-def _nothing(*_: NDArray) -> None:
-    pass
-
-
-def _d_logistic(A: NDArray, delta: NDArray) -> None:
-    delta *= A
-    delta *= 1 - A
-
-
-def _d_tanh(A: NDArray, delta: NDArray) -> None:
-    delta *= 1 - A**2
-
-
-def _d_relu(A: NDArray, delta: NDArray) -> None:
-    delta[A == 0] = 0
-
-
-#: What the functions of the table are made of, on arrays.
-_PRIMITIVES = {"exp": np.exp, "tanh": np.tanh, "logistic": expit, "where": np.where}
-
-_IN_PLACE: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
-    "identity": (_nothing, _nothing),
-    "logistic": (_logistic, _d_logistic),
-    "tanh": (_tanh, _d_tanh),
-    "relu": (_relu, _d_relu),
-    "exp": (_exp, _nothing),
-    "softmax": (_softmax, _nothing),
-}
-
-#: The functions that scikit-learn has not, on arrays.
-_ON_ARRAYS = {
-    name: (
-        functions.bound(activation.f, **_PRIMITIVES),
-        functions.bound(activation.df, **_PRIMITIVES),
-    )
-    for name, activation in functions.ACTIVATIONS.items()
-    if name not in _IN_PLACE
-}
-
-
-def activate(name: str, Z: NDArray) -> None:
-    """Overwrite pre-activations with the values of a function; only here."""
-    if name in _IN_PLACE:
-        _IN_PLACE[name][0](Z)
-    else:
-        Z[...] = _ON_ARRAYS[name][0](Z, Z.dtype.type)
-
-
-def _slope(name: str, Z: NDArray) -> NDArray | None:
-    """Return the derivative at pre-activations, if it cannot be found from the values."""
-    if not functions.ACTIVATIONS[name].reads_z:
-        return None
-    f, df = _ON_ARRAYS[name]
-    return df(Z, f(Z, Z.dtype.type), Z.dtype.type)
-
-
-def _multiply_by_derivative(name: str, A: NDArray, delta: NDArray) -> None:
-    """Multiply deltas by the derivative, in terms of the values."""
-    if name in _IN_PLACE:
-        _IN_PLACE[name][1](A, delta)
-    else:
-        delta *= _ON_ARRAYS[name][1](None, A, A.dtype.type)
-
-
 # Updates change the flat parameters by the flat gradient.
 
 
-def _update_sgd(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
+def _update_sgd(optimizer: SGD, flat: NDArray, gradient: NDArray) -> None:
     """Step with momentum: ``v = momentum * v - rate * g``, then ``flat += v``.
 
     Nesterov's variant looks one step ahead: ``flat += momentum * v - rate * g``.
@@ -471,7 +384,7 @@ def _update_sgd(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
     flat += optimizer.momentum * velocity - step if optimizer.nesterov else velocity
 
 
-def _update_adam(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
+def _update_adam(optimizer: Adam, flat: NDArray, gradient: NDArray) -> None:
     """Step by Adam (Kingma and Ba, 2014, end of section 2: epsilon outside the bias correction)."""
     optimizer.t += 1
     optimizer.m *= optimizer.beta_1
@@ -487,7 +400,23 @@ def _update_adam(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
     flat += step
 
 
-_UPDATES = {"sgd": _update_sgd, "adam": _update_adam}
+def _update_by_formula(optimizer: Optimizer, flat: NDArray, gradient: NDArray) -> None:
+    """Step by the optimiser's own formula."""
+    optimizer.updated(optimizer.t + 1)
+    settings = np.array(optimizer.settings(), flat.dtype)
+    settings[RATE] = optimizer.learning_rate
+    state = [*optimizer.state, None, None][:2]
+    update = bound(type(optimizer).update, sqrt=np.sqrt)
+    flat[...], *new_state = update(flat, gradient, *state, settings)
+    for vector, values in zip(optimizer.state, new_state, strict=False):
+        vector[...] = values
+
+
+#: Those of scikit-learn, with its operations; all others have a formula.
+_UPDATES: dict[str, Callable[[Any, NDArray, NDArray], None]] = {
+    "sgd": _update_sgd,
+    "adam": _update_adam,
+}
 
 
 @cache

@@ -28,6 +28,7 @@ from fastmlp.augment import Augmentation
 from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs, affine_map
 from fastmlp.core.network import Network, Parameters, initial_layer
+from fastmlp.core.optimizers import OPTIMIZERS, Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.estimators import constraints, conversion, hints, prediction
 from fastmlp.estimators.callbacks import CallbackSupportMixin, FitTasks
@@ -45,8 +46,6 @@ from fastmlp.estimators.turns import turn_of
 from fastmlp.exceptions import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.training import (
     SCHEDULES,
-    SGD,
-    Adam,
     EpochReport,
     Progress,
     TrainingState,
@@ -149,7 +148,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     _constraints: ClassVar[dict[str, Sequence[Constraint]]] = {
         "hidden_layer_sizes": [constraints.ArrayLike(), Interval(Integral, 1, None, "[)")],
         "activation": [OneOf(tuple(ACTIVATIONS))],
-        "solver": [OneOf(("lbfgs", "sgd", "adam"))],
+        "solver": [OneOf(("lbfgs", *OPTIMIZERS))],
         "alpha": [Interval(Real, 0, None, "[)")],
         "batch_size": [OneOf(("auto",)), Interval(Integral, 1, None, "[)")],
         "learning_rate": [OneOf(("constant", "invscaling", "adaptive"))],
@@ -186,7 +185,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         "augment": [constraints.CALLABLE, constraints.NONE],
     }
     _sklearn_class: ClassVar[type]  # whose place it takes
-    _optimizer: SGD | Adam | None = None
+    _optimizer: Optimizer | None = None
     _fitted_loss = ""  # the canonical one, of models that come from scikit-learn
     loss: str
     coefs_: list[NDArray]
@@ -405,8 +404,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(units))
         # The parameters and the solver's vectors, once for the model and once for the engine;
         # L-BFGS keeps ten pairs of points and gradients, in float64.
-        vectors = {"sgd": 4 * itemsize, "adam": 6 * itemsize, "lbfgs": 2 * itemsize + 25 * 8}
-        weights = vectors[self.solver] * n_parameters
+        n_bytes = 2 * itemsize + 25 * 8
+        if self.solver != "lbfgs":
+            n_bytes = 2 * itemsize * (1 + len(OPTIMIZERS[self.solver].state_names))
+        weights = n_bytes * n_parameters
         samples = n_samples * n_outputs * (itemsize + 9)  # as numbers, and encoded
         if not issparse(X) and getattr(X, "dtype", None) not in (f"float{8 * itemsize}", np.uint8):
             samples += itemsize * n_samples * n_features
@@ -535,8 +536,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         )
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:
-                self._optimizer = self._new_optimizer(parameters.flat)
-            if not isinstance(self._optimizer, SGD | Adam):
+                self._optimizer = OPTIMIZERS[self.solver].of(
+                    self.get_params(deep=False), parameters.flat
+                )
+            if not isinstance(self._optimizer, Optimizer):
                 raise TypeError(
                     "_optimizer must be what a fit of fastmlp has left, got "
                     f"{type(self._optimizer).__name__}; set it to None to begin with a new one."
@@ -782,7 +785,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     def _check_solver(self) -> bool:
         """Return True, or say why there is no partial_fit."""
-        if self.solver not in ("sgd", "adam"):
+        if self.solver not in OPTIMIZERS:
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. "
                 f"{self.solver} is not stochastic."
@@ -1018,26 +1021,6 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if self.solver == "lbfgs":
             return self.max_iter + 1  # the last iteration begins in vain
         return 1 if incremental else self.max_iter
-
-    def _new_optimizer(self, flat: NDArray) -> SGD | Adam:
-        """Return the solver's optimiser in its initial state."""
-        if self.solver == "sgd":
-            return SGD(
-                np.zeros_like(flat),
-                self.learning_rate_init,
-                self.learning_rate,
-                self.power_t,
-                self.momentum,
-                bool(self.nesterovs_momentum),
-            )
-        return Adam(
-            np.zeros_like(flat),
-            np.zeros_like(flat),
-            self.learning_rate_init,
-            self.beta_1,
-            self.beta_2,
-            self.epsilon,
-        )
 
     def _schedule(self) -> Callable[[int], float] | None:
         """Return `lr_schedule` as a function of the epoch."""

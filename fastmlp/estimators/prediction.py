@@ -15,6 +15,7 @@ from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp import backends
+from fastmlp.core.arrays import activate
 from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network
@@ -223,9 +224,8 @@ def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tup
             f"out_activation_ must be one of {(*LOSSES, *sorted(set(ACTIVATIONS) - set(LOSSES)))}, "
             f"got {output!r}."
         )
-    numpy_backend: Any = backends.get("numpy")
     network = _shared_network(units, model.activation, "identity")
-    return network, partial(numpy_backend.activate, output)
+    return network, partial(activate, output)
 
 
 #: A network, which never changes, takes longer to make than to find.

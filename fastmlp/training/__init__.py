@@ -1,9 +1,8 @@
 """How weights change over time: epochs, stopping rules, L-BFGS, and what a fit leaves."""
 
+from fastmlp.core.optimizers import SGD, Adam
 from fastmlp.training.loop import (
     SCHEDULES,
-    SGD,
-    Adam,
     EpochReport,
     Progress,
     TrainingState,

@@ -10,160 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.core.optimizers import Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.exceptions import warn_as_sklearn
 from fastmlp.utils import searches
 from fastmlp.utils.logs import LOGGER
-
-
-def _fitting(state: NDArray, flat: NDArray) -> NDArray:
-    """Return an optimiser's state vector as an engine needs it for the parameters `flat`."""
-    if not isinstance(state, np.ndarray) or state.dtype.kind != "f":
-        raise ValueError(
-            "the optimiser's state must be an array of floats, as a fit leaves it, got "
-            f"{type(state).__name__}; set _optimizer to None to begin with a new one."
-        )
-    if state.shape != flat.shape:
-        raise ValueError(
-            f"the optimiser's state is of a network with {state.size} parameters, this one has "
-            f"{flat.size}; fit anew, or put the fitted coefs_ back."
-        )
-    return np.require(state, flat.dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
-
-
-@dataclass
-class SGD:
-    """Stochastic gradient descent with momentum, and its learning-rate schedule.
-
-    Parameters
-    ----------
-    velocity : array of shape (n_parameters,)
-        The state, in the layout of `Parameters`.
-    learning_rate_init : float
-    schedule : {"constant", "invscaling", "adaptive"}
-    power_t : float
-        Exponent of "invscaling".
-    momentum : float
-    nesterov : bool
-
-    Attributes
-    ----------
-    learning_rate : float
-        The rate of the next epoch.
-    """
-
-    name: ClassVar[str] = "sgd"
-
-    velocity: NDArray
-    learning_rate_init: float = 0.001
-    schedule: str = "constant"
-    power_t: float = 0.5
-    momentum: float = 0.9
-    nesterov: bool = True
-    learning_rate: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.learning_rate = float(self.learning_rate_init)
-
-    def adapt(self, flat: NDArray) -> None:
-        """Make the state fit the parameters `flat`, whatever it was when it was pickled."""
-        self.velocity = _fitting(self.velocity, flat)
-
-    @property
-    def rate(self) -> float:
-        """The rate of the next epoch; may be set."""
-        return self.learning_rate
-
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self.learning_rate = value
-
-    def epoch_ended(self, n_samples_seen: int) -> None:
-        """Follow the schedule after an epoch."""
-        if self.schedule == "invscaling":
-            self.learning_rate = (
-                float(self.learning_rate_init) / (n_samples_seen + 1) ** self.power_t
-            )
-
-    def progress_stalled(self) -> tuple[bool, str]:
-        """Return whether to stop now that progress has stalled, and what to tell the user.
-
-        "adaptive" divides the learning rate by 5 and goes on until it is 1e-6 or less.
-        """
-        if self.schedule != "adaptive":
-            return True, "Stopping."
-        if self.learning_rate <= 1e-6:
-            return True, "Learning rate too small. Stopping."
-        self.learning_rate /= 5.0
-        return False, f"Setting learning rate to {self.learning_rate:f}"
-
-
-@dataclass
-class Adam:
-    """Adam (Kingma and Ba, 2014).
-
-    Parameters
-    ----------
-    m, v : array of shape (n_parameters,)
-        First and second moments, in the layout of `Parameters`.
-    learning_rate_init, beta_1, beta_2, epsilon : float
-
-    Attributes
-    ----------
-    t : int
-        Updates made so far.
-    learning_rate : float
-        The bias-corrected rate of the last update.
-    """
-
-    name: ClassVar[str] = "adam"
-
-    m: NDArray
-    v: NDArray
-    learning_rate_init: float = 0.001
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    t: int = 0
-    learning_rate: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.learning_rate = float(self.learning_rate_init)
-
-    def adapt(self, flat: NDArray) -> None:
-        """Make the state fit the parameters `flat`, whatever it was when it was pickled."""
-        self.m = _fitting(self.m, flat)
-        self.v = _fitting(self.v, flat)
-
-    @property
-    def rate(self) -> float:
-        """The rate of the next epoch, before the bias correction; may be set."""
-        return self.learning_rate_init
-
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self.learning_rate_init = value
-
-    def corrected_rate(self) -> float:
-        """Return the step size of update `t`, which corrects the bias of both moments."""
-        # np.sqrt, because with hyperparameters in float32 that is scikit-learn's precision here.
-        return float(
-            self.learning_rate_init * np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
-        )
-
-    def epoch_ended(self, n_samples_seen: int) -> None:
-        """Adam has no schedule."""
-
-    def progress_stalled(self) -> tuple[bool, str]:
-        """Return whether to stop now that progress has stalled, and what to tell the user."""
-        return True, "Stopping."
 
 
 @dataclass(frozen=True)
@@ -471,7 +329,7 @@ _AUGMENTED_ROWS = 4096
 
 def train(
     engine: Any,
-    optimizer: SGD | Adam,
+    optimizer: Optimizer,
     progress: Progress,
     *,
     n_samples: int,
@@ -503,7 +361,7 @@ def train(
     ----------
     engine : Engine of any backend
         Bound to the training data.
-    optimizer : SGD or Adam
+    optimizer : Optimizer
     progress : Progress
         Gets every epoch that is finished.
     n_samples, batch_size, max_iter : int
@@ -619,7 +477,7 @@ def _train_part_by_part(
     epoch: int,
     order: NDArray,
     batch_size: int,
-    optimizer: SGD | Adam,
+    optimizer: Optimizer,
     dropout: Dropout | None,
     on_samples: Callable[[int], None] | None,
 ) -> float:

@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from fastmlp.core.functions import ACTIVATIONS, CODES, LOSS_CODES
+from fastmlp.core.optimizers import OPTIMIZER_CODES, SETTINGS
 from fastmlp.utils.threads import usable_threads
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -16,9 +17,6 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "engine.h" nogil:
     enum input_kind:
         DENSE, BYTES, CSR
-
-    enum solver:
-        SGD, ADAM
 
     ctypedef struct network_spec:
         int n_layers
@@ -56,13 +54,9 @@ cdef extern from "engine.h" nogil:
         const void *weights
 
     ctypedef struct optimizer_spec:
-        solver kind
-        double learning_rate
-        double momentum
-        int nesterov
-        double beta_1
-        double beta_2
-        double epsilon
+        int kind
+        int corrects_bias
+        double *settings
         int64_t t
 
     ctypedef struct dropout_spec:
@@ -92,6 +86,8 @@ cdef extern from "engine.h" nogil:
 
     const char *engine_activations[]
     const char *engine_losses[]
+    const char *engine_optimizers[]
+    const char *engine_settings[]
     const char *engine_isas[]
     int FEW_ROWS
     int engine_isa_supported(const char *)
@@ -99,16 +95,20 @@ cdef extern from "engine.h" nogil:
 
 
 cdef _names(const char **texts):
-    """Return NULL-terminated texts, numbered as the engine numbers them."""
-    names = {}
+    """Return NULL-terminated texts, in the order of the engine's numbers."""
+    names = []
     while texts[len(names)] != NULL:
-        names[texts[len(names)].decode()] = len(names)
+        names.append(texts[len(names)].decode())
     return names
 
 
-if (_names(<const char **> engine_activations) != CODES
-        or _names(<const char **> engine_losses) != LOSS_CODES):
-    raise ImportError("the compiled engine has other functions than this fastmlp: build it anew")
+if (_names(<const char **> engine_activations) != list(CODES)
+        or _names(<const char **> engine_losses) != list(LOSS_CODES)
+        or _names(<const char **> engine_optimizers) != list(OPTIMIZER_CODES)
+        or _names(<const char **> engine_settings) != list(SETTINGS)):
+    raise ImportError(
+        "the compiled engine is not that of this fastmlp; build it anew (pip install -e .)"
+    )
 
 # What the engine calls a dtype; asking NumPy for the name would take microseconds.
 _DTYPES = {np.dtype(np.float32): b"float32", np.dtype(np.float64): b"float64"}
@@ -336,23 +336,15 @@ cdef class Engine:
         self._own_parameters()
         if optimizer is not self.optimizer:
             self.sync()
-            for which, state in enumerate(_state(optimizer), start=STATE_1):
+            for which, state in enumerate(optimizer.state, start=STATE_1):
                 self._load(which, state)
             self.optimizer = optimizer
         cdef optimizer_spec spec
-        if optimizer.name == "sgd":
-            spec.kind = SGD
-            spec.learning_rate = optimizer.learning_rate
-            spec.momentum = optimizer.momentum
-            spec.nesterov = optimizer.nesterov
-            spec.t = 0
-        else:
-            spec.kind = ADAM
-            spec.learning_rate = optimizer.learning_rate_init
-            spec.beta_1 = optimizer.beta_1
-            spec.beta_2 = optimizer.beta_2
-            spec.epsilon = optimizer.epsilon
-            spec.t = optimizer.t
+        spec.kind = OPTIMIZER_CODES[optimizer.name]
+        spec.corrects_bias = optimizer.corrects_bias
+        spec.t = optimizer.t
+        for i, setting in enumerate(optimizer.settings()):
+            spec.settings[<int> i] = setting
 
         cdef const int64_t[::1] samples = np.ascontiguousarray(order, dtype=np.int64)
         cdef int64_t stop = samples.shape[0], at = 0, rows = batch_size
@@ -372,9 +364,7 @@ cdef class Engine:
                 if on_samples is not None:
                     on_samples(at)
         finally:
-            if spec.kind == ADAM and spec.t > 0:
-                optimizer.t = spec.t
-                optimizer.learning_rate = optimizer.corrected_rate()
+            optimizer.updated(spec.t)
         return summed_loss
 
     def loss_and_gradient(self, flat, out, dropout=None):
@@ -406,17 +396,12 @@ cdef class Engine:
         if not self.trained:
             return
         self.api.store(self.handle, PARAMETERS, <void *> _address(self.parameters.flat))
-        for which, state in enumerate(_state(self.optimizer), start=STATE_1):
+        for which, state in enumerate(self.optimizer.state, start=STATE_1):
             self.api.store(self.handle, which, <void *> _address(state))
             # Two copies of a large network's state would be the most that training ever holds.
             self.api.release(self.handle, which)
         self.optimizer = None
         self.trained = False
-
-
-def _state(optimizer):
-    """Return the state vectors of an optimiser."""
-    return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
 
 
 def predict(network, coefs, intercepts, inputs, n_threads, out):

@@ -81,6 +81,8 @@ END_TARGET
 #define NAME_OF(code, name) #name,
 const char *const engine_activations[] = {"softmax", FUNCTIONS(NAME_OF) NULL};
 const char *const engine_losses[] = {LOSSES(NAME_OF) NULL};
+const char *const engine_optimizers[] = {OPTIMIZERS(NAME_OF) NULL};
+const char *const engine_settings[] = {SETTINGS(NAME_OF) NULL};
 #undef NAME_OF
 
 #if defined(__x86_64__)

@@ -16,15 +16,23 @@
     X(RELU, relu)
 #define LOSSES(X) X(LOG_LOSS, log_loss) X(SQUARED_ERROR, squared_error) X(POISSON, poisson)
 
+/* The optimisers, and the numbers that their updates read, in the order of core/optimizers.py. */
+#define OPTIMIZERS(X) X(SGD, sgd) X(ADAM, adam)
+#define SETTINGS(X) X(RATE, rate) X(MOMENTUM, momentum) X(AHEAD, ahead) X(NESTEROV, nesterov) \
+    X(BETA_1, beta_1) X(BETA_2, beta_2) X(REST_1, rest_1) X(REST_2, rest_2) X(EPSILON, epsilon)
+
 #define CODE(code, name) code,
 enum activation { SOFTMAX, FUNCTIONS(CODE) };
 enum loss { LOSSES(CODE) };
+enum optimizer { OPTIMIZERS(CODE) };
+enum setting { SETTINGS(CODE) N_SETTINGS };
 #undef CODE
 
-extern const char *const engine_activations[], *const engine_losses[]; /* NULL-terminated */
+/* NULL-terminated. */
+extern const char *const engine_activations[], *const engine_losses[];
+extern const char *const engine_optimizers[], *const engine_settings[];
 
 enum input_kind { DENSE, BYTES, CSR };
-enum solver { SGD, ADAM };
 
 typedef struct {
     int n_layers;           /* layers of weights */
@@ -73,12 +81,10 @@ typedef struct {
 } training_data;
 
 typedef struct {
-    enum solver kind;
-    double learning_rate;   /* SGD: of this epoch. Adam: before the bias correction */
-    double momentum;        /* SGD */
-    int nesterov;           /* SGD */
-    double beta_1, beta_2, epsilon; /* Adam */
-    int64_t t;              /* Adam: updates so far; advanced by training */
+    enum optimizer kind;
+    int corrects_bias;      /* the rate is Adam's, before the correction */
+    double settings[N_SETTINGS];
+    int64_t t;              /* updates so far; advanced by training */
 } optimizer_spec;
 
 /* Hidden units to leave out of one epoch; see Dropout in random_bits.py. */

@@ -24,6 +24,7 @@ from fastmlp.backends.numba_backend.team import in_threads
 from fastmlp.core.functions import ACTIVATIONS, CODES
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import OPTIMIZER_CODES
 from fastmlp.core.random_bits import Dropout
 from fastmlp.utils.terminal import shows_progress
 from fastmlp.utils.threads import usable_threads
@@ -102,33 +103,20 @@ class Engine:
         self._own_parameters()
         if optimizer is not self._optimizer:
             self.sync()
-            self._state = [self._padded(state) for state in _state(optimizer)]
+            self._state = [self._padded(state) for state in optimizer.state]
             self._optimizer = optimizer
-        is_adam = optimizer.name == "adam"
-        description = np.zeros(7)
-        if is_adam:
-            description[kernels.IS_ADAM] = 1
-            description[kernels.LEARNING_RATE] = optimizer.learning_rate_init
-            description[kernels.THE_BETA_1] = optimizer.beta_1
-            description[kernels.THE_BETA_2] = optimizer.beta_2
-            description[kernels.THE_EPSILON] = optimizer.epsilon
-        else:
-            description[kernels.LEARNING_RATE] = optimizer.learning_rate
-            description[kernels.THE_MOMENTUM] = optimizer.momentum
-            description[kernels.NESTEROV] = optimizer.nesterov
+        description = np.array(
+            [OPTIMIZER_CODES[optimizer.name], optimizer.corrects_bias, *optimizer.settings()], float
+        )
         self._trained = True
         net = self._net(self._weights, *self._state, dropout=dropout)
         order = np.array(order, dtype=np.int64)  # a copy may be written to, as kernels may all else
         if self._training_scratch is not None:
             self._training_scratch.team[kernels.UPDATES] = 0  # another optimiser's
         try:
-            t = optimizer.t if is_adam else 0
-            return self._train(net, order, batch_size, description, t, on_samples)
+            return self._train(net, order, batch_size, description, optimizer.t, on_samples)
         finally:
-            updates = self._updates()
-            if is_adam and updates > 0:
-                optimizer.t = updates
-                optimizer.learning_rate = optimizer.corrected_rate()
+            optimizer.updated(self._updates())
 
     def loss_and_gradient(
         self, flat: NDArray, out: NDArray, dropout: Dropout | None = None
@@ -171,7 +159,7 @@ class Engine:
         if not self._trained:
             return
         self._unpadded(self._weights, self.parameters.flat)
-        for ours, host in zip(self._state, _state(self._optimizer), strict=True):
+        for ours, host in zip(self._state, self._optimizer.state, strict=True):
             self._unpadded(ours, host)
         self._state = []  # two copies of it would be the most that training ever holds
         self._optimizer = None
@@ -479,11 +467,6 @@ def _predict_few(
         kernels.few_rows(CODES[name], values, *weights, following)
         values = following
     return True
-
-
-def _state(optimizer: Any) -> list[NDArray]:
-    """Return the state vectors of an optimiser."""
-    return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
 
 
 def _layers(network: Network, dtype: np.dtype) -> tuple[NDArray, int, int]:

@@ -35,9 +35,19 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from fastmlp.core import functions, random_bits
+from fastmlp.core import functions, optimizers, random_bits
 from fastmlp.core.functions import ACTIVATIONS, CODES, bound
+from fastmlp.core.optimizers import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    OPTIMIZER_CODES,
+    OPTIMIZERS,
+    RATE,
+    SETTINGS,
+)
 from fastmlp.core.random_bits import philox_words
 
 # "reassoc" would undo the rounding tricks of exp; "nnan" and "ninf" would blind the engine to
@@ -69,7 +79,7 @@ def _stamp(module: Any) -> tuple[float, int]:
     return status.st_mtime, status.st_size
 
 
-_OTHER_SOURCES = (_stamp(functions), _stamp(random_bits))
+_OTHER_SOURCES = tuple(map(_stamp, (functions, optimizers, random_bits)))
 
 
 def _vector_bytes() -> int:
@@ -120,13 +130,15 @@ KEY_LOW, KEY_HIGH, EPOCH, START, THRESHOLDS = range(5)
 # Elements of `Scratch.team`, on cache lines of their own.
 ARRIVED, GENERATION, GROUPS_TAKEN, BLOCKS_TAKEN, STOP, STOPPING, UPDATES = range(0, 56, 8)
 
-# Elements of a row of `Scratch.steps`: what turns gradient sums into a step.
-SCALE, RATE, MOMENTUM, AHEAD, EXTRA, BETA_1, BETA_2, REST_1, REST_2, EPSILON = range(10)
+# Elements of the optimiser's description and, in the engine's dtype, of a row of `Scratch.steps`,
+# which says what turns gradient sums into a step: its settings follow. In place of the code stands
+# the factor of the sums there.
+CODE, CORRECTS_BIAS, SETTINGS_AT = range(3)
+SCALE = 0
 
-STEP_SIZE = 16
+N_SETTINGS = len(SETTINGS)
 
-# Elements of the optimiser's description.
-IS_ADAM, LEARNING_RATE, THE_MOMENTUM, NESTEROV, THE_BETA_1, THE_BETA_2, THE_EPSILON = range(7)
+STEP_SIZE = 16  # a cache line or two
 
 
 class Net(NamedTuple):
@@ -1242,44 +1254,69 @@ def make_step(optimizer, t, total_weight, step):
     step[SCALE] = 1 / total_weight
     if len(optimizer) == 0:
         return
-    rate = optimizer[LEARNING_RATE]
-    if optimizer[IS_ADAM] != 0:
-        rate *= math.sqrt(1 - optimizer[THE_BETA_2] ** t) / (1 - optimizer[THE_BETA_1] ** t)
-    nesterov = optimizer[NESTEROV] != 0
-    step[RATE] = rate
-    # Nesterov: w += momentum * v - rate * g; plain momentum: w += v.
-    step[MOMENTUM] = optimizer[THE_MOMENTUM]
-    step[AHEAD] = optimizer[THE_MOMENTUM] if nesterov else 1
-    step[EXTRA] = rate if nesterov else 0
-    step[BETA_1], step[BETA_2] = optimizer[THE_BETA_1], optimizer[THE_BETA_2]
-    # Taken before rounding: float32 could not tell it from 0.
-    step[REST_1], step[REST_2] = 1 - optimizer[THE_BETA_1], 1 - optimizer[THE_BETA_2]
+    for i in range(SETTINGS_AT, len(optimizer)):
+        step[i] = optimizer[i]
+    if optimizer[CORRECTS_BIAS] != 0:
+        beta_1, beta_2 = optimizer[SETTINGS_AT + BETA_1], optimizer[SETTINGS_AT + BETA_2]
+        rate = optimizer[SETTINGS_AT + RATE]
+        step[SETTINGS_AT + RATE] = rate * (math.sqrt(1 - beta_2**t) / (1 - beta_1**t))
     # Not rounded to zero: the padding of the weights would become 0 / 0.
-    step[EPSILON] = max(optimizer[THE_EPSILON], np.float64(np.finfo(step.dtype).tiny))
+    epsilon = max(optimizer[SETTINGS_AT + EPSILON], np.float64(np.finfo(step.dtype).tiny))
+    step[SETTINGS_AT + EPSILON] = epsilon
 
 
 @jit
-def update_sgd(step, alpha, sums, weights, velocity):
-    """Update weights by their gradient sums."""
-    scale, rate, momentum = step[SCALE], step[RATE], step[MOMENTUM]
-    ahead, extra = step[AHEAD], step[EXTRA]
-    for i in range(len(weights)):
-        g = (sums[i] + alpha * weights[i]) * scale
-        v = momentum * velocity[i] - rate * g
-        velocity[i] = v
-        weights[i] += ahead * v - extra * g
+def _settings_of(step):
+    """The settings of a step, as numbers: the compiler need not look for changes of an array."""
+    settings = step[SETTINGS_AT : SETTINGS_AT + N_SETTINGS]
+    return settings if IS_PLAIN else to_fixed_tuple(settings, N_SETTINGS)
 
 
-@jit
-def update_adam(step, alpha, sums, weights, m, v):
-    """Update weights by their gradient sums."""
-    scale, rate, epsilon = step[SCALE], step[RATE], step[EPSILON]
-    beta_1, beta_2, rest_1, rest_2 = step[BETA_1], step[BETA_2], step[REST_1], step[REST_2]
-    for i in range(len(weights)):
-        g = (sums[i] + alpha * weights[i]) * scale
-        m[i] = beta_1 * m[i] + rest_1 * g
-        v[i] = beta_2 * v[i] + rest_2 * g * g
-        weights[i] -= rate * m[i] / (np.sqrt(v[i]) + epsilon)
+def _updating(code: int, formula: Any, others: Any) -> Any:
+    @jit
+    def update(kind, step, alpha, sums, weights, state_1, state_2):
+        if kind == code:
+            scale, settings = step[SCALE], _settings_of(step)
+            for i in range(len(weights)):
+                g = (sums[i] + alpha * weights[i]) * scale
+                w, first, second = formula(weights[i], g, state_1[i], state_2[i], settings)
+                weights[i] = w
+                state_1[i] = first
+                state_2[i] = second
+        else:
+            others(kind, step, alpha, sums, weights, state_1, state_2)
+
+    return update
+
+
+def _updating_one_vector(code: int, formula: Any, others: Any) -> Any:
+    @jit
+    def update(kind, step, alpha, sums, weights, state_1, state_2):
+        if kind == code:
+            scale, settings = step[SCALE], _settings_of(step)
+            zero = scale - scale
+            for i in range(len(weights)):
+                g = (sums[i] + alpha * weights[i]) * scale
+                w, first, _ = formula(weights[i], g, state_1[i], zero, settings)
+                weights[i] = w
+                state_1[i] = first
+        else:
+            others(kind, step, alpha, sums, weights, state_1, state_2)
+
+    return update
+
+
+def _chain_of_updates() -> Any:
+    """Return a function that updates weights by the formula of its first argument, a code."""
+    chain = jit(_ignored)
+    for name, optimizer in OPTIMIZERS.items():
+        make = _updating if len(optimizer.state_names) == 2 else _updating_one_vector
+        formula = jit(bound(optimizer.update, sqrt=np.sqrt))
+        chain = make(OPTIMIZER_CODES[name], formula, chain)
+    return chain
+
+
+update = _chain_of_updates()
 
 
 @jit
@@ -1289,11 +1326,10 @@ def use_up(net, optimizer, step, at, n, alpha, sums):
     if len(optimizer) == 0:
         for i in range(n):
             sums[i] = (sums[i] + alpha * weights[i]) * step[SCALE]
-    elif optimizer[IS_ADAM] != 0:
-        m, v = part(net.state_1, at, n), part(net.state_2, at, n)
-        update_adam(step, alpha, sums, weights, m, v)
     else:
-        update_sgd(step, alpha, sums, weights, part(net.state_1, at, n))
+        first = part(net.state_1, at, n)
+        second = part(net.state_2, at, n) if len(net.state_2) > 0 else first
+        update(int(optimizer[CODE]), step, alpha, sums, weights, first, second)
 
 
 @jit
