@@ -29,7 +29,7 @@ IMPORTS = {
     "accel": {"estimators", "exceptions", "training"},
     "bench": {"accel", "backends", "core", "datasets", "idx", "training", "utils"},
     "report": {"displays", "utils"},
-    "displays": set(),  # they take scikit-learn's models, too
+    "displays": {"utils"},  # they take scikit-learn's models, too
     "recipes": {"augment", "utils"},
     "persistence": {"augment", "core", "estimators", "exceptions", "training", "utils"},
     "tables": {"estimators", "exceptions", "utils"},
@@ -41,10 +41,10 @@ IMPORTS = {
     "backends.numba_backend": {"core", "utils"},
     "backends.cuda_backend": {"core"},
     "convert": {"datasets", "exceptions", "idx", "images", "utils"},
-    "augment": {"core", "images", "utils"},
+    "augment": {"core", "utils"},
     "images": {"exceptions", "utils"},
     "datasets": {"idx", "utils"},
-    "idx": {"backends", "utils"},
+    "idx": {"utils"},
     "exceptions": {"utils"},
     "core": set(),
     "utils": set(),

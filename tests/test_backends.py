@@ -706,50 +706,10 @@ class TestBlasLimit:
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-class TestDecode:
-    @pytest.fixture(params=backends.available())
-    def decode(self, request):
-        return backends.get(request.param).decode
-
-    @pytest.mark.parametrize("n", [0, 1, 7, 64, 1001])
-    @pytest.mark.parametrize("dtype", ["uint8", "int8", ">i2", ">i4", ">f4", ">f8"])
-    @pytest.mark.parametrize("offset", [0, 4])
-    def test_native(self, decode, dtype, n, offset):
-        dtype = np.dtype(dtype)
-        raw = np.random.RandomState(0).bytes(offset + n * dtype.itemsize)
-        payload = np.frombuffer(raw, dtype, count=n, offset=offset)
-        expected = [payload[i].item() for i in range(n)]
-        out = np.empty(n, dtype.newbyteorder("="))
-        decode(payload, out)
-        np.testing.assert_array_equal(out, np.array(expected, out.dtype))
-
-    @pytest.mark.parametrize("dtype", [">i2", ">i4", ">f4", ">f8"])
-    def test_in_place(self, decode, dtype):
-        values = np.arange(1003).astype(dtype)
-        native = values.view(values.dtype.newbyteorder("="))
-        decode(values, native)
-        np.testing.assert_array_equal(native, np.arange(1003))
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    @pytest.mark.parametrize("n", [0, 1, 7, 64, 1001])
-    def test_scaled_bytes(self, decode, dtype, n):
-        payload = np.random.RandomState(0).randint(0, 256, n).astype(np.uint8)
-        out = np.full(n, np.nan, dtype)
-        decode(payload, out, 1 / 255, -0.5)
-        expected = [byte / 255 - 0.5 for byte in payload.tolist()]
-        np.testing.assert_allclose(out, expected, rtol=0, atol=2 * np.finfo(dtype).eps)
-        decode(payload, out)
-        np.testing.assert_array_equal(out, payload)
-
-
 class TestContract:
     def test_same_names_and_signatures(self, backend):
         specification = backends.get("numpy")
         module = backends.get(backend)
-        assert str(inspect.signature(module.decode)).replace(" ", "") in {
-            "(payload,out,scale=1.0,shift=0.0)",
-            str(inspect.signature(specification.decode)).replace(" ", ""),
-        }
         for name, method in vars(specification.Engine).items():
             if name.startswith("_") or not callable(method):
                 continue

@@ -489,8 +489,10 @@ def test_a_note_is_shown_once(setup, shown):
     ],
 )
 def test_bad_use_is_a_sentence_before_data_is_loaded(args, message, monkeypatch, capsys):
-    for name in ("_load_verified", "_read_verified_files", "load_digits"):
-        monkeypatch.delattr(datasets, name)
+    for module in (datasets.fetching, datasets.loading):
+        monkeypatch.delattr(module, "read_verified_files")
+    for module in (datasets, datasets.loading):
+        monkeypatch.delattr(module, "load_digits")
     monkeypatch.delattr(bench, "measure")
     assert message in refusal(monkeypatch, capsys, *args.split())
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
+from fastmlp.core import functions
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
 from fastmlp.core.random_bits import Dropout
@@ -219,12 +220,14 @@ class Engine:
         weight = None if self.sample_weight is None else self.sample_weight[batch]
         total_weight = len(Y) if weight is None else weight.sum()
 
+        slopes: list[NDArray | None] = []
         activations = _forward(
             self.network,
             parameters.coefs,
             parameters.intercepts,
             _rows(self.inputs, batch),
             factors,
+            slopes,
         )
         loss = self.network.loss_value(Y, activations[-1], weight)
         squares = 0
@@ -234,7 +237,7 @@ class Engine:
 
         delta = activations[-1] - Y
         if not self.network.is_canonical:  # the mean squared error of logistic outputs
-            _d_logistic(activations[-1], delta)
+            _IN_PLACE["logistic"][1](activations[-1], delta)
             delta /= delta.shape[1]
         if weight is not None:
             delta *= weight[:, np.newaxis]
@@ -246,12 +249,15 @@ class Engine:
             gradient.intercepts[layer][...] = np.sum(delta, axis=0) / total_weight
             if layer > 0:
                 delta = delta @ parameters.coefs[layer].T
-                A, factor = activations[layer], factors[layer - 1]
+                A, factor, slope = activations[layer], factors[layer - 1], slopes[layer - 1]
                 if factor is not None:
                     delta *= factor
                     # What is left out has no derivative; the others' is in terms of their value.
                     A = np.divide(A, factor, out=np.zeros_like(A), where=factor != 0)
-                _DERIVATIVES[self.network.activation](A, delta)
+                if slope is not None:
+                    delta *= slope
+                else:
+                    _multiply_by_derivative(self.network.activation, A, delta)
         return loss
 
 
@@ -316,10 +322,12 @@ def _forward(
     intercepts: Sequence[NDArray],
     X: Any,
     factors: Sequence[NDArray | None] = (),
+    slopes: list[NDArray | None] | None = None,
 ) -> list[Any]:
     """Return the activations of every layer, from the input to the output.
 
-    Those of hidden layer l are multiplied by factors[l], if there are such.
+    Those of hidden layer l are multiplied by factors[l], if there are such. `slopes` is appended
+    the derivatives of each hidden layer that cannot be found from its activations, else None.
     """
     activations = [X]
     last = len(coefs) - 1
@@ -327,7 +335,9 @@ def _forward(
         Z = activations[-1] @ coef
         Z += intercept
         name = network.output_activation if layer == last else network.activation
-        ACTIVATIONS[name](Z)
+        if slopes is not None and layer < last:
+            slopes.append(_slope(name, Z))
+        activate(name, Z)
         if layer < len(factors) and (factor := factors[layer]) is not None:
             Z *= factor
         activations.append(Z)
@@ -345,28 +355,6 @@ def _dropout_factors(
     return [dropout.factors(layer, positions, n, dtype) for layer, n in enumerate(hidden)]
 
 
-def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
-    """Convert an IDX payload to native numbers: ``out = scale * payload + shift``.
-
-    Parameters
-    ----------
-    payload : array of shape (n,), uint8, int8, or big-endian int16, int32, float32, float64
-        IN. The elements as they lie in the file. May be the memory of `out`
-        itself if the elements have the same size (decoding in place).
-    out : array of shape (n,)                                   # OUT, overwritten
-        Native byte order, C-contiguous. Either the native form of the
-        payload's type, or, for a uint8 payload, float32 or float64.
-    scale, shift : float
-        Only for a uint8 payload and floating-point `out`; rounded to the
-        dtype of `out`, which is also that of the arithmetic.
-    """
-    if scale == 1.0 and shift == 0.0:
-        out[...] = payload
-    else:
-        np.multiply(payload, out.dtype.type(scale), out=out, dtype=out.dtype)
-        out += out.dtype.type(shift)
-
-
 def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
     """Return some rows of the input as the network sees them; sparse ones stay sparse."""
     X = inputs.values[rows]
@@ -379,11 +367,8 @@ def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
     return X
 
 
-# Activations overwrite the pre-activations Z of shape (n_samples, n_units).
-
-
-def _identity(Z: NDArray) -> None:
-    pass
+# Functions overwrite pre-activations Z of shape (n_samples, n_units); derivatives multiply delta by
+# the derivative, in terms of the value A. These are scikit-learn's operations, to the last bit.
 
 
 def _logistic(Z: NDArray) -> None:
@@ -407,21 +392,7 @@ def _softmax(Z: NDArray) -> None:
     Z /= Z.sum(axis=1)[:, np.newaxis]
 
 
-#: Functions that overwrite pre-activations of shape (n_samples, n_units).
-ACTIVATIONS = {
-    "identity": _identity,
-    "logistic": _logistic,
-    "tanh": _tanh,
-    "relu": _relu,
-    "exp": _exp,
-    "softmax": _softmax,
-}
-
-
-# Derivatives multiply delta by the activation's derivative, in terms of its value A.
-
-
-def _d_identity(A: NDArray, delta: NDArray) -> None:
+def _nothing(*_: NDArray) -> None:
     pass
 
 
@@ -438,12 +409,51 @@ def _d_relu(A: NDArray, delta: NDArray) -> None:
     delta[A == 0] = 0
 
 
-_DERIVATIVES = {
-    "identity": _d_identity,
-    "logistic": _d_logistic,
-    "tanh": _d_tanh,
-    "relu": _d_relu,
+#: What the functions of the table are made of, on arrays.
+_PRIMITIVES = {"exp": np.exp, "tanh": np.tanh, "logistic": expit, "where": np.where}
+
+_IN_PLACE: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
+    "identity": (_nothing, _nothing),
+    "logistic": (_logistic, _d_logistic),
+    "tanh": (_tanh, _d_tanh),
+    "relu": (_relu, _d_relu),
+    "exp": (_exp, _nothing),
+    "softmax": (_softmax, _nothing),
 }
+
+#: The functions that scikit-learn has not, on arrays.
+_ON_ARRAYS = {
+    name: (
+        functions.bound(activation.f, **_PRIMITIVES),
+        functions.bound(activation.df, **_PRIMITIVES),
+    )
+    for name, activation in functions.ACTIVATIONS.items()
+    if name not in _IN_PLACE
+}
+
+
+def activate(name: str, Z: NDArray) -> None:
+    """Overwrite pre-activations with the values of a function; only here."""
+    if name in _IN_PLACE:
+        _IN_PLACE[name][0](Z)
+    else:
+        Z[...] = _ON_ARRAYS[name][0](Z, Z.dtype.type)
+
+
+def _slope(name: str, Z: NDArray) -> NDArray | None:
+    """Return the derivative at pre-activations, if it cannot be found from the values."""
+    if not functions.ACTIVATIONS[name].reads_z:
+        return None
+    f, df = _ON_ARRAYS[name]
+    return df(Z, f(Z, Z.dtype.type), Z.dtype.type)
+
+
+def _multiply_by_derivative(name: str, A: NDArray, delta: NDArray) -> None:
+    """Multiply deltas by the derivative, in terms of the values."""
+    if name in _IN_PLACE:
+        _IN_PLACE[name][1](A, delta)
+    else:
+        delta *= _ON_ARRAYS[name][1](None, A, A.dtype.type)
 
 
 # Updates change the flat parameters by the flat gradient.

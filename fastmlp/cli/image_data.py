@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastmlp.cli.output import note, note_columns, note_unknown_classes, noting_warnings
 from fastmlp.cli.progress import file_display
+from fastmlp.utils.image_shapes import square_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ def load(
         not too large, else `DEFAULT_SIZE`.
     """
     from fastmlp import datasets
-    from fastmlp.convert import formats
+    from fastmlp.convert import read
 
     path = Path(data).expanduser()
     is_known = data in datasets.DATASETS or data == "digits"
@@ -87,7 +88,7 @@ def load(
     if path.is_dir() and size is None:
         size = _size_of(path)
     with noting_warnings(), file_display(wanted=True) as progress:
-        parts = formats.read(data, data_home=data_home, size=size, progress=progress)
+        parts = read(data, data_home=data_home, size=size, progress=progress)
     shape = _rows_and_columns(next(iter(parts.values())).images.shape[1:])
     rows = [(part.images.reshape(len(part.images), -1), part.labels) for part in parts.values()]
     if len(rows) == 1:
@@ -236,12 +237,10 @@ def note_strangers(model: Any, data: str, X: "NDArray", y: "NDArray | None" = No
 
 def shape_of_model(model: Any) -> tuple[int, int] | None:
     """Return the shape of the images that a model was trained on, as far as that is known."""
-    from fastmlp import images
-
     known = getattr(model, "metadata_", {}).get("shape")
     if known is not None:
         return known[0], known[1]
-    return images.square_shape(model.n_features_in_)
+    return square_shape(model.n_features_in_)
 
 
 def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]]:

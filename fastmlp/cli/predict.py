@@ -55,7 +55,7 @@ def predict(
         fastmlp predict model.npz images.npy > labels.txt
         fastmlp predict model.npz images.npy --proba > proba.csv
     """
-    from fastmlp.convert.formats import read_array
+    from fastmlp.convert import read_array
 
     model = load_model(model_file, backend, threads)
     is_classifier = hasattr(model, "classes_")

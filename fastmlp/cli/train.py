@@ -31,6 +31,7 @@ from fastmlp.cli.options import (
 from fastmlp.cli.train_images import train_images
 from fastmlp.cli.train_output import Outputs
 from fastmlp.cli.train_table import train_table
+from fastmlp.core.functions import ACTIVATIONS
 
 
 def _hidden(text: str) -> tuple[int, ...]:
@@ -122,11 +123,7 @@ def train(
     ] = None,
     activation: Annotated[
         str | None,
-        _network_option(
-            **one_of(
-                *("identity", "logistic", "tanh", "relu"), help="Function of the hidden layers"
-            )
-        ),
+        _network_option(**one_of(*ACTIVATIONS, help="Function of the hidden layers")),
     ] = None,
     solver: Annotated[
         str | None,

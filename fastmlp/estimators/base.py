@@ -25,8 +25,9 @@ from sklearn.utils.validation import validate_data
 
 from fastmlp import backends
 from fastmlp.augment import Augmentation
+from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs, affine_map
-from fastmlp.core.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
+from fastmlp.core.network import Network, Parameters, initial_layer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.estimators import constraints, conversion, hints, prediction
 from fastmlp.estimators.callbacks import CallbackSupportMixin, FitTasks
@@ -148,7 +149,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     _constraints: ClassVar[dict[str, Sequence[Constraint]]] = {
         "hidden_layer_sizes": [constraints.ArrayLike(), Interval(Integral, 1, None, "[)")],
-        "activation": [OneOf(ACTIVATIONS)],
+        "activation": [OneOf(tuple(ACTIVATIONS))],
         "solver": [OneOf(("lbfgs", "sgd", "adam"))],
         "alpha": [Interval(Real, 0, None, "[)")],
         "batch_size": [OneOf(("auto",)), Interval(Integral, 1, None, "[)")],

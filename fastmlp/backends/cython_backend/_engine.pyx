@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from fastmlp.core.functions import ACTIVATIONS, CODES, LOSS_CODES
 from fastmlp.utils.threads import usable_threads
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -13,12 +14,6 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "engine.h" nogil:
-    enum activation:
-        IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP
-
-    enum loss_kind "loss":
-        LOG_LOSS, SQUARED_ERROR, POISSON
-
     enum input_kind:
         DENSE, BYTES, CSR
 
@@ -28,17 +23,18 @@ cdef extern from "engine.h" nogil:
     ctypedef struct network_spec:
         int n_layers
         const int64_t *units
-        activation hidden
-        activation output
-        loss_kind loss
+        int hidden
+        int output
+        int reads_z
+        int loss
         double alpha
         int skips_zeros
 
     ctypedef struct fitted_network:
         int n_layers
         const int64_t *units
-        activation hidden
-        activation output
+        int hidden
+        int output
         const void **coefs
         const void **intercepts
         int narrow
@@ -93,24 +89,26 @@ cdef extern from "engine.h" nogil:
                        void *) noexcept nogil
         int (*useful_threads)(const fitted_network *, const input_matrix *) noexcept nogil
         int (*recode)(const void *, int64_t, int, uint8_t *, void *) noexcept nogil
-        void (*scale_bytes)(const uint8_t *, int64_t, double, double, void *) noexcept nogil
-        void (*swap_bytes)(const void *, int64_t, int, void *) noexcept nogil
 
+    const char *engine_activations[]
+    const char *engine_losses[]
     const char *engine_isas[]
     int FEW_ROWS
     int engine_isa_supported(const char *)
     const engine_api *engine_find(const char *, const char *)
 
-_ACTIVATIONS = {
-    "identity": IDENTITY,
-    "logistic": LOGISTIC,
-    "tanh": TANH,
-    "relu": RELU,
-    "softmax": SOFTMAX,
-    "exp": EXP,
-}
 
-_LOSSES = {"log_loss": LOG_LOSS, "squared_error": SQUARED_ERROR, "poisson": POISSON}
+cdef _names(const char **texts):
+    """Return NULL-terminated texts, numbered as the engine numbers them."""
+    names = {}
+    while texts[len(names)] != NULL:
+        names[texts[len(names)].decode()] = len(names)
+    return names
+
+
+if (_names(<const char **> engine_activations) != CODES
+        or _names(<const char **> engine_losses) != LOSS_CODES):
+    raise ImportError("the compiled engine has other functions than this fastmlp: build it anew")
 
 # What the engine calls a dtype; asking NumPy for the name would take microseconds.
 _DTYPES = {np.dtype(np.float32): b"float32", np.dtype(np.float64): b"float64"}
@@ -270,9 +268,10 @@ cdef class Engine:
         cdef network_spec spec
         spec.n_layers = len(network.layer_units) - 1
         spec.units = &units[0]
-        spec.hidden = _ACTIVATIONS[network.activation]
-        spec.output = _ACTIVATIONS[network.output_activation]
-        spec.loss = _LOSSES[network.loss]
+        spec.hidden = CODES[network.activation]
+        spec.output = CODES[network.output_activation]
+        spec.reads_z = ACTIVATIONS[network.activation].reads_z
+        spec.loss = LOSS_CODES[network.loss]
         spec.alpha = network.alpha
         spec.skips_zeros = False
         if inputs is not None:
@@ -452,8 +451,8 @@ cdef _predict(const engine_api *api, network, coefs, intercepts, inputs, n_threa
             weights[n_layers + layer] = _address(intercepts[layer])
         fitted.n_layers = n_layers
         fitted.units = table
-        fitted.hidden = _ACTIVATIONS[network.activation]
-        fitted.output = _ACTIVATIONS[network.output_activation]
+        fitted.hidden = CODES[network.activation]
+        fitted.output = CODES[network.output_activation]
         fitted.coefs = weights
         fitted.intercepts = weights + n_layers
         fitted.narrow = coefs[0].dtype != out.dtype
@@ -491,22 +490,3 @@ cdef _predict_slices(const engine_api *api, const fitted_network *network, n_par
         PyErr_CheckSignals()
         at += matrix.n_samples
     return all_finite
-
-
-def decode(payload, out, scale=1.0, shift=0.0):
-    """Convert an IDX payload to native numbers; see the NumPy backend."""
-    cdef const void *source = _address(payload)
-    cdef void *target = <void *> _address(out)
-    cdef int64_t n = out.size
-    cdef int element_size = out.itemsize
-    cdef double a = scale, b = shift
-    cdef const engine_api *api = _api(np.dtype(np.float64), ISA)
-    if payload.dtype == np.uint8 and out.dtype.kind == "f":
-        api = _api(out.dtype, ISA)
-        with nogil:
-            api.scale_bytes(<const uint8_t *> source, n, a, b, target)
-    elif element_size == 1 or payload.dtype.isnative:
-        out[...] = payload
-    else:
-        with nogil:
-            api.swap_bytes(source, n, element_size, target)

@@ -10,8 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum activation { IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP };
-enum loss { LOG_LOSS, SQUARED_ERROR, POISSON };
+/* The functions of layers and the losses, in the order of core/functions.py; their names are
+ * compared when the module is imported. Each function of one number has a line in functions.h. */
+#define FUNCTIONS(X) X(EXP, exp) X(IDENTITY, identity) X(LOGISTIC, logistic) X(TANH, tanh) \
+    X(RELU, relu)
+#define LOSSES(X) X(LOG_LOSS, log_loss) X(SQUARED_ERROR, squared_error) X(POISSON, poisson)
+
+#define CODE(code, name) code,
+enum activation { SOFTMAX, FUNCTIONS(CODE) };
+enum loss { LOSSES(CODE) };
+#undef CODE
+
+extern const char *const engine_activations[], *const engine_losses[]; /* NULL-terminated */
+
 enum input_kind { DENSE, BYTES, CSR };
 enum solver { SGD, ADAM };
 
@@ -19,6 +30,7 @@ typedef struct {
     int n_layers;           /* layers of weights */
     const int64_t *units;   /* n_layers + 1 sizes, from the input to the output */
     enum activation hidden, output;
+    int reads_z;            /* the derivative of `hidden` needs the pre-activation */
     enum loss loss;
     double alpha;           /* L2 penalty */
     int skips_zeros;        /* what the inputs to train on will say */
@@ -120,12 +132,6 @@ typedef struct {
     /* Find bytes and a table of 256 numbers with values[i] = table[bytes[i]] exactly. Return
      * whether there are any: images are often bytes divided by 255. */
     int (*recode)(const void *values, int64_t n, int n_threads, uint8_t *bytes, void *table);
-
-    /* out[i] = scale * bytes[i] + shift, in the engine's dtype. */
-    void (*scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift, void *out);
-
-    /* Reverse the bytes of n elements of 2, 4 or 8 bytes; `out` may be `payload`. */
-    void (*swap_bytes)(const void *payload, int64_t n, int element_size, void *out);
 } engine_api;
 
 /* The instruction sets that were compiled in, best first, NULL-terminated. */
