@@ -26,7 +26,7 @@ IMPORTS = {
         "displays", "estimators", "exceptions", "idx", "images", "persistence", "recipes", "report",
         "tables", "training", "utils",
     },
-    "accel": {"backends", "estimators", "exceptions"},
+    "accel": {"estimators", "exceptions", "training"},
     "bench": {"accel", "backends", "core", "datasets", "idx", "training", "utils"},
     "report": {"displays", "utils"},
     "displays": {"utils"},  # they take scikit-learn's models, too

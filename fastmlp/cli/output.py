@@ -185,8 +185,8 @@ def note_unknown_classes(model: Any, y: "NDArray", samples: str) -> None:
 
 
 @contextmanager
-def noting_warnings() -> Iterator[list[str]]:
-    """Show the library's warnings as notes; what they said is collected in the list."""
+def noting_warnings() -> Iterator[None]:
+    """Show the library's warnings as notes, each text once."""
     from sklearn.exceptions import ConvergenceWarning
 
     texts: list[str] = []
@@ -201,7 +201,7 @@ def noting_warnings() -> Iterator[list[str]]:
         warnings.simplefilter("always", UserWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
         warnings.showwarning = show  # type: ignore[assignment]
-        yield texts
+        yield
 
 
 # ------------------------------------------------------------------------------- models, and where

@@ -21,8 +21,8 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import no_images, save_pictures
-from fastmlp.cli.progress import INTERRUPTED, INTERRUPTION, EpochDisplay
 from fastmlp.cli.train_output import Outputs
+from fastmlp.cli.usage import INTERRUPTED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,9 @@ def train_images(
     outputs : Outputs
     """
     from fastmlp import datasets, persistence
+    from fastmlp.cli.epoch_display import EpochDisplay
     from fastmlp.estimators import MLPClassifier, hints
+    from fastmlp.training import observing
     from fastmlp.utils.threads import usable_threads
 
     solver, learning_rate = given["solver"], given["learning_rate_init"]
@@ -115,27 +117,21 @@ def train_images(
         typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
     if engine["backend"] is None and backend_name != (first := backends.NAMES[0]):
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
-    with (
-        noting_warnings() as notes,
-        EpochDisplay(
-            model.max_iter, outputs.shows_epochs, log=outputs.epoch_log, val_name=val_name
-        ) as display,
-    ):
-        display.begins(len(X))
+    display = EpochDisplay(
+        model.max_iter,
+        outputs.shows_epochs,
+        log=outputs.epoch_log,
+        val_name=val_name,
+        training_score=validation is not None,
+    )
+    with noting_warnings(), display, observing(display):
         started = time.perf_counter()
         try:
-            model._fit(
-                X,
-                y,
-                validation=(X_val, y_val, None),
-                on_epoch=display.on_epoch,
-                on_samples=display.on_samples,
-                reports_training_score=validation is not None,
-            )
+            model.fit(X, y, X_val=X_val, y_val=y_val)
         except KeyboardInterrupt:  # not while training, which keeps what it has
-            notes.append(INTERRUPTION)
+            display.interrupted = True
         seconds = time.perf_counter() - started
-    interrupted = INTERRUPTION in notes
+    interrupted = display.interrupted
     if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)

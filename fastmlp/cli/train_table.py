@@ -21,13 +21,11 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import save_pictures
-from fastmlp.cli.progress import INTERRUPTED, INTERRUPTION, EpochDisplay
 from fastmlp.cli.train_output import Outputs
+from fastmlp.cli.usage import INTERRUPTED
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-    from fastmlp.training import EpochReport
 
 _SEED = 0
 
@@ -70,9 +68,8 @@ def train_table(
     draws_test = outputs.has_curves and not unfitted.early_stopping and n_networks == 1
     draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
     val_name = "test" if draws_test else "validation"
-    with noting_warnings() as notes:
-        seconds = _fit(pipeline, table, draws_test, outputs, notes)
-    interrupted = INTERRUPTION in notes
+    with noting_warnings():
+        seconds, interrupted = _fit(pipeline, table, draws_test, outputs)
     found = _networks(pipeline)
     if interrupted and not (found and found[0].n_iter_):
         note("no epoch was finished, so nothing is saved.")
@@ -160,43 +157,38 @@ def _fit(
     table: tables.TrainingTable,
     scores_test: bool,
     outputs: Outputs,
-    notes: list[str],
-) -> float:
-    """Fit a pipeline, showing its epochs; return the seconds that it took."""
-    from fastmlp.training import Watch, watched
+) -> tuple[float, bool]:
+    """Fit a pipeline, showing its epochs; return the seconds, and whether Ctrl-C has come."""
+    from fastmlp.cli.epoch_display import EpochDisplay
+    from fastmlp.training import observing
 
     model = pipeline[-1]
     network, n_networks = _template(pipeline)
     val_name = "test" if scores_test else "validation"
-    with EpochDisplay(
+    display = EpochDisplay(
         network.max_iter,
         outputs.shows_epochs,
         lines=False,
         log=outputs.epoch_log,
         val_name=val_name,
         n_networks=n_networks,
-    ) as display:
-
-        def on_epoch(report: "EpochReport") -> bool:
-            display.on_epoch(report)
-            return INTERRUPTION in notes  # then the networks that follow end, too
-
+    )
+    with display:
         started = time.perf_counter()
         try:
             X = pipeline[:-1].fit_transform(table.X, table.y)
-            display.begins(len(table.y))
-            with watched(Watch(on_epoch, display.on_samples)):
+            with observing(display):
                 if scores_test:
                     model.fit(
                         X, table.y, X_val=pipeline[:-1].transform(table.X_test), y_val=table.y_test
                     )
                 else:
                     model.fit(X, table.y)
-            if n_networks > 1 and INTERRUPTION in notes:
+            if n_networks > 1 and display.interrupted:
                 _keep_finished(model)
         except KeyboardInterrupt:  # not while training, which keeps what it has
-            notes.append(INTERRUPTION)
-    return time.perf_counter() - started
+            display.interrupted = True
+    return time.perf_counter() - started, display.interrupted
 
 
 def _template(pipeline: "Pipeline") -> tuple[Any, int]:

@@ -47,9 +47,10 @@ from fastmlp.exceptions import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.training import (
     SCHEDULES,
     EpochReport,
+    Fit,
+    Observation,
     Progress,
     TrainingState,
-    current_watch,
     finish,
     scheduled_rate,
     train,
@@ -340,18 +341,13 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         *,
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
-        on_epoch: Callable[[EpochReport], bool | None] | None = None,
-        on_samples: Callable[[int], None] | None = None,
-        reports_training_score: bool = False,
     ) -> Self:
-        """Train; call `on_epoch` after every epoch, and `on_samples` now and then within it.
+        """Train, and tell observers of it; see `fastmlp.training.observing`.
 
         A fit that is refused or interrupted before it trains leaves the model as it was; from then
         on, what the epochs before an interrupt or an error have left is the model's.
         """
-        watch = current_watch()
-        if watch is not None and on_epoch is None:
-            on_epoch, on_samples = watch.on_epoch, watch.on_samples
+        observation = Observation()
         with turn_of(self):
             self._check_parameters()
             check_overrides(self)
@@ -367,10 +363,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 tasks = FitTasks(
                     self, self._max_epochs(incremental), ready.X, ready.y, sample_weight
                 )
-                self._optimize(
-                    *(ready, progress, tasks, incremental),
-                    *(on_epoch, on_samples, reports_training_score),
-                )
+                with observation.of(progress, partial(self._described, ready, incremental)):
+                    self._optimize(ready, progress, tasks, incremental, observation)
+                    self._check_finite(ready)
             except BaseException as error:
                 needs = self._memory_in_words(X) if isinstance(error, MemoryError) else ""
                 if ready is None or progress is None:
@@ -380,8 +375,19 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 if needs and not isinstance(error, ExplainedMemoryError):
                     raise ExplainedMemoryError(f"{str(error).rstrip('.')}. {needs}") from error
                 raise
-            self._check_finite(ready)
         return self
+
+    def _described(self, ready: Preparation, incremental: bool) -> Fit:
+        """Return what observers are told of a fit that begins."""
+        return Fit(
+            self,
+            "partial_fit" if incremental else "fit",
+            backends.resolve(self.backend),
+            str(ready.engine.parameters.flat.dtype),
+            ready.X.shape,
+            len(ready.samples),
+            1 if incremental and self.solver != "lbfgs" else self.max_iter,
+        )
 
     def _check_parameters(self) -> None:
         """Refuse parameters of a wrong type or value."""
@@ -671,9 +677,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         progress: Progress,
         tasks: FitTasks,
         incremental: bool,
-        on_epoch: Callable[[EpochReport], bool | None] | None,
-        on_samples: Callable[[int], None] | None,
-        reports_training_score: bool,
+        observation: Observation,
     ) -> None:
         """Run the solver, and hand out what it leaves."""
         engine, n_samples = ready.engine, len(ready.samples)
@@ -697,7 +701,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 compiled = True
                 print(f"Compiling took {engine.seconds_compiling:.1f} s, once.")  # noqa: T201
             stop = tasks.epoch_ended(fitted_attributes)
-            return bool(on_epoch is not None and on_epoch(report)) or stop
+            return observation.epoch_ended(report) or stop
 
         common: dict[str, Any] = {
             "max_iter": self.max_iter,
@@ -706,12 +710,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             "verbose": bool(self.verbose),
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
+            "handles_interrupts": observation.handles_interrupts,
         }
         if self.solver == "lbfgs":
             train_lbfgs(engine, progress, max_fun=self.max_fun, **common)
         else:
             assert self._optimizer is not None
-            evaluate = self._validator(engine, ready.samples if reports_training_score else None)
+            scored = ready.samples if observation.wants_training_score else None
+            evaluate = self._validator(engine, scored)
             train(
                 engine,
                 self._optimizer,
@@ -724,7 +730,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 lr_schedule=self._schedule(),
                 incremental=incremental,
                 score_training=None if evaluate is None else lambda: evaluate()[1],
-                on_samples=on_samples,
+                on_samples=observation.on_samples,
                 **ready.noise,
                 **common,
             )

@@ -6,27 +6,27 @@ from fastmlp.training.loop import (
     EpochReport,
     Progress,
     TrainingState,
-    Watch,
-    current_watch,
     finish,
     scheduled_rate,
     train,
     train_lbfgs,
-    watched,
 )
+from fastmlp.training.observing import Fit, Observation, Observer, Outcome, observing
 
 __all__ = [
     "Adam",
     "EpochReport",
+    "Fit",
+    "Observation",
+    "Observer",
+    "Outcome",
     "Progress",
     "SCHEDULES",
     "SGD",
     "TrainingState",
-    "Watch",
-    "current_watch",
     "finish",
+    "observing",
     "scheduled_rate",
     "train",
     "train_lbfgs",
-    "watched",
 ]

@@ -6,9 +6,7 @@ draws from the random state, and in which order, is scikit-learn's.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -131,6 +129,11 @@ class Progress:
         Improvement that counts as such.
     flat : array of shape (n_parameters,), optional
         The parameters to end with if no epoch has better ones.
+
+    Attributes
+    ----------
+    interrupted : bool
+        Whether Ctrl-C has ended it.
     """
 
     def __init__(
@@ -148,6 +151,7 @@ class Progress:
         self._has_curve = has_curve
         self._tol = float(tol)  # in float32 it would round the losses
         self.early_stopping = early_stopping
+        self.interrupted = False
         self._entries: list[dict[str, float]] = []  # the last one may not count yet
         self._moment = _Moment(
             0,
@@ -287,42 +291,6 @@ def finish(engine: Any, progress: Progress) -> None:
         engine.parameters.flat[...] = progress.flat
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Who is told how training goes, where nobody can be named to the fits themselves.
-
-    Parameters
-    ----------
-    on_epoch, on_samples : callable
-        As those of `train`.
-    """
-
-    on_epoch: Callable[[EpochReport], bool | None]
-    on_samples: Callable[[int], None]
-
-
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
-
-
-def current_watch() -> Watch | None:
-    """Return who is told of the fits that this thread begins now, or None."""
-    return _watch.get()
-
-
-@contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Have all fits told to somebody, such as those of an ensemble.
-
-    A fit that is interrupted keeps what it has learned and ends, as one outside of any search does;
-    who watches ends the others.
-    """
-    token = _watch.set(watch)
-    try:
-        yield
-    finally:
-        _watch.reset(token)
-
-
 #: Augmented samples that are held at a time, about; enough for some batches and all threads.
 _AUGMENTED_ROWS = 4096
 
@@ -349,6 +317,7 @@ def train(
     before_epoch: Callable[[], None] | None = None,
     on_epoch: Callable[[EpochReport], bool] | None = None,
     on_samples: Callable[[int], None] | None = None,
+    handles_interrupts: bool = False,
 ) -> None:
     """Train epoch by epoch until a stopping rule, `max_iter` or Ctrl-C ends it.
 
@@ -397,6 +366,8 @@ def train(
         training.
     on_samples : callable, optional
         Called now and then within an epoch, with the number of its samples that are done.
+    handles_interrupts : bool
+        Whether Ctrl-C ends no more than this training even in a search; see `Observer`.
     """
     order = np.arange(n_samples)
     watched = "Validation score" if progress.early_stopping else "Training loss"
@@ -464,7 +435,8 @@ def train(
                     ConvergenceWarning,
                 )
     except KeyboardInterrupt:
-        if searches.is_running() and current_watch() is None:
+        progress.interrupted = True
+        if searches.is_running() and not handles_interrupts:
             raise
         warn_as_sklearn("Training interrupted by user.")
     finally:
@@ -505,6 +477,7 @@ def train_lbfgs(
     verbose: bool = False,
     before_epoch: Callable[[], None] | None = None,
     on_epoch: Callable[[EpochReport], bool] | None = None,
+    handles_interrupts: bool = False,
 ) -> None:
     """Minimise the objective over all samples by L-BFGS (scipy's L-BFGS-B).
 
@@ -535,6 +508,8 @@ def train_lbfgs(
     on_epoch : callable, optional
         Called with an `EpochReport` after every iteration; a true result ends
         training.
+    handles_interrupts : bool
+        As in `train`.
     """
     parameters = engine.parameters
     dtype = parameters.flat.dtype
@@ -581,7 +556,8 @@ def train_lbfgs(
         )
         progress.settle(float(result.fun), result.x)
     except KeyboardInterrupt:
-        if searches.is_running() and current_watch() is None:
+        progress.interrupted = True
+        if searches.is_running() and not handles_interrupts:
             raise
         warn_as_sklearn("Training interrupted by user.")
     else:
