@@ -1611,7 +1611,7 @@ class TestLBFGS:
         def interrupted(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("fastmlp.training.loop.minimize", interrupted)
+        monkeypatch.setattr("fastmlp.training.lbfgs.minimize", interrupted)
         with pytest.warns(UserWarning, match="Training interrupted by user"):
             model.fit(X, y)
         assert model.n_iter_ == 0

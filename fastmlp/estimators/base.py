@@ -48,6 +48,7 @@ from fastmlp.training import (
     SCHEDULES,
     EpochReport,
     Fit,
+    Noise,
     Observation,
     Progress,
     TrainingState,
@@ -118,8 +119,7 @@ class Preparation:
     random_state : RandomState
         In the state that scikit-learn's has before the first epoch, but for the seed of dropout
         and augmentation.
-    noise : dict
-        What makes epochs differ, dropout and augmentation, as arguments of `train`.
+    noise : Noise
     """
 
     X: Any
@@ -128,7 +128,7 @@ class Preparation:
     held_out: Samples | None
     engine: Any
     random_state: np.random.RandomState
-    noise: dict[str, Any]
+    noise: Noise
 
 
 class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
@@ -538,7 +538,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             Y,
             weight,
             self.n_threads,
-            many_passes=not incremental and self.max_iter > 1 and "augmented" not in noise,
+            many_passes=not incremental and self.max_iter > 1 and noise.augmented is None,
         )
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:
@@ -559,23 +559,21 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         hidden_units: tuple[int, ...],
         dtype: np.dtype,
         random_state: np.random.RandomState,
-    ) -> dict[str, Any]:
-        """Return what makes epochs differ, as `train` takes it."""
+    ) -> Noise:
+        """Return what makes epochs differ."""
         rates = _dropout_rates(self.dropout, len(hidden_units))
         if self.augment is not None and issparse(samples.X):
             raise ValueError(
                 "augment works on images, which X of a sparse type is not; pass X.toarray()."
             )
-        noise: dict[str, Any] = {}
         if self.solver == "lbfgs" or not (any(rates) or self.augment is not None):
-            return noise  # and nothing drawn that scikit-learn does not draw
+            return Noise()  # and nothing drawn that scikit-learn does not draw
         low, high = random_state.randint(0, 2**32, size=2, dtype=np.uint64)
         seed = int(low) + (int(high) << 32)
-        if any(rates):
-            noise["dropout"] = Dropout(rates, seed)
-        if self.augment is not None:
-            noise["augmented"] = self._augmented(samples, dtype, seed)
-        return noise
+        return Noise(
+            Dropout(rates, seed) if any(rates) else None,
+            None if self.augment is None else self._augmented(samples, dtype, seed),
+        )
 
     def _augmented(
         self, samples: Samples, dtype: np.dtype, seed: int
@@ -731,7 +729,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 incremental=incremental,
                 score_training=None if evaluate is None else lambda: evaluate()[1],
                 on_samples=observation.on_samples,
-                **ready.noise,
+                noise=ready.noise,
                 **common,
             )
         self._publish(ready, progress)

@@ -1,22 +1,17 @@
 """How weights change over time: epochs, stopping rules, L-BFGS, and what a fit leaves."""
 
 from fastmlp.core.optimizers import SGD, Adam
-from fastmlp.training.loop import (
-    SCHEDULES,
-    EpochReport,
-    Progress,
-    TrainingState,
-    finish,
-    scheduled_rate,
-    train,
-    train_lbfgs,
-)
+from fastmlp.training.lbfgs import train_lbfgs
+from fastmlp.training.loop import Noise, train
 from fastmlp.training.observing import Fit, Observation, Observer, Outcome, observing
+from fastmlp.training.schedules import SCHEDULES, scheduled_rate
+from fastmlp.training.state import EpochReport, Progress, TrainingState, finish
 
 __all__ = [
     "Adam",
     "EpochReport",
     "Fit",
+    "Noise",
     "Observation",
     "Observer",
     "Outcome",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from fastmlp.training.loop import EpochReport, Progress
+from fastmlp.training.state import EpochReport, Progress
 
 
 @dataclass(frozen=True)
