@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_info
 
 from fastmlp import backends
 from fastmlp.backends import numpy_backend
+from fastmlp.core.functions import ACTIVATIONS
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
 from fastmlp.core.random_bits import Dropout
@@ -273,6 +274,44 @@ class TestDropoutAndSquaredError:
         check_gradient(engine_class, case, dtype, source, loss, dropout)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name, a in ACTIVATIONS.items() if not a.is_sklearns])
+class TestActivationsOfOurOwn:
+    """Those of scikit-learn are in all other tables."""
+
+    @pytest.mark.parametrize("rates", [None, (0.3, 0.2)], ids=["", "dropout"])
+    def test_train_epoch(self, engine_class, name, dtype, rates):
+        dropout = None if rates is None else Dropout(rates, 2**35 + 11)
+        for case in [
+            (13, (5, 7, 4, 3), name, "softmax", 4, True),
+            (150, (70, 33, 20, 3), name, "logistic", 120, False),
+        ]:
+            check_training(engine_class, case, dtype, "adam", "zero-bytes", "", dropout)
+            check_gradient(engine_class, case, dtype, "float", "", dropout)
+
+    def test_predict(self, engine_class, name, dtype):
+        for n in (1, 3, 17, 70):
+            case = (n, (9, 33, 5, 2), name, "identity", 1, False)
+            network, parameters, inputs, Y, *_ = problem(case, dtype)
+            outputs = np.full(Y.shape, np.nan, dtype)
+            engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
+            check_outputs(network, parameters, inputs, outputs, dtype)
+
+    def test_far_from_zero(self, engine_class, name, dtype):
+        """Neither overflow nor NaN where networks may come to."""
+        network = Network((1, 1, 1), name, "identity")
+        parameters = Parameters(network, np.array([1, 1, 0, 0], dtype))
+        X = np.array([[-1000.0], [-100.0], [-20.0], [0.0], [20.0], [100.0], [1000.0]], dtype)
+        outputs, gradient = np.full((7, 1), np.nan, dtype), np.empty(4, dtype)
+        Y = np.zeros((7, 1), dtype)
+        engine = engine_class(network, parameters, Inputs(X, np.dtype(dtype)), Y, n_threads=1)
+        engine.predict(engine.inputs, outputs)
+        expected = [[oracle.activation(name, float(x))] for x in X[:, 0]]
+        np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+        assert np.isfinite(engine.loss_and_gradient(parameters.flat, gradient))
+        assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.6])
 def test_every_backend_draws_the_same_masks(engine_class, rate):
     """A million draws: the sums of identity units tell which were kept."""
@@ -329,7 +368,7 @@ def test_other_samples_may_be_more_and_denser(engine_class, source):
         *(("identity", "squared_error"), ("exp", "poisson")),
     ],
 )
-@pytest.mark.parametrize("hidden", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("hidden", list(ACTIVATIONS))
 def test_gradient_is_that_of_the_loss(engine_class, hidden, output, loss, smoothing, dropout):
     """Finite differences; identity with one output, where the squared error's mean is its sum."""
     units = (4, 6, 5, 1 if output == "identity" else 3)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.core.functions import ACTIVATIONS
 from fastmlp.core.network import Parameters
 from fastmlp.training import SGD, Adam, TrainingState
 
@@ -64,6 +65,8 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
         If the model is of a subclass.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
+    ValueError
+        If scikit-learn has no such activation.
 
     Examples
     --------
@@ -83,6 +86,7 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
             f"none that predicts as a subclass does."
         )
     check_is_fitted(model)
+    _check_has_counterpart(model)
     theirs = _with_parameters_of(model, sklearn_class)
     _copy_fitted_attributes(model, theirs)
     theirs.coefs_ = [coef.copy() for coef in model.coefs_]
@@ -159,6 +163,16 @@ def from_sklearn(model: Any, sklearn_class: type, our_class: type) -> Any:
     if hasattr(theirs, "_optimizer"):
         ours._optimizer = _optimizer(theirs._optimizer, dtype)
     return ours
+
+
+def _check_has_counterpart(model: Any) -> None:
+    """Refuse what scikit-learn's estimator could not do."""
+    if not ACTIVATIONS[model.activation].is_sklearns:
+        known = [name for name, activation in ACTIVATIONS.items() if activation.is_sklearns]
+        raise ValueError(
+            f"scikit-learn has no activation={model.activation!r}, so the model cannot become one "
+            f"of scikit-learn's; train with one of {known}, or save it with fastmlp.save."
+        )
 
 
 def _name(cls: type) -> str:
