@@ -18,11 +18,15 @@ def activation(name, z):
         return max(z, 0.0)
     if name == "tanh":
         return math.tanh(z)
+    if name == "leaky_relu":
+        return z if z > 0 else 0.01 * z
     return 1 / (1 + math.exp(-z))
 
 
 def slope(name, z):
     """Derivative of a hidden activation at the number z."""
+    if name == "leaky_relu":
+        return 1.0 if z > 0 else 0.01
     a = activation(name, z)
     return {
         "identity": 1.0,

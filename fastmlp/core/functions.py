@@ -110,12 +110,21 @@ def _d_relu(z, a, real):  # type: ignore[no-untyped-def]
     return where(a == real(0), real(0), real(1))
 
 
+def _leaky_relu(z, real):  # type: ignore[no-untyped-def]
+    return where(z > real(0), z, real(0.01) * z)
+
+
+def _d_leaky_relu(z, a, real):  # type: ignore[no-untyped-def]
+    return where(a > real(0), real(1), real(0.01))
+
+
 #: The functions of the hidden layers, by name.
 ACTIVATIONS = {
     "identity": Activation(_identity, _d_identity, is_sklearns=True),
     "logistic": Activation(_logistic, _d_logistic, is_sklearns=True),
     "tanh": Activation(_tanh, _d_tanh, is_sklearns=True),
     "relu": Activation(_relu, _d_relu, is_sklearns=True),
+    "leaky_relu": Activation(_leaky_relu, _d_leaky_relu),
 }
 
 #: Functions of output layers only: of the whole row, and of each number.

@@ -82,6 +82,7 @@ FUNCTION(identity, z, 1)
 FUNCTION(logistic, 1 / (1 + NAME(exp)(-z)), a * (1 - a))
 FUNCTION(tanh, NAME(tanh)(z), 1 - a * a)
 FUNCTION(relu, z < 0 ? 0 : z, a == 0 ? 0 : 1) /* NaN stays, so that a diverged network is noticed */
+FUNCTION(leaky_relu, z > 0 ? z : (REAL)0.01 * z, a > 0 ? 1 : (REAL)0.01)
 
 /* Apply an activation to a row of n units, padded to `width`. The padding may end as anything:
  * nothing reads it. */
