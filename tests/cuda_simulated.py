@@ -60,6 +60,9 @@ TRAINING = [
     ((5, (3, 4, 2), "tanh", "logistic", 4, True), "float64", "nesterov", "sparse", "pieces-layers",
      (0.5,)),
     # More features than all other units: a group's second row would end behind the memory.
+    ((5, (3, 4, 3, 2), "gelu", "softmax", 2, True), "float64", "adam", "float", "cooperative",
+     (0.4, 0.0)),
+    ((4, (3, 5, 2), "gelu", "identity", 3, False), "float64", "sgd", "float", "staged-layers", ()),
     ((2, (12, 1), "relu", "identity", 1, False), "float32", "sgd", "float", "cooperative-layers",
      ()),
     ((3, (12, 1), "relu", "identity", 3, False), "float32", "sgd", "sparse", "staged-layers", ()),

@@ -20,6 +20,8 @@ def activation(name, z):
         return math.tanh(z)
     if name == "leaky_relu":
         return z if z > 0 else 0.01 * z
+    if name == "gelu":
+        return 0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
     return 1 / (1 + math.exp(-z))
 
 
@@ -27,6 +29,10 @@ def slope(name, z):
     """Derivative of a hidden activation at the number z."""
     if name == "leaky_relu":
         return 1.0 if z > 0 else 0.01
+    if name == "gelu":
+        t = math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
+        inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
+        return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * inner
     a = activation(name, z)
     return {
         "identity": 1.0,

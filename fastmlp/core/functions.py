@@ -118,6 +118,18 @@ def _d_leaky_relu(z, a, real):  # type: ignore[no-untyped-def]
     return where(a > real(0), real(1), real(0.01))
 
 
+def _gelu(z, real):  # type: ignore[no-untyped-def]
+    """Return its tanh form (Hendrycks and Gimpel, 2016), within 5e-4 of z times Phi(z)."""
+    u = real(0.7978845608028654) * (z + real(0.044715) * z * z * z)  # sqrt(2 / pi)
+    return real(0.5) * z * (real(1) + tanh(u))
+
+
+def _d_gelu(z, a, real):  # type: ignore[no-untyped-def]
+    t = tanh(real(0.7978845608028654) * (z + real(0.044715) * z * z * z))
+    du = real(0.7978845608028654) * (real(1) + real(0.134145) * z * z)
+    return real(0.5) * (real(1) + t) + real(0.5) * z * (real(1) - t * t) * du
+
+
 #: The functions of the hidden layers, by name.
 ACTIVATIONS = {
     "identity": Activation(_identity, _d_identity, is_sklearns=True),
@@ -125,6 +137,7 @@ ACTIVATIONS = {
     "tanh": Activation(_tanh, _d_tanh, is_sklearns=True),
     "relu": Activation(_relu, _d_relu, is_sklearns=True),
     "leaky_relu": Activation(_leaky_relu, _d_leaky_relu),
+    "gelu": Activation(_gelu, _d_gelu, reads_z=True),
 }
 
 #: Functions of output layers only: of the whole row, and of each number.

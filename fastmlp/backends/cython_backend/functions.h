@@ -83,6 +83,11 @@ FUNCTION(logistic, 1 / (1 + NAME(exp)(-z)), a * (1 - a))
 FUNCTION(tanh, NAME(tanh)(z), 1 - a * a)
 FUNCTION(relu, z < 0 ? 0 : z, a == 0 ? 0 : 1) /* NaN stays, so that a diverged network is noticed */
 FUNCTION(leaky_relu, z > 0 ? z : (REAL)0.01 * z, a > 0 ? 1 : (REAL)0.01)
+#define GELU_TANH NAME(tanh)((REAL)0.7978845608028654 * (z + (REAL)0.044715 * z * z * z))
+FUNCTION(gelu, (REAL)0.5 * z * (1 + GELU_TANH),
+         (REAL)0.5 * (1 + GELU_TANH) + (REAL)0.5 * z * (1 - GELU_TANH * GELU_TANH) *
+             ((REAL)0.7978845608028654 * (1 + (REAL)0.134145 * z * z)))
+#undef GELU_TANH
 
 /* Apply an activation to a row of n units, padded to `width`. The padding may end as anything:
  * nothing reads it. */
