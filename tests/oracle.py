@@ -22,6 +22,8 @@ def activation(name, z):
         return z if z > 0 else 0.01 * z
     if name == "gelu":
         return 0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+    if name == "silu":
+        return z / (1 + math.exp(-z)) if z > -700 else 0.0
     return 1 / (1 + math.exp(-z))
 
 
@@ -33,6 +35,9 @@ def slope(name, z):
         t = math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
         inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
         return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * inner
+    if name == "silu":
+        share = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
+        return share * (1 + z * (1 - share))
     a = activation(name, z)
     return {
         "identity": 1.0,

@@ -130,6 +130,15 @@ def _d_gelu(z, a, real):  # type: ignore[no-untyped-def]
     return real(0.5) * (real(1) + t) + real(0.5) * z * (real(1) - t * t) * du
 
 
+def _silu(z, real):  # type: ignore[no-untyped-def]
+    return z * logistic(z)
+
+
+def _d_silu(z, a, real):  # type: ignore[no-untyped-def]
+    share = logistic(z)
+    return share + a * (real(1) - share)
+
+
 #: The functions of the hidden layers, by name.
 ACTIVATIONS = {
     "identity": Activation(_identity, _d_identity, is_sklearns=True),
@@ -138,6 +147,7 @@ ACTIVATIONS = {
     "relu": Activation(_relu, _d_relu, is_sklearns=True),
     "leaky_relu": Activation(_leaky_relu, _d_leaky_relu),
     "gelu": Activation(_gelu, _d_gelu, reads_z=True),
+    "silu": Activation(_silu, _d_silu, reads_z=True),
 }
 
 #: Functions of output layers only: of the whole row, and of each number.

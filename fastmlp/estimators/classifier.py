@@ -40,7 +40,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Units per hidden layer; empty for a linear model.
-    activation : {"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu"}, default="relu"
+    activation : {"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu"}, \
+default="relu"
         Function of the hidden layers.
     solver : {"lbfgs", "sgd", "adam"}, default="adam"
         How the weights are optimised. "lbfgs" sees all samples at once.

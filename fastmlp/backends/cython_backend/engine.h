@@ -13,7 +13,7 @@
 /* The functions of layers and the losses, in the order of core/functions.py; their names are
  * compared when the module is imported. Each function of one number has a line in functions.h. */
 #define FUNCTIONS(X) X(EXP, exp) X(IDENTITY, identity) X(LOGISTIC, logistic) X(TANH, tanh) \
-    X(RELU, relu) X(LEAKY_RELU, leaky_relu) X(GELU, gelu)
+    X(RELU, relu) X(LEAKY_RELU, leaky_relu) X(GELU, gelu) X(SILU, silu)
 #define LOSSES(X) X(LOG_LOSS, log_loss) X(SQUARED_ERROR, squared_error) X(POISSON, poisson)
 
 /* The optimisers, and the numbers that their updates read, in the order of core/optimizers.py. */

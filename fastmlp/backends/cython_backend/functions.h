@@ -88,6 +88,8 @@ FUNCTION(gelu, (REAL)0.5 * z * (1 + GELU_TANH),
          (REAL)0.5 * (1 + GELU_TANH) + (REAL)0.5 * z * (1 - GELU_TANH * GELU_TANH) *
              ((REAL)0.7978845608028654 * (1 + (REAL)0.134145 * z * z)))
 #undef GELU_TANH
+FUNCTION(silu, z * NAME(logistic_value)(z),
+         NAME(logistic_value)(z) + a * (1 - NAME(logistic_value)(z)))
 
 /* Apply an activation to a row of n units, padded to `width`. The padding may end as anything:
  * nothing reads it. */
