@@ -190,6 +190,9 @@ class Adam:
             value -= rate * m / (np.sqrt(v) + self.epsilon)
 
 
+OPTIMIZERS = {"adam": Adam}
+
+
 def train_epoch(
     coefs, intercepts, hidden, out, alpha, X, Y, order, batch_size, optimizer, weights=None,
     squared=False, dropout=None,

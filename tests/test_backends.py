@@ -21,6 +21,7 @@ from fastmlp.backends import numpy_backend
 from fastmlp.core.functions import ACTIVATIONS
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import OPTIMIZERS
 from fastmlp.core.random_bits import Dropout
 from fastmlp.training import SGD, Adam
 
@@ -131,9 +132,10 @@ def tolerance(dtype):
 
 def optimizers(name, size, dtype):
     """Return the same optimiser, ours and the oracle's."""
-    if name == "adam":
-        ours = Adam(np.zeros(size, dtype), np.zeros(size, dtype), 0.01, 0.8, 0.95, 1e-6)
-        return ours, oracle.Adam(0.01, 0.8, 0.95, 1e-6)
+    if name not in ("sgd", "nesterov"):
+        settings = (0.01, 0.8, 0.95, 1e-6)
+        ours = OPTIMIZERS[name](np.zeros(size, dtype), np.zeros(size, dtype), *settings)
+        return ours, oracle.OPTIMIZERS[name](*settings)
     nesterov = name == "nesterov"
     ours = SGD(np.zeros(size, dtype), 0.05, momentum=0.7, nesterov=nesterov)
     return ours, oracle.SGD(0.05, 0.7, nesterov)
@@ -169,7 +171,7 @@ def check_training(
         np.testing.assert_allclose(loss, expected, **tolerance(dtype))
     engine.sync()
     np.testing.assert_allclose(parameters.flat, flat(coefs, intercepts), **tolerance(dtype))
-    if optimizer == "adam":
+    if optimizer not in ("sgd", "nesterov"):
         assert ours.t == theirs.t
         states = [(ours.m, theirs.m), (ours.v, theirs.v)]
     else:
@@ -233,7 +235,7 @@ def check_other_samples(engine_class, case, source, n_first):
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 class TestAgainstOracle:
     @pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zeros-coded-255"])
-    @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
+    @pytest.mark.parametrize("optimizer", ["nesterov", *OPTIMIZERS])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
         check_training(engine_class, case, dtype, optimizer, source, n_epochs=3)
 

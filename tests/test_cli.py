@@ -228,6 +228,13 @@ def test_what_a_recipe_schedules_gives_way():
     assert facts(stdout)["solver"] == "lbfgs"
 
 
+def test_every_optimiser_is_a_solver():
+    from fastmlp.cli.train import SOLVERS
+    from fastmlp.core.optimizers import OPTIMIZERS
+
+    assert sorted(SOLVERS) == sorted((*OPTIMIZERS, "lbfgs"))
+
+
 def test_images_that_are_not_square_are_augmented_too(tmp_path):
     rng = np.random.RandomState(0)
     folder = tmp_path / "wide"

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.accel import patch_sklearn, unpatch_sklearn
 from fastmlp.core.functions import ACTIVATIONS
+from fastmlp.core.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed")
 
@@ -273,6 +274,12 @@ class TestToSklearn:
     def test_refuses_what_scikit_learn_has_not(self, name):
         model = MLPRegressor(**parameters(activation=name)).fit(X, X[:, 0])
         with pytest.raises(ValueError, match=f"scikit-learn has no activation='{name}'"):
+            model.to_sklearn()
+
+    @pytest.mark.parametrize("name", [name for name, o in OPTIMIZERS.items() if not o.is_sklearns])
+    def test_refuses_solvers_that_scikit_learn_has_not(self, name):
+        model = MLPRegressor(**parameters(solver=name)).fit(X, X[:, 0])
+        with pytest.raises(ValueError, match=f"scikit-learn has no solver='{name}'"):
             model.to_sklearn()
 
     def test_refuses_a_model_that_is_not_fitted(self):

@@ -73,6 +73,10 @@ _network_option = partial(typer.Option, rich_help_panel="Network and training")
 _output_option = partial(typer.Option, rich_help_panel="Output")
 
 
+#: Said here, because the module that knows them imports NumPy.
+SOLVERS = ("sgd", "adam", "lbfgs")
+
+
 def train(
     recipe: Annotated[
         str | None,
@@ -129,7 +133,7 @@ def train(
         str | None,
         _network_option(
             **one_of(
-                *("sgd", "adam", "lbfgs"),
+                *SOLVERS,
                 help="Optimiser",
                 more="If it is not the recipe's, neither is the learning rate: 0.001.",
             )
@@ -264,7 +268,7 @@ def train(
             "--dropout": dropout,
             "--augment": augment or None,
         }
-        _refuse(unused, "has no effect on lbfgs: leave it out, or choose --solver sgd or adam.")
+        _refuse(unused, "has no effect on lbfgs: leave it out, or choose another --solver.")
     layers = tuple(chain(*hidden)) if hidden else chosen.parameters["hidden_layer_sizes"]
     if dropout is not None and (hidden or not is_table) and len(dropout) not in (1, len(layers)):
         raise ValueError(

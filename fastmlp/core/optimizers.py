@@ -55,6 +55,8 @@ class Optimizer:
     corrects_bias : bool
         Whether its rate is multiplied, in update t, by
         ``sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t)``.
+    is_sklearns : bool
+        Whether scikit-learn has it.
     update : callable
         ``update(w, g, state_1, state_2, settings)``: a weight and its state after a step along the
         gradient g.
@@ -64,6 +66,7 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]]
     parameters: ClassVar[tuple[str, ...]]
     corrects_bias: ClassVar[bool] = False
+    is_sklearns: ClassVar[bool] = False
     update: ClassVar[Any]
 
     t: int = 0
@@ -154,6 +157,7 @@ class SGD(Optimizer):
     parameters: ClassVar[tuple[str, ...]] = (
         "momentum", "nesterovs_momentum", "learning_rate", "power_t",
     )  # fmt: skip
+    is_sklearns: ClassVar[bool] = True
     update: ClassVar[Any] = staticmethod(_update_sgd)
 
     velocity: NDArray
@@ -239,6 +243,7 @@ class Adam(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("m", "v")
     parameters: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
     corrects_bias: ClassVar[bool] = True
+    is_sklearns: ClassVar[bool] = True
     update: ClassVar[Any] = staticmethod(_update_adam)
 
     m: NDArray

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.core.functions import ACTIVATIONS
 from fastmlp.core.network import Parameters
+from fastmlp.core.optimizers import OPTIMIZERS
 from fastmlp.training import SGD, Adam, TrainingState
 
 __all__ = ["from_sklearn", "to_sklearn"]
@@ -66,7 +67,7 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     ValueError
-        If scikit-learn has no such activation.
+        If scikit-learn has not its activation or solver.
 
     Examples
     --------
@@ -166,13 +167,18 @@ def from_sklearn(model: Any, sklearn_class: type, our_class: type) -> Any:
 
 
 def _check_has_counterpart(model: Any) -> None:
-    """Refuse what scikit-learn's estimator could not do."""
-    if not ACTIVATIONS[model.activation].is_sklearns:
-        known = [name for name, activation in ACTIVATIONS.items() if activation.is_sklearns]
-        raise ValueError(
-            f"scikit-learn has no activation={model.activation!r}, so the model cannot become one "
-            f"of scikit-learn's; train with one of {known}, or save it with fastmlp.save."
-        )
+    """Refuse what scikit-learn's estimator could not go on with."""
+    known = {
+        "activation": [name for name, a in ACTIVATIONS.items() if a.is_sklearns],
+        "solver": ["lbfgs", *(name for name, o in OPTIMIZERS.items() if o.is_sklearns)],
+    }
+    for parameter, names in known.items():
+        value = getattr(model, parameter)
+        if value not in names:
+            raise ValueError(
+                f"scikit-learn has no {parameter}={value!r}, so the model cannot become one of "
+                f"scikit-learn's; train with one of {names}, or save it with fastmlp.save."
+            )
 
 
 def _name(cls: type) -> str:
