@@ -60,6 +60,7 @@ TRAINING = [
     ((5, (3, 4, 2), "tanh", "logistic", 4, True), "float64", "nesterov", "sparse", "pieces-layers",
      (0.5,)),
     # More features than all other units: a group's second row would end behind the memory.
+    ((5, (3, 4, 2), "relu", "softmax", 2, True), "float64", "adamw", "float", "cooperative", ()),
     ((5, (3, 4, 3, 2), "gelu", "softmax", 2, True), "float64", "adam", "float", "cooperative",
      (0.4, 0.0)),
     ((4, (3, 5, 2), "gelu", "identity", 3, False), "float64", "sgd", "float", "staged-layers", ()),

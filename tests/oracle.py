@@ -190,7 +190,17 @@ class Adam:
             value -= rate * m / (np.sqrt(v) + self.epsilon)
 
 
-OPTIMIZERS = {"adam": Adam}
+class AdamW(Adam):
+    """Decoupled weight decay: what is taken from the weights is not in the gradient."""
+
+    def step(self, values, gradients, weight_decay=0.01):
+        before = [value.copy() for value in values]
+        super().step(values, gradients)
+        for value, old in zip(values, before, strict=True):
+            value -= self.rate * weight_decay * old
+
+
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW}
 
 
 def train_epoch(

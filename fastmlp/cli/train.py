@@ -74,7 +74,7 @@ _output_option = partial(typer.Option, rich_help_panel="Output")
 
 
 #: Said here, because the module that knows them imports NumPy.
-SOLVERS = ("sgd", "adam", "lbfgs")
+SOLVERS = ("sgd", "adam", "adamw", "lbfgs")
 
 
 def train(

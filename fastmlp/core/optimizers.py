@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 #: The numbers that updates read, in the order of `Optimizer.settings`.
 SETTINGS = (
     "rate", "momentum", "ahead", "nesterov", "beta_1", "beta_2", "rest_1", "rest_2", "epsilon",
+    "decay",
 )  # fmt: skip
-RATE, MOMENTUM, AHEAD, NESTEROV, BETA_1, BETA_2, REST_1, REST_2, EPSILON = range(len(SETTINGS))
+RATE, MOMENTUM, AHEAD, NESTEROV, BETA_1, BETA_2, REST_1, REST_2, EPSILON, DECAY = range(
+    len(SETTINGS)
+)
 
 
 def sqrt(x: Any) -> Any:
@@ -39,6 +42,13 @@ def _update_adam(w, g, m, v, s):  # type: ignore[no-untyped-def]
     m = s[BETA_1] * m + s[REST_1] * g
     v = s[BETA_2] * v + s[REST_2] * g * g
     return w - s[RATE] * m / (sqrt(v) + s[EPSILON]), m, v
+
+
+def _update_adamw(w, g, m, v, s):  # type: ignore[no-untyped-def]
+    """Loshchilov and Hutter, 2019, algorithm 2; as Adam, and the decay follows the rate."""
+    m = s[BETA_1] * m + s[REST_1] * g
+    v = s[BETA_2] * v + s[REST_2] * g * g
+    return w - (s[DECAY] * w + s[RATE] * m / (sqrt(v) + s[EPSILON])), m, v
 
 
 class Optimizer:
@@ -261,7 +271,7 @@ class Adam(Optimizer):
     @classmethod
     def of(cls, parameters: Mapping[str, Any], flat: NDArray) -> Self:
         """Return the optimiser of an estimator's parameters, before its first update."""
-        numbers = (parameters[name] for name in ("learning_rate_init", *cls.parameters))
+        numbers = (parameters[name] for name in ("learning_rate_init", *Adam.parameters))
         return cls(np.zeros_like(flat), np.zeros_like(flat), *numbers)
 
     @property
@@ -299,8 +309,42 @@ class Adam(Optimizer):
             self.learning_rate = self.corrected_rate()
 
 
+@dataclass
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    Parameters
+    ----------
+    m, v, learning_rate_init, beta_1, beta_2, epsilon, t
+        As of `Adam`.
+    weight_decay : float
+        Every weight, intercepts too, loses this part of itself, times the learning rate, with
+        every update; the moments do not know of it. As ``torch.optim.AdamW``.
+    """
+
+    name: ClassVar[str] = "adamw"
+    parameters: ClassVar[tuple[str, ...]] = (*Adam.parameters, "weight_decay")
+    is_sklearns: ClassVar[bool] = False
+    update: ClassVar[Any] = staticmethod(_update_adamw)
+
+    weight_decay: float = 0.01
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any], flat: NDArray) -> Self:
+        """Return the optimiser of an estimator's parameters, before its first update."""
+        optimizer = super().of(parameters, flat)
+        optimizer.weight_decay = parameters["weight_decay"]
+        return optimizer
+
+    def settings(self) -> list[float]:
+        """Return the numbers of `SETTINGS`, of the next epoch."""
+        settings = super().settings()
+        settings[DECAY] = float(self.learning_rate_init) * float(self.weight_decay)
+        return settings
+
+
 #: The optimisers by the name of the estimators' `solver`.
-OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, Adam)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, Adam, AdamW)}
 
 #: What compiled code calls them.
 OPTIMIZER_CODES = {name: code for code, name in enumerate(OPTIMIZERS)}

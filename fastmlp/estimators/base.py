@@ -168,6 +168,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         "beta_1": [Interval(Real, 0, 1, "[)")],
         "beta_2": [Interval(Real, 0, 1, "[)")],
         "epsilon": [Interval(Real, 0, None, "()")],
+        "weight_decay": [Interval(Real, 0, None, "[)")],
         "n_iter_no_change": [
             Interval(Integral, 1, None, "[)"),
             Exactly(np.inf, "a float among {inf}"),
@@ -226,6 +227,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None,
         dropout: float | ArrayLike,
         augment: Callable[..., NDArray] | None,
+        weight_decay: float,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -257,6 +259,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self.lr_schedule = lr_schedule
         self.dropout = dropout
         self.augment = augment
+        self.weight_decay = weight_decay
 
     @abstractmethod
     def _encode(

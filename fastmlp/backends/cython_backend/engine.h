@@ -17,9 +17,10 @@
 #define LOSSES(X) X(LOG_LOSS, log_loss) X(SQUARED_ERROR, squared_error) X(POISSON, poisson)
 
 /* The optimisers, and the numbers that their updates read, in the order of core/optimizers.py. */
-#define OPTIMIZERS(X) X(SGD, sgd) X(ADAM, adam)
+#define OPTIMIZERS(X) X(SGD, sgd) X(ADAM, adam) X(ADAMW, adamw)
 #define SETTINGS(X) X(RATE, rate) X(MOMENTUM, momentum) X(AHEAD, ahead) X(NESTEROV, nesterov) \
-    X(BETA_1, beta_1) X(BETA_2, beta_2) X(REST_1, rest_1) X(REST_2, rest_2) X(EPSILON, epsilon)
+    X(BETA_1, beta_1) X(BETA_2, beta_2) X(REST_1, rest_1) X(REST_2, rest_2) X(EPSILON, epsilon) \
+    X(DECAY, decay)
 
 #define CODE(code, name) code,
 enum activation { SOFTMAX, FUNCTIONS(CODE) };

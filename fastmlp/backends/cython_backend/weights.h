@@ -43,17 +43,26 @@ static void NAME(update)(const step *s, REAL alpha, int64_t n, const REAL *restr
         }
         break;
     }
-    case ADAM: {
+    case ADAM:
+    case ADAMW: {
         const REAL beta_1 = s->settings[BETA_1], rest_1 = s->settings[REST_1];
         const REAL beta_2 = s->settings[BETA_2], rest_2 = s->settings[REST_2];
-        const REAL epsilon = s->settings[EPSILON];
-        for (int64_t i = 0; i < n; i++) {
+        const REAL epsilon = s->settings[EPSILON], decay = s->settings[DECAY];
+        for (int64_t i = 0; i < n && s->kind == ADAM; i++) {
             REAL g = (sums[i] + alpha * weights[i]) * scale;
             REAL m = beta_1 * state_1[i] + rest_1 * g;
             REAL v = beta_2 * state_2[i] + rest_2 * g * g;
             state_1[i] = m;
             state_2[i] = v;
             weights[i] -= rate * m / (REAL_SQRT(v) + epsilon);
+        }
+        for (int64_t i = 0; i < n && s->kind == ADAMW; i++) {
+            REAL g = (sums[i] + alpha * weights[i]) * scale;
+            REAL m = beta_1 * state_1[i] + rest_1 * g;
+            REAL v = beta_2 * state_2[i] + rest_2 * g * g;
+            state_1[i] = m;
+            state_2[i] = v;
+            weights[i] -= decay * weights[i] + rate * m / (REAL_SQRT(v) + epsilon);
         }
         break;
     }
