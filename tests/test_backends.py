@@ -149,13 +149,15 @@ def check_outputs(network, parameters, inputs, outputs, dtype):
 
 
 def check_training(
-    engine_class, case, dtype, optimizer, source="float", loss="", dropout=None, n_epochs=2
-):
+    engine_class, case, dtype, optimizer, source="float", loss="", dropout=None, n_epochs=2,
+    max_norm=0.0,
+):  # fmt: skip
     """Train as the oracle does: losses, parameters, the optimiser's state and predictions."""
     network, parameters, inputs, Y, weights, batch_size = problem(
         case, dtype, source=source, loss=loss
     )
     ours, theirs = optimizers(optimizer, parameters.flat.size, dtype)
+    ours.max_grad_norm = theirs.max_norm = max_norm
     coefs, intercepts = layers(parameters)
     engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
     rng = np.random.RandomState(3)
@@ -238,6 +240,12 @@ class TestAgainstOracle:
     @pytest.mark.parametrize("optimizer", ["nesterov", *OPTIMIZERS])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
         check_training(engine_class, case, dtype, optimizer, source, n_epochs=3)
+
+    @pytest.mark.parametrize("source", ["float", "sparse", "zero-bytes-shifted"])
+    @pytest.mark.parametrize("max_norm", [0.05, 1.0])
+    def test_clipped_gradients(self, engine_class, case, dtype, source, max_norm):
+        optimizer = "adamw" if case[0] % 2 else "nesterov"
+        check_training(engine_class, case, dtype, optimizer, source, max_norm=max_norm)
 
     @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_loss_and_gradient(self, engine_class, case, dtype, source):

@@ -105,9 +105,8 @@ class Engine:
             self.sync()
             self._state = [self._padded(state) for state in optimizer.state]
             self._optimizer = optimizer
-        description = np.array(
-            [OPTIMIZER_CODES[optimizer.name], optimizer.corrects_bias, *optimizer.settings()], float
-        )
+        head = (OPTIMIZER_CODES[optimizer.name], optimizer.corrects_bias, optimizer.max_grad_norm)
+        description = np.array([*head, *optimizer.settings()], float)
         self._trained = True
         net = self._net(self._weights, *self._state, dropout=dropout)
         order = np.array(order, dtype=np.int64)  # a copy may be written to, as kernels may all else
@@ -187,7 +186,8 @@ class Engine:
         n_rows = min(batch_size, len(order), self._chunk_limit(data))
         if scratch is None or len(scratch.losses) < n_rows:
             self._training_scratch = scratch = self._scratch(data, n_rows, for_training=True)
-        if batch_size > len(scratch.losses) and len(net.gradient) == 0:
+        clips = len(optimizer) > 0 and optimizer[kernels.MAX_NORM] > 0
+        if (clips or batch_size > len(scratch.losses)) and len(net.gradient) == 0:
             net = net._replace(gradient=_zeros(len(net.weights), self._dtype))
         given = net, data, scratch, order, batch_size, optimizer, t
         self._compile(kernels.prepare, net)
@@ -250,6 +250,7 @@ class Engine:
             state_2=none if state_2 is None else state_2,
             gradient=none if gradient is None else gradient,
             squares=np.zeros(len(self._blocks)),
+            gradient_squares=np.zeros(len(self._blocks)),
             kept=kept,
             draws=draws,
         )
