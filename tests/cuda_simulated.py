@@ -75,6 +75,10 @@ TRAINING = [
     ((5, (3, 4, 2), "tanh", "logistic", 4, True), "float64", "nesterov", "sparse", "pieces-layers",
      (0.5,)),
     # More features than all other units: a group's second row would end behind the memory.
+    ((5, (3, 4, 2), "relu", "softmax", 2, True), "float64", "adamw", "float", "cooperative", ()),
+    ((5, (3, 4, 3, 2), "gelu", "softmax", 2, True), "float64", "adam", "float", "cooperative",
+     (0.4, 0.0)),
+    ((4, (3, 5, 2), "gelu", "identity", 3, False), "float64", "sgd", "float", "staged-layers", ()),
     ((2, (12, 1), "relu", "identity", 1, False), "float32", "sgd", "float", "cooperative-layers",
      ()),
     ((3, (12, 1), "relu", "identity", 3, False), "float32", "sgd", "sparse", "staged-layers", ()),
@@ -292,15 +296,6 @@ def test_few_rows_are_predicted_on_the_host(source, output):
     assert cuda_backend.predict(*given)
     expected = oracle.predict(*layers(parameters), "tanh", output, as_seen(inputs))
     np.testing.assert_allclose(outputs, expected, **tolerance("float32"))
-
-
-def test_payloads_are_decoded_on_the_host():
-    out = np.empty(3, np.int32)
-    cuda_backend.decode(np.array([1, -2, 3], ">i4"), out)
-    assert out.tolist() == [1, -2, 3]
-    scaled = np.empty(3, np.float32)
-    cuda_backend.decode(np.array([0, 51, 255], np.uint8), scaled, 1 / 255, -0.5)
-    np.testing.assert_allclose(scaled, [-0.5, -0.3, 0.5], atol=1e-7)
 
 
 def test_auto_stands_for_another_backend():

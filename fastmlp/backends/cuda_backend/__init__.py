@@ -10,6 +10,6 @@ functions. The simulator of numba (NUMBA_ENABLE_CUDASIM=1) runs both, with one b
 """
 
 from fastmlp.backends.cuda_backend import device  # noqa: F401 - first: it says why none can be used
-from fastmlp.backends.cuda_backend.engine import Engine, decode, predict
+from fastmlp.backends.cuda_backend.engine import Engine, predict
 
-__all__ = ["Engine", "decode", "predict"]
+__all__ = ["Engine", "predict"]

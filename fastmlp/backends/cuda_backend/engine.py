@@ -7,35 +7,31 @@ Data, order, parameters and optimiser state lie on the device; parameters and st
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
 from typing import Any
 
 import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
 from fastmlp.backends.cuda_backend import device
 from fastmlp.backends.cuda_backend.kernels import kernels
 from fastmlp.backends.cuda_backend.plan import (
-    ADAM,
     ARGUMENTS,
-    BETA_1,
-    BETA_2,
-    EPSILON,
+    BATCHES,
     GRADIENT,
-    MOMENTUM,
-    NESTEROV,
     PREDICT,
     RATE,
-    SGD,
+    SETTINGS_AT,
     SQUARES,
     TOTAL_WEIGHT,
+    UPDATE,
     Plan,
     pieces_of,
 )
+from fastmlp.core.arrays import activate
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import OPTIMIZER_CODES
 from fastmlp.core.random_bits import Dropout
 
 #: How long a launch may take, in seconds, because nothing can interrupt it.
@@ -128,7 +124,7 @@ class Engine:
         self._own_parameters()
         if optimizer is not self._optimizer:
             self.sync()
-            for which, state in enumerate(_state(optimizer), start=1):
+            for which, state in enumerate(optimizer.state, start=1):
                 self._vector(which).copy_to_device(state)
             self._optimizer = optimizer
         weight = self.sample_weight
@@ -142,18 +138,13 @@ class Engine:
 
         steps = self._plan.steps(totals, dropout)
         batches = self._plan.batches(steps)
-        if optimizer.name == "sgd":
-            mode = NESTEROV if optimizer.nesterov else SGD
-            steps[MOMENTUM] = optimizer.momentum
-            batches[:, RATE] = optimizer.learning_rate
-        else:
-            mode, t = ADAM, optimizer.t
-            steps[[BETA_1, BETA_2, EPSILON]] = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
-            then = copy(optimizer)
-            for batch, n_updates in enumerate(n_live.tolist()):
-                if n_updates:
-                    then.t = t + n_updates
-                    batches[batch, RATE] = then.corrected_rate()
+        mode = UPDATE + OPTIMIZER_CODES[optimizer.name]
+        settings = optimizer.settings()
+        steps[SETTINGS_AT:BATCHES] = settings
+        batches[:, RATE] = settings[0]
+        t = optimizer.t
+        if optimizer.corrects_bias:
+            batches[:, RATE] = [optimizer.corrected_rate(t + max(n, 1)) for n in n_live.tolist()]
 
         self._is_trained = True
         done = 0
@@ -162,9 +153,8 @@ class Engine:
                 if on_samples is not None:
                     on_samples(min(done * batch_size, len(order)))
         finally:
-            if mode == ADAM and done and n_live[done - 1]:
-                optimizer.t = t + int(n_live[done - 1])
-                optimizer.learning_rate = optimizer.corrected_rate()
+            if done and n_live[done - 1]:
+                optimizer.updated(t + int(n_live[done - 1]))
         return float((self._losses(starts, totals) * sizes)[is_live].sum())
 
     def loss_and_gradient(
@@ -208,7 +198,7 @@ class Engine:
         """Make the host's parameters and optimiser state current."""
         if not self._is_trained:
             return
-        for which, vector in enumerate([self.parameters.flat, *_state(self._optimizer)]):
+        for which, vector in enumerate([self.parameters.flat, *self._optimizer.state]):
             vector[...] = self._vector(which).copy_to_host()
         self._optimizer = None
         self._is_trained = False
@@ -353,11 +343,6 @@ class Engine:
         return self._most_blocks[dtype]
 
 
-def _state(optimizer: Any) -> list[NDArray]:
-    """Return the state vectors of an optimiser."""
-    return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
-
-
 # ---- without an engine -------------------------------------------------------------------------
 
 
@@ -391,25 +376,7 @@ def predict(
     last = len(coefs) - 1
     for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         Z = A @ coef + intercept
-        A = _FORMULAS[network.output_activation if layer == last else network.activation](Z)
+        activate(network.output_activation if layer == last else network.activation, Z)
+        A = Z
     out[...] = A
     return True
-
-
-_FORMULAS: dict[str, Callable[[NDArray], NDArray]] = {
-    "identity": lambda Z: Z,
-    "logistic": expit,
-    "tanh": np.tanh,
-    "relu": lambda Z: np.maximum(Z, 0),
-    "exp": np.exp,
-    "softmax": lambda Z: softmax(Z, axis=1),
-}
-
-
-def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
-    """Convert an IDX payload to native numbers, on the host; see the NumPy backend."""
-    if scale == 1.0 and shift == 0.0:
-        out[...] = payload
-    else:
-        np.multiply(payload, out.dtype.type(scale), out=out, dtype=out.dtype)
-        out += out.dtype.type(shift)

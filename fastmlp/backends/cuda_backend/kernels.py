@@ -31,18 +31,14 @@ from numba import cuda
 
 from fastmlp.backends.cuda_backend.device import SIMULATED
 from fastmlp.backends.cuda_backend.plan import (
-    ADAM,
     ALPHA,
     BACKWARD,
     BATCHES,
     BEGINS_BATCH,
-    BETA_1,
-    BETA_2,
     COEF,
     D_OUT,
     ENDS_BATCH,
     EPOCH,
-    EPSILON,
     EXP,
     FIRST_TILE,
     FORWARD,
@@ -64,7 +60,6 @@ from fastmlp.backends.cuda_backend.plan import (
     LAST,
     LOGISTIC,
     MEASURE,
-    MOMENTUM,
     N_FIELDS,
     N_IN,
     N_LAYERS,
@@ -75,26 +70,30 @@ from fastmlp.backends.cuda_backend.plan import (
     N_STAGES,
     N_STEP,
     N_TILES,
-    NESTEROV,
     OUTPUT,
     PARTIAL,
     PREDICT,
     RATE,
-    RELU,
+    READS_Z,
     ROWS_IN,
     ROWS_OUT,
     SAMPLES,
+    SETTINGS_AT,
     SOFTMAX,
     SQUARES,
     STAGES,
     START,
-    TANH,
     THRESHOLD,
     TOTAL_WEIGHT,
+    UPDATE,
     WEIGHTS,
     Shape,
 )
+from fastmlp.core.functions import ACTIVATIONS, CODES, bound
+from fastmlp.core.optimizers import OPTIMIZER_CODES, OPTIMIZERS, SETTINGS
 from fastmlp.core.random_bits import philox_words
+
+n_settings = len(SETTINGS)
 
 # Indices in kernels are unsigned, or a device would look at each whether it counts from the end.
 # (Sums of signed and unsigned numbers would be floating-point numbers; so the conversion is last.)
@@ -143,33 +142,75 @@ def _number_functions(dtype: np.dtype) -> tuple[Any, ...]:
     certain = real(1) - eps
 
     @cuda.jit(device=True)
-    def activate(function, z):
-        if function == RELU:
-            return zero if z < zero else z  # NaN stays
-        if function == TANH:
-            return real(math.tanh(z))
-        if function == LOGISTIC:
-            e = real(math.exp(-abs(z)))  # never overflows
-            return (e if z < zero else one) / (one + e)
-        if function == EXP:
-            return real(math.exp(z))
-        return z
+    def exp(z):
+        return real(math.exp(z))
 
     @cuda.jit(device=True)
-    def differentiate(function, a, delta):
-        """Return delta times the derivative of a hidden activation, in terms of its value a."""
-        if function == RELU:
-            return zero if a == zero else delta
-        if function == TANH:
-            return delta * (one - a * a)
-        if function == LOGISTIC:
-            return delta * a * (one - a)
-        return delta
+    def tanh(z):
+        return real(math.tanh(z))
 
     @cuda.jit(device=True)
-    def leave_out(table, steps, rows, at, layer, position, unit, a, place):
-        """Return a hidden activation times dropout's factor, which is left at a place in `rows`."""
+    def logistic(z):
+        e = exp(-abs(z))  # never overflows
+        return (e if z < zero else one) / (one + e)
+
+    @cuda.jit(device=True)
+    def where(condition, a, b):
+        return a if condition else b
+
+    def compiled(function):
+        primitives = {"exp": exp, "tanh": tanh, "logistic": logistic, "where": where}
+        return cuda.jit(device=True)(bound(function, **primitives))
+
+    def chain(make, functions, end):
+        """Return a function that calls that of the code that is its first argument."""
+        for name, function in functions.items():
+            end = make(CODES[name], function, end)
+        return end
+
+    def activating(code, f, others):
+        @cuda.jit(device=True)
+        def activate(function, z):
+            return f(z, real) if function == code else others(function, z)
+
+        return activate
+
+    def differentiating(code, df, others):
+        @cuda.jit(device=True)
+        def differentiate(function, z, a):
+            return df(z, a, real) if function == code else others(function, z, a)
+
+        return differentiate
+
+    @cuda.jit(device=True)
+    def activate_exp(function, z):
+        return exp(z)
+
+    @cuda.jit(device=True)
+    def differentiate_identity(function, z, a):
+        return one
+
+    activate = chain(
+        activating, {name: compiled(a.f) for name, a in ACTIVATIONS.items()}, activate_exp
+    )
+    #: The derivative of a hidden activation at z, in terms of its value a too.
+    differentiate = chain(
+        differentiating, {name: compiled(a.df) for name, a in ACTIVATIONS.items()},
+        differentiate_identity,
+    )  # fmt: skip
+
+    @cuda.jit(device=True)
+    def leave_out(table, steps, rows, at, layer, position, unit, z, a, place):
+        """Return a hidden activation times dropout's factor.
+
+        What its delta is to be multiplied by is left at a place in `rows`: that factor, and the
+        derivative if it is not found from the activation.
+        """
         kept = table[U(at + KEPT)]
+        slope = one
+        if table[READS_Z] != 0:
+            slope = differentiate(table[HIDDEN], z, a)
+            rows[U(place)] = slope
         if kept == 0:
             return a
         low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -184,16 +225,19 @@ def _number_functions(dtype: np.dtype) -> tuple[Any, ...]:
         word = (w0 if which == 0 else w1) if which < 2 else (w2 if which == 2 else w3)
         is_kept = word >= np.uint64(table[U(at + THRESHOLD)])
         factor = real(1.0 / steps[U(kept)]) if is_kept else zero
-        rows[U(place)] = factor
+        rows[U(place)] = slope * factor
         return a * factor
 
     @cuda.jit(device=True)
     def delta_of(table, steps, rows, at, a, delta, place):
-        """Return a hidden unit's delta from that of its output a, with the factor in `rows`."""
+        """Return a hidden unit's delta from that of its output a, with what stands in `rows`."""
         kept = table[U(at + KEPT)]
+        if table[READS_Z] != 0:
+            return delta * rows[U(place)]
         if kept == 0:
-            return differentiate(table[HIDDEN], a, delta)
-        return differentiate(table[HIDDEN], a * real(steps[U(kept)]), delta) * rows[U(place)]
+            return delta * differentiate(table[HIDDEN], a, a)
+        a *= real(steps[U(kept)])
+        return delta * differentiate(table[HIDDEN], a, a) * rows[U(place)]
 
     @cuda.jit(device=True)
     def loss_of(function, is_squared, y, p):
@@ -327,7 +371,7 @@ def _sample_functions(
                 loss += np.float64(loss_of(function, is_squared, y, p))
                 delta = (p - y) * weight
                 if is_squared and function == LOGISTIC:
-                    delta = differentiate(LOGISTIC, p, delta) / real(n)
+                    delta *= differentiate(LOGISTIC, p, p) / real(n)
                 z[U(start + j * unit_stride)] = delta
             loss *= np.float64(weight)
             if is_squared:
@@ -424,12 +468,13 @@ def _sample_functions(
                     z += here[U(part)]
                     part += n
                 if layer < last:
-                    z = activate(table[HIDDEN], z)
+                    a = activate(table[HIDDEN], z)
                     if sample < count:
                         place = (row + sample) * n + unit
-                        z = leave_out(table, steps, rows, at, layer, first + sample, unit, z,
+                        a = leave_out(table, steps, rows, at, layer, first + sample, unit, z, a,
                                       table[U(at + D_OUT)] + place)  # fmt: skip
-                        rows[U(table[U(at + ROWS_OUT)] + place)] = z
+                        rows[U(table[U(at + ROWS_OUT)] + place)] = a
+                    z = a
                 here[U(table[U(at + HERE_OUT)] + unit * GROUP + sample)] = z
             cuda.syncthreads()
         at = HEAD + last * N_FIELDS
@@ -571,8 +616,8 @@ def _tile_functions(
         if row < n_rows and unit < n_out:
             z += weights[U(table[U(at + INTERCEPT)] + unit)]
             if layer < table[N_LAYERS] - 1:
-                z = activate(table[HIDDEN], z)
-                z = leave_out(table, steps, rows, at, layer, start + row, unit, z,
+                a = activate(table[HIDDEN], z)
+                z = leave_out(table, steps, rows, at, layer, start + row, unit, z, a,
                               table[U(at + D_OUT)] + row * n_out + unit)  # fmt: skip
             rows[U(table[U(at + ROWS_OUT)] + row * n_out + unit)] = z
 
@@ -597,23 +642,41 @@ def _tile_functions(
             rows[U(place)] = delta_of(table, steps, rows, at - N_FIELDS, a, delta, place)
 
     @cuda.jit(device=True)
+    def sqrt(x):
+        return real(math.sqrt(x))
+
+    def updating(code, formula, others):
+        @cuda.jit(device=True)
+        def update(kind, w, g, state_1, state_2, settings):
+            if kind == code:
+                return formula(w, g, state_1, state_2, settings)
+            return others(kind, w, g, state_1, state_2, settings)
+
+        return update
+
+    @cuda.jit(device=True)
+    def unchanged(kind, w, g, state_1, state_2, settings):
+        return w, state_1, state_2
+
+    step_of = unchanged
+    for name, optimizer in OPTIMIZERS.items():
+        formula = cuda.jit(device=True)(bound(optimizer.update, sqrt=sqrt))
+        step_of = updating(OPTIMIZER_CODES[name], formula, step_of)
+
+    @cuda.jit(device=True)
     def update(steps, weights, mode, p, n_parameters, g, rate):
         """Change parameter p by its gradient g; return what it is then."""
-        w, rate = weights[U(p)], real(rate)
-        if mode == ADAM:
-            # 1 - beta is taken before it is rounded to float32, where beta may be 1.
-            m = real(steps[BETA_1]) * weights[U(p + n_parameters)] + real(1.0 - steps[BETA_1]) * g
-            v = real(steps[BETA_2]) * weights[U(p + 2 * n_parameters)]
-            v += real(1.0 - steps[BETA_2]) * g * g
-            weights[U(p + n_parameters)] = m
-            weights[U(p + 2 * n_parameters)] = v
-            w -= rate * m / (real(math.sqrt(v)) + real(steps[EPSILON]))
-        else:
-            momentum, step = real(steps[MOMENTUM]), rate * g
-            velocity = momentum * weights[U(p + n_parameters)] - step
-            weights[U(p + n_parameters)] = velocity
-            w += momentum * velocity - step if mode == NESTEROV else velocity
+        settings = cuda.local.array(n_settings, real)
+        for i in range(n_settings):
+            settings[i] = real(steps[U(SETTINGS_AT + i)])
+        settings[0] = real(rate)
+        w, state_1, state_2 = step_of(
+            mode - UPDATE, weights[U(p)], g, weights[U(p + n_parameters)],
+            weights[U(p + 2 * n_parameters)], settings,
+        )  # fmt: skip
         weights[U(p)] = w
+        weights[U(p + n_parameters)] = state_1
+        weights[U(p + 2 * n_parameters)] = state_2
         return w
 
     @cuda.jit(device=True)
@@ -703,11 +766,11 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                             IS_WEIGHTED
     - weights : real        IN and OUT: parameters, two vectors of state, gradient
     - rows : real           scratch: inputs, activations and deltas of a piece's rows; hidden
-                            deltas' places hold dropout's factors before
+                            deltas' places hold what they will be multiplied by before
     - losses : float64      OUT, the weighted loss at each position; for predictions, not 0 where
                             inputs are not finite
     - squares : float64     scratch: the sum of squared coefficients of each tile of weights
-    - mode : int            PREDICT, GRADIENT, SGD, NESTEROV or ADAM
+    - mode : int            PREDICT, GRADIENT or, of an optimiser, UPDATE plus its code
     """
     real = dtype.type
     n_threads, tile_rows, tile_columns = shape.n_threads, shape.rows, shape.columns

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.core.functions import ACTIVATIONS, CODES
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network
+from fastmlp.core.optimizers import SETTINGS
 from fastmlp.core.random_bits import Dropout
 
 # Samples that a block takes at once. Kernels write out two sums; more would share the reads of
@@ -30,28 +32,22 @@ ROW_BYTES = 1 << 28
 #: reading all weights for every two samples costs more than meeting after every layer.
 FUSED_PARAMETERS, FUSED_ROWS = 1 << 17, 1 << 11
 
-# Modes of a launch: what becomes of the outputs and of the gradient.
-PREDICT, GRADIENT, SGD, NESTEROV, ADAM = range(5)
+# Modes of a launch: what becomes of the outputs and of the gradient. From UPDATE on, it is that of
+# an optimiser: UPDATE plus its code.
+PREDICT, GRADIENT, UPDATE = range(3)
 
 # Stages.
 MEASURE, SAMPLES, GATHER, FORWARD, OUTPUT, BACKWARD, WEIGHTS = range(7)
 
-# Functions.
-IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP = range(6)
-_FUNCTIONS = {
-    "identity": IDENTITY,
-    "logistic": LOGISTIC,
-    "tanh": TANH,
-    "relu": RELU,
-    "softmax": SOFTMAX,
-    "exp": EXP,
-}
+# Functions of the output layer.
+LOGISTIC, SOFTMAX, EXP = CODES["logistic"], CODES["softmax"], CODES["exp"]
 
 # The integers of `table`: a head, then N_FIELDS per layer, then (stage, layer) pairs.
 N_LAYERS, HIDDEN, LAST, IS_SPARSE, IS_SCALED, IS_WEIGHTED, N_SAMPLES, N_PARAMETERS, N_TILES = range(
     9
 )
-PARTIAL, N_STAGES, STAGES, IS_SQUARED, KEY_LOW, KEY_HIGH, EPOCH, START, HEAD = range(9, 18)
+PARTIAL, N_STAGES, STAGES, IS_SQUARED, KEY_LOW, KEY_HIGH, EPOCH, START = range(9, 17)
+READS_Z, HEAD = 17, 18  # the derivative of the hidden layers' function needs the pre-activation
 # Per layer: its shape; where its coefficients and intercepts begin in `weights`; where the rows of
 # its inputs, its outputs and the deltas of its outputs begin in `rows`; where two samples' inputs
 # and outputs begin in shared memory; its first tile of weights; what dropout leaves out of its
@@ -64,8 +60,10 @@ THRESHOLD, KEPT, N_FIELDS = 10, 11, 12
 N_PIECE = 4
 BEGINS_BATCH, ENDS_BATCH = 1, 2
 
-# The numbers of `steps`: the settings of the optimiser, three per batch, then what KEPT speaks of.
-ALPHA, MOMENTUM, BETA_1, BETA_2, EPSILON, BATCHES = 0, 1, 2, 3, 4, 5
+# The numbers of `steps`: the penalty, the settings of the optimiser (but for its rate, which may
+# change), three per batch, then what KEPT speaks of.
+ALPHA, SETTINGS_AT = 0, 1
+BATCHES = SETTINGS_AT + len(SETTINGS)
 TOTAL_WEIGHT, RATE, SQUARES, N_STEP = 0, 1, 2, 3
 
 #: The arrays that the kernels take, in order.
@@ -196,8 +194,9 @@ class Plan:
         n_layers = len(units) - 1
         table = np.zeros(HEAD + n_layers * N_FIELDS, np.int64)
         table[N_LAYERS] = n_layers
-        table[HIDDEN] = _FUNCTIONS[self.network.activation]
-        table[LAST] = _FUNCTIONS[self.network.output_activation]
+        table[HIDDEN] = CODES[self.network.activation]
+        table[READS_Z] = ACTIVATIONS[self.network.activation].reads_z
+        table[LAST] = CODES[self.network.output_activation]
         table[IS_SPARSE] = inputs.is_sparse
         table[IS_SCALED] = inputs.scale is not None
         table[IS_WEIGHTED] = is_weighted

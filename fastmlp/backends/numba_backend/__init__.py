@@ -6,6 +6,6 @@
 - `team`: the threads.
 """
 
-from fastmlp.backends.numba_backend.engine import Engine, decode, predict
+from fastmlp.backends.numba_backend.engine import Engine, predict
 
-__all__ = ["Engine", "decode", "predict"]
+__all__ = ["Engine", "predict"]

@@ -21,20 +21,13 @@ from scipy.sparse import csr_matrix
 from fastmlp.backends.numba_backend import kernels
 from fastmlp.backends.numba_backend.kernels import BYTES, CSR, DENSE, Data, Net, Scratch
 from fastmlp.backends.numba_backend.team import in_threads
+from fastmlp.core.functions import ACTIVATIONS, CODES
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import OPTIMIZER_CODES
 from fastmlp.core.random_bits import Dropout
 from fastmlp.utils.terminal import shows_progress
 from fastmlp.utils.threads import usable_threads
-
-_ACTIVATIONS = {
-    "identity": kernels.IDENTITY,
-    "logistic": kernels.LOGISTIC,
-    "tanh": kernels.TANH,
-    "relu": kernels.RELU,
-    "softmax": kernels.SOFTMAX,
-    "exp": kernels.EXP,
-}
 
 #: Bytes of gathered inputs that one chunk may take: about a second-level cache; and its rows.
 _CHUNK_BYTES = 1 << 20
@@ -110,33 +103,20 @@ class Engine:
         self._own_parameters()
         if optimizer is not self._optimizer:
             self.sync()
-            self._state = [self._padded(state) for state in _state(optimizer)]
+            self._state = [self._padded(state) for state in optimizer.state]
             self._optimizer = optimizer
-        is_adam = optimizer.name == "adam"
-        description = np.zeros(7)
-        if is_adam:
-            description[kernels.IS_ADAM] = 1
-            description[kernels.LEARNING_RATE] = optimizer.learning_rate_init
-            description[kernels.THE_BETA_1] = optimizer.beta_1
-            description[kernels.THE_BETA_2] = optimizer.beta_2
-            description[kernels.THE_EPSILON] = optimizer.epsilon
-        else:
-            description[kernels.LEARNING_RATE] = optimizer.learning_rate
-            description[kernels.THE_MOMENTUM] = optimizer.momentum
-            description[kernels.NESTEROV] = optimizer.nesterov
+        description = np.array(
+            [OPTIMIZER_CODES[optimizer.name], optimizer.corrects_bias, *optimizer.settings()], float
+        )
         self._trained = True
         net = self._net(self._weights, *self._state, dropout=dropout)
         order = np.array(order, dtype=np.int64)  # a copy may be written to, as kernels may all else
         if self._training_scratch is not None:
             self._training_scratch.team[kernels.UPDATES] = 0  # another optimiser's
         try:
-            t = optimizer.t if is_adam else 0
-            return self._train(net, order, batch_size, description, t, on_samples)
+            return self._train(net, order, batch_size, description, optimizer.t, on_samples)
         finally:
-            updates = self._updates()
-            if is_adam and updates > 0:
-                optimizer.t = updates
-                optimizer.learning_rate = optimizer.corrected_rate()
+            optimizer.updated(self._updates())
 
     def loss_and_gradient(
         self, flat: NDArray, out: NDArray, dropout: Dropout | None = None
@@ -179,7 +159,7 @@ class Engine:
         if not self._trained:
             return
         self._unpadded(self._weights, self.parameters.flat)
-        for ours, host in zip(self._state, _state(self._optimizer), strict=True):
+        for ours, host in zip(self._state, self._optimizer.state, strict=True):
             self._unpadded(ours, host)
         self._state = []  # two copies of it would be the most that training ever holds
         self._optimizer = None
@@ -259,8 +239,9 @@ class Engine:
         return Net(
             layers=self._layers,
             blocks=self._blocks,
-            hidden=_ACTIVATIONS[self.network.activation],
-            output=_ACTIVATIONS[self.network.output_activation],
+            hidden=CODES[self.network.activation],
+            reads_z=ACTIVATIONS[self.network.activation].reads_z,
+            output=CODES[self.network.output_activation],
             is_squared=self.network.loss == "squared_error",
             alpha=float(self.network.alpha),
             weights=weights,
@@ -358,6 +339,7 @@ class Engine:
         width = int(widths[0])
         n_units = int(widths.sum()) * rows
         n_features = n_in if data.kind == CSR and for_training else 0
+        keeps_slopes = for_training and ACTIVATIONS[self.network.activation].reads_z
         room = _list_room(data, rows) if for_training else 0
         panel = kernels.PANEL_VECTORS * kernels.lanes(dtype)
         return Scratch(
@@ -371,6 +353,7 @@ class Engine:
             A=_zeros(n_units, dtype),
             D=_zeros(n_units if for_training else 0, dtype),
             factors=_zeros(n_units if for_training else 0, dtype),
+            slopes=_zeros(n_units if keeps_slopes else 0, dtype),
             losses=np.zeros(rows),
             sample_weights=np.zeros(rows, dtype),
             list_start=np.zeros(n_features + 1, np.int64),
@@ -486,24 +469,11 @@ def _predict_few(
         name = network.output_activation if layer == top else network.activation
         following = out if layer == top else np.empty((len(X), coef.shape[1]), out.dtype)
         weights = _plain(coef, out.dtype), _plain(intercept, out.dtype)
-        given = (_ACTIVATIONS[name], values, *weights, following)
+        given = (CODES[name], values, *weights, following)
         _compile(kernels.few_rows, out.dtype, *given)
         kernels.few_rows(*given)
         values = following
     return True
-
-
-def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
-    """Convert an IDX payload to native numbers; see the NumPy backend."""
-    if scale == 1.0 and shift == 0.0:
-        out[...] = payload
-    else:
-        kernels.scale_bytes(_plain(payload), out.dtype.type(scale), out.dtype.type(shift), out)
-
-
-def _state(optimizer: Any) -> list[NDArray]:
-    """Return the state vectors of an optimiser."""
-    return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
 
 
 def _layers(network: Network, dtype: np.dtype) -> tuple[NDArray, int, int]:
