@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ if "numba" not in backends.available():
 
 from fastmlp.backends.numba_backend import Engine, kernels
 
-HERE = Path(__file__).parent
+pytestmark = pytest.mark.slow
 
 FIT = """
 import numpy as np
@@ -65,19 +64,6 @@ def test_the_next_process_finds_what_was_compiled(tmp_path):
     assert first[1].startswith("Compiling took ")
     assert sum(line.startswith("Compiling") for line in first) == 1
     assert second == [line for line in first if not line.startswith("Compiling")]
-
-
-def test_kernels_run_without_a_compiler():
-    """As plain Python, for debugging: the same table of cases."""
-    selection = "numba and (TestAgainstOracle and (nesterov or test_predict) or test_gradient_is)"
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         HERE / "test_backends.py", "-k", selection],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True, text=True, cwd=HERE.parent,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout
-    assert " passed" in run.stdout
 
 
 def test_read_only_and_mapped_data_need_no_other_kernels(tmp_path):
