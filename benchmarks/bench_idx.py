@@ -13,7 +13,8 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from fastmlp import backends, idx
+from fastmlp import idx
+from fastmlp.idx import scaling, scaling_numba
 
 N_TRAIN, N_TEST = 60_000, 10_000  # the images of MNIST
 N_DOUBLES = 5_000_000  # 40 MB
@@ -101,8 +102,12 @@ def test_raw_naive(benchmark, folder):
 
 
 @pytest.mark.benchmark(group="idx: uint8 to scaled float32, 47 MB of bytes")
-def test_scaled(benchmark, folder):
-    benchmark.extra_info["backend"] = backends.resolve()
+@pytest.mark.parametrize("kernel", ["cython", "numba", "numpy"])
+def test_scaled(benchmark, folder, kernel, monkeypatch):
+    kernels = {"numba": scaling_numba.scale_bytes, "numpy": scaling.scale_bytes}
+    if kernel == "cython":
+        kernels["cython"] = pytest.importorskip("fastmlp.idx._scaling").scale_bytes
+    monkeypatch.setattr(scaling, "kernel_for", lambda n_bytes: kernels[kernel])
     benchmark(idx.read, folder / "train", dtype="float32", scale=1 / 255)
 
 
@@ -112,24 +117,14 @@ def test_scaled_numpy(benchmark, folder):
 
 
 @pytest.mark.benchmark(group="idx: big-endian float64, 40 MB")
-@pytest.mark.parametrize("backend", [backends.resolve()])
-def test_decode(benchmark, backend):
-    native = np.random.default_rng(0).random(N_DOUBLES)
-    payload, out = native.astype(">f8"), np.empty_like(native)
-    decode = backends.get(backend).decode
-    versus(benchmark, lambda: decode(payload, out), lambda: np.copyto(out, native), limit=1.5)
+def test_raw_doubles(benchmark, folder):
+    path = folder / "doubles"
+    versus(benchmark, lambda: idx.read(path), lambda: np.fromfile(path, np.float64), limit=1.5)
 
 
 @pytest.mark.benchmark(group="idx: big-endian float64, 40 MB")
-def test_decode_copyto(benchmark):
-    native = np.random.default_rng(0).random(N_DOUBLES)
-    benchmark(np.copyto, np.empty_like(native), native)
-
-
-@pytest.mark.benchmark(group="idx: big-endian float64, 40 MB")
-@pytest.mark.parametrize("backend", [backends.resolve()])
-def test_raw_doubles(benchmark, folder, backend):
-    benchmark(idx.read, folder / "doubles")
+def test_raw_doubles_fromfile(benchmark, folder):
+    benchmark(np.fromfile, folder / "doubles", np.float64)
 
 
 @pytest.mark.benchmark(group="idx: gzip, 7.8 MB of bytes")

@@ -22,7 +22,6 @@ workers train the estimators they are sent.
 import argparse
 import atexit
 import builtins
-import functools
 import importlib.machinery
 import io
 import os
@@ -30,18 +29,17 @@ import pkgutil
 import runpy
 import sys
 import threading
-import time
 import types
 import warnings
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
 
 import sklearn.neural_network
 
-from fastmlp import backends
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.exceptions import FastMLPWarning, LatePatchWarning, warn
+from fastmlp.training import Fit, Observer, Outcome, observing
 
 __all__ = ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"]
 
@@ -109,7 +107,7 @@ def unpatch_sklearn() -> None:
         setattr(sklearn.neural_network, name, cls)
 
 
-class _Report:
+class _Report(Observer):
     """The fits of this process: how many of which kind, and their time."""
 
     _HEADER = ("fits", "estimator", "method", "backend", "dtype", "samples x features", "seconds")
@@ -121,33 +119,20 @@ class _Report:
 
     def start(self) -> None:
         """Record every fit from now on, and print the report at exit."""
-        fit = BaseMLP._fit
-
-        @functools.wraps(fit)
-        def recorded_fit(
-            model: Any, X: Any, *args: Any, incremental: bool = False, **options: Any
-        ) -> Any:
-            started = time.perf_counter()
-            fit(model, X, *args, incremental=incremental, **options)
-            seconds = time.perf_counter() - started
-            self._add(model, X, "partial_fit" if incremental else "fit", seconds)
-            return model
-
-        BaseMLP._fit = recorded_fit  # type: ignore[assignment, method-assign]
+        observed = ExitStack()
+        observed.enter_context(observing(self, everywhere=True))
+        atexit.register(observed.close)
         atexit.register(lambda: sys.stderr.write(str(self)))
 
-    def _add(self, model: Any, X: Any, method: str, seconds: float) -> None:
-        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-        kind = (
-            type(model).__name__,
-            method,
-            backends.resolve(model.backend),
-            str(model.coefs_[0].dtype),
-            f"{n_samples} x {model.n_features_in_}",
-        )
+    def fit_ended(self, fit: Fit, outcome: Outcome) -> None:
+        """Record a fit, unless it failed."""
+        if outcome.error is not None:
+            return
+        size = " x ".join(map(str, fit.shape))
+        kind = (type(fit.model).__name__, fit.method, fit.backend, fit.dtype, size)
         with self._lock:
             count, total = self._fits.get(kind, (0, 0.0))
-            self._fits[kind] = count + 1, total + seconds
+            self._fits[kind] = count + 1, total + outcome.seconds
 
     def __str__(self) -> str:
         n_fits = sum(count for count, _ in self._fits.values())

@@ -7,7 +7,6 @@ keeps the others from being read.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import warnings
@@ -24,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastmlp.exceptions import FastMLPWarning, warn
 from fastmlp.utils.files import atomic_directory, is_temporary
+from fastmlp.utils.image_shapes import check_shape, shape_of_images, square_shape
 from fastmlp.utils.threads import usable_threads
 
 if TYPE_CHECKING:
@@ -196,51 +196,19 @@ def load_folder(
     """
     pillow = _pillow()
     if size is not None:
-        size = _check_shape(size, "size")
+        size = check_shape(size, "size")
     if not 0 <= background <= 255:
         raise ValueError(f"background must be a gray from 0 (black) to 255, got {background}.")
     directory = Path(directory).expanduser()
     found, unreadable = _find_pictures(directory)
-    read = partial(_read_gray, size=size, background=background)
-
-    rows: NDArray[np.uint8] | None = None
-    first = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's on odd metadata
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
-        reasons: dict[int, str] = {}
-        for first, (_, path) in enumerate(found):
-            image, reason = read(os.path.join(directory, path))
-            if image is not None:
-                rows = np.empty((len(found), *image.shape), np.uint8)
-                break
-            reasons[first] = reason
-        if rows is None:
-            raise ValueError(_nothing_found(directory, found, unreadable, reasons))
-        images = rows
-
-        def read_some(numbers: range) -> dict[int, str]:
-            failures = {}
-            for number in numbers:
-                path = found[number][1]
-                image, reason = read(os.path.join(directory, path))
-                if image is None:
-                    failures[number] = reason
-                elif image.shape != images.shape[1:]:
-                    raise ValueError(
-                        f"all pictures in {directory} must have the same size, got "
-                        f"{_in_words(images.shape[1:])} ({found[first][1]}) and "
-                        f"{_in_words(image.shape)} ({path}): give the size that they are to be "
-                        "resized to, such as size=(28, 28)."
-                    )
-                else:
-                    images[number] = image
-            return failures
-
-        rest = range(first, len(found))  # the first again: it costs less than a special case
-        for failures in _in_threads(read_some, rest, n_threads, progress):
-            reasons |= failures
-
+        read = partial(_read_gray, size=size, background=background)
+        paths = [path for _, path in found]
+        images, reasons = _read_all(directory, paths, read, n_threads, progress)
+    if images is None:
+        raise ValueError(_nothing_found(directory, found, unreadable, reasons))
     unreadable = _failures(found, unreadable, reasons)
     if unreadable:
         warn(f"{_count(len(unreadable), 'file')} left out: {_listed(unreadable)}.",
@@ -255,6 +223,50 @@ def load_folder(
         paths=[path for _, path in found],
         unreadable=unreadable,
     )
+
+
+def _read_all(
+    directory: Path,
+    paths: Sequence[str],
+    read: Callable[[str], tuple[NDArray[np.uint8] | None, str]],
+    n_threads: int | None,
+    progress: Progress | None,
+) -> tuple[NDArray[np.uint8] | None, dict[int, str]]:
+    """Return the pictures in one array, if there is any, and by number why others were not read.
+
+    The array has a place for each path, those that were not read included.
+    """
+    reasons: dict[int, str] = {}
+    for first, path in enumerate(paths):
+        image, reason = read(os.path.join(directory, path))
+        if image is not None:
+            break
+        reasons[first] = reason
+    else:
+        return None, reasons
+    images = np.empty((len(paths), *image.shape), np.uint8)
+
+    def read_some(numbers: range) -> dict[int, str]:
+        failures = {}
+        for number in numbers:
+            image, reason = read(os.path.join(directory, paths[number]))
+            if image is None:
+                failures[number] = reason
+            elif image.shape != images.shape[1:]:
+                raise ValueError(
+                    f"all pictures in {directory} must have the same size, got "
+                    f"{_in_words(images.shape[1:])} ({paths[first]}) and "
+                    f"{_in_words(image.shape)} ({paths[number]}): give the size that they are to "
+                    "be resized to, such as size=(28, 28)."
+                )
+            else:
+                images[number] = image
+        return failures
+
+    rest = range(first, len(paths))  # the first again: it costs less than a special case
+    for failures in _in_threads(read_some, rest, n_threads, progress):
+        reasons |= failures
+    return images, reasons
 
 
 def find_pictures(
@@ -347,7 +359,7 @@ def read_pictures(
         If files were left out.
     """
     pillow = _pillow()
-    size = _check_shape(size, "size")
+    size = check_shape(size, "size")
     path = Path(path).expanduser()
     names = [path.name]
     if path.is_dir():
@@ -708,23 +720,7 @@ def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.
     """Return the images as an array of shape (n_samples, height, width)."""
     if X.dtype != np.uint8:
         raise ValueError(f"X must be uint8, got {X.dtype}{_way_to_bytes(X)}.")
-    if X.ndim not in (2, 3):
-        raise ValueError(
-            "X must be of shape (n_samples, height * width) or (n_samples, height, width), got "
-            f"{X.shape}."
-        )
-    if shape is None:
-        shape = X.shape[1:] if X.ndim == 3 else square_shape(X.shape[1])
-        if shape is None:
-            raise ValueError(
-                f"images of {X.shape[1]} pixels are not square: say shape=(height, width)."
-            )
-    height, width = _check_shape(shape, "shape")
-    if (height, width) != X.shape[1:] and (height * width,) != X.shape[1:]:
-        raise ValueError(
-            f"shape must be that of images in X, which is {X.shape}, got {(height, width)}."
-        )
-    return X.reshape(len(X), height, width)
+    return X.reshape(len(X), *shape_of_images(X.shape, shape))
 
 
 def _way_to_bytes(X: NDArray[Any]) -> str:
@@ -739,28 +735,6 @@ def _way_to_bytes(X: NDArray[Any]) -> str:
     if (X == np.trunc(X)).all():
         return ': convert it with X.astype("uint8")'
     return ': convert it with X.round().astype("uint8")'
-
-
-def square_shape(n_pixels: int) -> tuple[int, int] | None:
-    """Return height and width of a square image, None if it is not square.
-
-    Examples
-    --------
-    >>> square_shape(784)
-    (28, 28)
-    """
-    side = math.isqrt(n_pixels)
-    return (side, side) if side * side == n_pixels and side else None
-
-
-def _check_shape(shape: tuple[int, int], name: str) -> tuple[int, int]:
-    try:
-        height, width = map(int, shape)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(f"{name} must be (height, width), both at least 1, got {shape!r}.")
-    return height, width
 
 
 def _check_labels(y: NDArray[Any], n_samples: int) -> list[str]:

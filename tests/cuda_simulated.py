@@ -22,11 +22,11 @@ from test_backends import (
 )
 
 from fastmlp.backends import cuda_backend
-from fastmlp.backends.cuda_backend import Engine, Shape
+from fastmlp.backends.cuda_backend import Engine, device, kernels, plan
 from fastmlp.core.network import Parameters
 from fastmlp.core.random_bits import Dropout, philox
 
-assert cuda_backend.SIMULATED, "only with NUMBA_ENABLE_CUDASIM=1"
+assert device.SIMULATED, "only with NUMBA_ENABLE_CUDASIM=1"
 
 # How batches pass: all stages in one launch or a launch each, on so many blocks; two stages or a
 # stage per layer; whole or, if 1, two rows at a time.
@@ -60,6 +60,10 @@ TRAINING = [
     ((5, (3, 4, 2), "tanh", "logistic", 4, True), "float64", "nesterov", "sparse", "pieces-layers",
      (0.5,)),
     # More features than all other units: a group's second row would end behind the memory.
+    ((5, (3, 4, 2), "relu", "softmax", 2, True), "float64", "adamw", "float", "cooperative", ()),
+    ((5, (3, 4, 3, 2), "gelu", "softmax", 2, True), "float64", "adam", "float", "cooperative",
+     (0.4, 0.0)),
+    ((4, (3, 5, 2), "gelu", "identity", 3, False), "float64", "sgd", "float", "staged-layers", ()),
     ((2, (12, 1), "relu", "identity", 1, False), "float32", "sgd", "float", "cooperative-layers",
      ()),
     ((3, (12, 1), "relu", "identity", 3, False), "float32", "sgd", "sparse", "staged-layers", ()),
@@ -80,8 +84,8 @@ def path(monkeypatch):
 
     def choose(name):
         arguments, is_fused, is_divided = PATHS[name]
-        monkeypatch.setattr(cuda_backend, "FUSED_ROWS", 1 << 11 if is_fused else 0)
-        monkeypatch.setattr(cuda_backend, "ROW_BYTES", 0 if is_divided else 1 << 28)
+        monkeypatch.setattr(plan, "FUSED_ROWS", 1 << 11 if is_fused else 0)
+        monkeypatch.setattr(plan, "ROW_BYTES", 0 if is_divided else 1 << 28)
         return arguments
 
     return choose
@@ -109,7 +113,7 @@ def test_train_epoch(path, case, dtype, optimizer, source, name, rates):
 
 def test_blocks_of_a_device(monkeypatch):
     """The 512 threads that a block has outside the simulator, once."""
-    monkeypatch.setattr(cuda_backend, "shape_for", lambda dtype: Shape(16, 32, 4, 128))
+    monkeypatch.setattr(device, "shape_for", lambda dtype: plan.Shape(16, 32, 4, 128))
     case = (2, (17, 5, 3), "relu", "softmax", 2, True)
     check_training(Engine, case, "float32", "adam", "bytes", n_epochs=1)
 
@@ -141,7 +145,7 @@ def test_other_samples_take_the_place_of_the_first():
 def test_blocks_and_launches_change_no_bit(path, monkeypatch, suffix):
     results = []
     for name, seconds in [("cooperative", 0), ("cooperative", 100), ("staged", 100)]:
-        monkeypatch.setattr(cuda_backend, "LAUNCH_SECONDS", seconds)
+        monkeypatch.setattr("fastmlp.backends.cuda_backend.engine.LAUNCH_SECONDS", seconds)
         case = (3, (2, 5, 2), "tanh", "softmax", 2, True)
         network, parameters, inputs, Y, weights, batch_size = problem(case, "float32")
         ours, _ = optimizers("nesterov", parameters.flat.size, "float32")
@@ -200,7 +204,9 @@ def test_an_interrupt_leaves_whole_batches(path, monkeypatch, name):
         network, parameters, inputs, Y, _, _ = problem(case, "float64")
         ours, _ = optimizers("adam", parameters.flat.size, "float64")
         engine = Engine(network, parameters, inputs, Y, **path(name))
-        monkeypatch.setattr(cuda_backend, "LAUNCH_SECONDS", 0)  # one batch at a time
+        monkeypatch.setattr(
+            "fastmlp.backends.cuda_backend.engine.LAUNCH_SECONDS", 0
+        )  # one batch at a time
         if is_interrupted:
             launches = iter([None, KeyboardInterrupt])
 
@@ -250,7 +256,7 @@ def test_too_little_memory_is_told(monkeypatch):
 
 
 def test_random_bits_are_those_of_the_host():
-    draw = cuda_backend.philox
+    draw = kernels.philox
 
     @cuda.jit
     def fill(counters, key, out):
@@ -261,7 +267,7 @@ def test_random_bits_are_those_of_the_host():
 
     counters = np.random.RandomState(0).randint(0, 2**32, (3, 4)).astype(np.uint64)
     key, out = np.array([7, 2**31 + 5], np.uint64), np.zeros((3, 4), np.uint32)
-    cuda_backend._configured(fill, 1, 3)(counters, key, out)
+    device.configured(fill, 1, 3)(counters, key, out)
     np.testing.assert_array_equal(out, philox(counters, key))
 
 
@@ -275,15 +281,6 @@ def test_few_rows_are_predicted_on_the_host(source, output):
     assert cuda_backend.predict(*given)
     expected = oracle.predict(*layers(parameters), "tanh", output, as_seen(inputs))
     np.testing.assert_allclose(outputs, expected, **tolerance("float32"))
-
-
-def test_payloads_are_decoded_on_the_host():
-    out = np.empty(3, np.int32)
-    cuda_backend.decode(np.array([1, -2, 3], ">i4"), out)
-    assert out.tolist() == [1, -2, 3]
-    scaled = np.empty(3, np.float32)
-    cuda_backend.decode(np.array([0, 51, 255], np.uint8), scaled, 1 / 255, -0.5)
-    np.testing.assert_allclose(scaled, [-0.5, -0.3, 0.5], atol=1e-7)
 
 
 def test_auto_stands_for_another_backend():

@@ -18,11 +18,26 @@ def activation(name, z):
         return max(z, 0.0)
     if name == "tanh":
         return math.tanh(z)
+    if name == "leaky_relu":
+        return z if z > 0 else 0.01 * z
+    if name == "gelu":
+        return 0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+    if name == "silu":
+        return z / (1 + math.exp(-z)) if z > -700 else 0.0
     return 1 / (1 + math.exp(-z))
 
 
 def slope(name, z):
     """Derivative of a hidden activation at the number z."""
+    if name == "leaky_relu":
+        return 1.0 if z > 0 else 0.01
+    if name == "gelu":
+        t = math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
+        inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
+        return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * inner
+    if name == "silu":
+        share = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
+        return share * (1 + z * (1 - share))
     a = activation(name, z)
     return {
         "identity": 1.0,
@@ -180,6 +195,19 @@ class Adam:
             m[...] = self.beta_1 * m + (1 - self.beta_1) * g
             v[...] = self.beta_2 * v + (1 - self.beta_2) * g**2
             value -= rate * m / (np.sqrt(v) + self.epsilon)
+
+
+class AdamW(Adam):
+    """Decoupled weight decay: what is taken from the weights is not in the gradient."""
+
+    def step(self, values, gradients, weight_decay=0.01):
+        before = [value.copy() for value in values]
+        super().step(values, gradients)
+        for value, old in zip(values, before, strict=True):
+            value -= self.rate * weight_decay * old
+
+
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW}
 
 
 def train_epoch(

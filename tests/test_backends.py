@@ -18,8 +18,10 @@ from threadpoolctl import threadpool_info
 
 from fastmlp import backends
 from fastmlp.backends import numpy_backend
+from fastmlp.core.functions import ACTIVATIONS
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import OPTIMIZERS
 from fastmlp.core.random_bits import Dropout
 from fastmlp.training import SGD, Adam
 
@@ -130,9 +132,10 @@ def tolerance(dtype):
 
 def optimizers(name, size, dtype):
     """Return the same optimiser, ours and the oracle's."""
-    if name == "adam":
-        ours = Adam(np.zeros(size, dtype), np.zeros(size, dtype), 0.01, 0.8, 0.95, 1e-6)
-        return ours, oracle.Adam(0.01, 0.8, 0.95, 1e-6)
+    if name not in ("sgd", "nesterov"):
+        settings = (0.01, 0.8, 0.95, 1e-6)
+        ours = OPTIMIZERS[name](np.zeros(size, dtype), np.zeros(size, dtype), *settings)
+        return ours, oracle.OPTIMIZERS[name](*settings)
     nesterov = name == "nesterov"
     ours = SGD(np.zeros(size, dtype), 0.05, momentum=0.7, nesterov=nesterov)
     return ours, oracle.SGD(0.05, 0.7, nesterov)
@@ -168,7 +171,7 @@ and the outputs afterwards."""
         )
         for epoch, order in enumerate(orders(len(Y), n_epochs))
     ]  # fmt: skip
-    states = [theirs.m, theirs.v] if optimizer == "adam" else [theirs.velocity]
+    states = [theirs.velocity] if optimizer in ("sgd", "nesterov") else [theirs.m, theirs.v]
     flat_states = [np.concatenate([part.ravel() for part in state]) for state in states]
     activations = network.activation, network.output_activation
     outputs = oracle.predict(coefs, intercepts, *activations, as_seen(inputs))
@@ -209,7 +212,7 @@ def check_training(
     engine.sync()
     np.testing.assert_allclose(parameters.flat, expected, **tolerance(dtype))
     assert getattr(ours, "t", 0) == t
-    states = [ours.m, ours.v] if optimizer == "adam" else [ours.velocity]
+    states = [ours.velocity] if optimizer in ("sgd", "nesterov") else [ours.m, ours.v]
     for state, theirs in zip(states, expected_states, strict=True):
         np.testing.assert_allclose(state, theirs, **tolerance(dtype))
     if dropout:  # none of it is left when the network predicts
@@ -265,7 +268,7 @@ def check_other_samples(engine_class, case, source, n_first):
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 class TestAgainstOracle:
     @pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zeros-coded-255"])
-    @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
+    @pytest.mark.parametrize("optimizer", ["nesterov", *OPTIMIZERS])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
         check_training(engine_class, case, dtype, optimizer, source, n_epochs=3)
 
@@ -304,6 +307,44 @@ class TestDropoutAndSquaredError:
     def test_loss_and_gradient(self, engine_class, case, loss, rates, dtype, source):
         dropout = Dropout(rates, 5, 1, start=2**32 - 3)
         check_gradient(engine_class, case, dtype, source, loss, dropout)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name, a in ACTIVATIONS.items() if not a.is_sklearns])
+class TestActivationsOfOurOwn:
+    """Those of scikit-learn are in all other tables."""
+
+    @pytest.mark.parametrize("rates", [None, (0.3, 0.2)], ids=["", "dropout"])
+    def test_train_epoch(self, engine_class, name, dtype, rates):
+        dropout = None if rates is None else Dropout(rates, 2**35 + 11)
+        for case in [
+            (13, (5, 7, 4, 3), name, "softmax", 4, True),
+            (150, (70, 33, 20, 3), name, "logistic", 120, False),
+        ]:
+            check_training(engine_class, case, dtype, "adam", "zero-bytes", "", dropout)
+            check_gradient(engine_class, case, dtype, "float", "", dropout)
+
+    def test_predict(self, engine_class, name, dtype):
+        for n in (1, 3, 17, 70):
+            case = (n, (9, 33, 5, 2), name, "identity", 1, False)
+            network, parameters, inputs, Y, *_ = problem(case, dtype)
+            outputs = np.full(Y.shape, np.nan, dtype)
+            engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
+            check_outputs(network, parameters, inputs, outputs, dtype)
+
+    def test_far_from_zero(self, engine_class, name, dtype):
+        """Neither overflow nor NaN where networks may come to."""
+        network = Network((1, 1, 1), name, "identity")
+        parameters = Parameters(network, np.array([1, 1, 0, 0], dtype))
+        X = np.array([[-1000.0], [-100.0], [-20.0], [0.0], [20.0], [100.0], [1000.0]], dtype)
+        outputs, gradient = np.full((7, 1), np.nan, dtype), np.empty(4, dtype)
+        Y = np.zeros((7, 1), dtype)
+        engine = engine_class(network, parameters, Inputs(X, np.dtype(dtype)), Y, n_threads=1)
+        engine.predict(engine.inputs, outputs)
+        expected = [[oracle.activation(name, float(x))] for x in X[:, 0]]
+        np.testing.assert_allclose(outputs, expected, **tolerance(dtype))
+        assert np.isfinite(engine.loss_and_gradient(parameters.flat, gradient))
+        assert np.isfinite(gradient).all()
 
 
 @cache  # for every engine
@@ -367,7 +408,7 @@ def test_other_samples_may_be_more_and_denser(engine_class, source):
         *(("identity", "squared_error"), ("exp", "poisson")),
     ],
 )
-@pytest.mark.parametrize("hidden", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("hidden", list(ACTIVATIONS))
 def test_gradient_is_that_of_the_loss(engine_class, hidden, output, loss, smoothing, dropout):
     """Finite differences; identity with one output, where the squared error's mean is its sum."""
     units = (4, 6, 5, 1 if output == "identity" else 3)
@@ -748,50 +789,10 @@ class TestBlasLimit:
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-class TestDecode:
-    @pytest.fixture(params=backends.available())
-    def decode(self, request):
-        return backends.get(request.param).decode
-
-    @pytest.mark.parametrize("n", [0, 1, 7, 64, 1001])
-    @pytest.mark.parametrize("dtype", ["uint8", "int8", ">i2", ">i4", ">f4", ">f8"])
-    @pytest.mark.parametrize("offset", [0, 4])
-    def test_native(self, decode, dtype, n, offset):
-        dtype = np.dtype(dtype)
-        raw = np.random.RandomState(0).bytes(offset + n * dtype.itemsize)
-        payload = np.frombuffer(raw, dtype, count=n, offset=offset)
-        expected = [payload[i].item() for i in range(n)]
-        out = np.empty(n, dtype.newbyteorder("="))
-        decode(payload, out)
-        np.testing.assert_array_equal(out, np.array(expected, out.dtype))
-
-    @pytest.mark.parametrize("dtype", [">i2", ">i4", ">f4", ">f8"])
-    def test_in_place(self, decode, dtype):
-        values = np.arange(1003).astype(dtype)
-        native = values.view(values.dtype.newbyteorder("="))
-        decode(values, native)
-        np.testing.assert_array_equal(native, np.arange(1003))
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    @pytest.mark.parametrize("n", [0, 1, 7, 64, 1001])
-    def test_scaled_bytes(self, decode, dtype, n):
-        payload = np.random.RandomState(0).randint(0, 256, n).astype(np.uint8)
-        out = np.full(n, np.nan, dtype)
-        decode(payload, out, 1 / 255, -0.5)
-        expected = [byte / 255 - 0.5 for byte in payload.tolist()]
-        np.testing.assert_allclose(out, expected, rtol=0, atol=2 * np.finfo(dtype).eps)
-        decode(payload, out)
-        np.testing.assert_array_equal(out, payload)
-
-
 class TestContract:
     def test_same_names_and_signatures(self, backend):
         specification = backends.get("numpy")
         module = backends.get(backend)
-        assert str(inspect.signature(module.decode)).replace(" ", "") in {
-            "(payload,out,scale=1.0,shift=0.0)",
-            str(inspect.signature(specification.decode)).replace(" ", ""),
-        }
         for name, method in vars(specification.Engine).items():
             if name.startswith("_") or not callable(method):
                 continue

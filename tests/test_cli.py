@@ -27,7 +27,7 @@ from fastmlp import (
     persistence,
     recipes,
 )
-from fastmlp.convert import formats
+from fastmlp.convert import read_array
 from fastmlp.datasets import FILE_NAMES
 
 LOSSES = recipes.RECIPES["sgd-50"].losses
@@ -226,6 +226,13 @@ def test_what_a_recipe_schedules_gives_way():
     assert persistence.load("model.npz").lr_schedule is None
     stdout = fastmlp(*options, "--solver", "lbfgs")
     assert facts(stdout)["solver"] == "lbfgs"
+
+
+def test_every_optimiser_is_a_solver():
+    from fastmlp.cli.train import SOLVERS
+    from fastmlp.core.optimizers import OPTIMIZERS
+
+    assert sorted(SOLVERS) == sorted((*OPTIMIZERS, "lbfgs"))
 
 
 def test_images_that_are_not_square_are_augmented_too(tmp_path):
@@ -658,7 +665,7 @@ def test_convert(start, end, array):
     fastmlp("data", "convert", "source.npy", start)
     stdout = fastmlp("data", "convert", start, end)
     assert stdout == f"{end}: {array.dtype} of shape {array.shape}\n"
-    result = formats.read_array(Path(end))
+    result = read_array(Path(end))
     np.testing.assert_array_equal(result, array)
     assert result.dtype == array.dtype
     assert (Path(end).read_bytes()[:2] == b"\x1f\x8b") == (end == "b.gz")
@@ -819,7 +826,7 @@ PNG = b"\x89PNG"
 
 @pytest.fixture
 def without_matplotlib(monkeypatch):
-    monkeypatch.setattr("fastmlp.displays.displays.find_spec", lambda name: None)
+    monkeypatch.setattr("fastmlp.displays.layout.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 

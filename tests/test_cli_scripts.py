@@ -491,8 +491,10 @@ def test_a_note_is_shown_once(setup, shown):
     ],
 )
 def test_bad_use_is_a_sentence_before_data_is_loaded(args, message, monkeypatch, capsys):
-    for name in ("_load_verified", "_read_verified_files", "load_digits"):
-        monkeypatch.delattr(datasets, name)
+    for module in (datasets.fetching, datasets.loading):
+        monkeypatch.delattr(module, "read_verified_files")
+    for module in (datasets, datasets.loading):
+        monkeypatch.delattr(module, "load_digits")
     monkeypatch.delattr(bench, "measure")
     assert message in refusal(monkeypatch, capsys, *args.split())
 
@@ -690,10 +692,12 @@ def test_facts_wrap_between_words_at_60_columns():
 SLOW_EPOCHS = """
 import time
 from types import SimpleNamespace
-from fastmlp.cli import progress
-with progress.EpochDisplay(200, wanted=True) as display:
+from fastmlp.cli.epoch_display import EpochDisplay
+fit = SimpleNamespace(n_samples=60_000)
+with EpochDisplay(200, wanted=True) as display:
+    display.fit_began(fit)
     for epoch in (1, 2, 3):
-        display.on_epoch(SimpleNamespace(
+        display.epoch_ended(fit, SimpleNamespace(
             epoch=epoch, loss=0.12345678, n_samples=60_000, seconds=90.0, training_score=0.98765,
             validation_loss=0.12345678, validation_score=0.98765,
         ))
@@ -702,12 +706,14 @@ with progress.EpochDisplay(200, wanted=True) as display:
 
 SLOW_EPOCH = """
 import time
-from fastmlp.cli import progress
-with progress.EpochDisplay(4, wanted=True) as display:
-    display.begins(1000)
+from types import SimpleNamespace
+from fastmlp.cli.epoch_display import EpochDisplay
+fit = SimpleNamespace(n_samples=1000)
+with EpochDisplay(4, wanted=True) as display:
+    display.fit_began(fit)
     for done in (100, 250, 500):
         time.sleep(0.4)
-        display.on_samples(done)
+        display.samples_done(fit, done)
     time.sleep(0.4)
 """
 

@@ -265,18 +265,19 @@ def test_dropout_is_that_of_the_table_s_own_layers():
 CTRL_C = """
 import os, signal, sys
 from fastmlp import cli
-from fastmlp.cli.progress import EpochDisplay
+from fastmlp.cli.epoch_display import EpochDisplay
 
 seen, n_epochs = [], int(sys.argv[1])
-original = EpochDisplay.on_epoch
+original = EpochDisplay.epoch_ended
 
-def on_epoch(self, report):
-    original(self, report)
+def epoch_ended(self, fit, report):
+    stop = original(self, fit, report)
     seen.append(report)
     if len(seen) == n_epochs:
         signal.raise_signal(signal.SIGINT)
+    return stop
 
-EpochDisplay.on_epoch = on_epoch
+EpochDisplay.epoch_ended = epoch_ended
 sys.argv[1:] = ["train", "--data", "houses.csv", "--epochs", "6", "--json"]
 cli.main()
 """

@@ -18,6 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.accel import patch_sklearn, unpatch_sklearn
+from fastmlp.core.functions import ACTIVATIONS
+from fastmlp.core.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed")
 
@@ -268,6 +270,18 @@ class TestToSklearn:
 
         with pytest.raises(TypeError, match="only fastmlp's own classes cross over, got .*Subcl"):
             as_theirs(Subclass())
+
+    @pytest.mark.parametrize("name", [name for name, a in ACTIVATIONS.items() if not a.is_sklearns])
+    def test_refuses_what_scikit_learn_has_not(self, name):
+        model = MLPRegressor(**parameters(activation=name)).fit(X, X[:, 0])
+        with pytest.raises(ValueError, match=f"scikit-learn has no activation='{name}'"):
+            model.to_sklearn()
+
+    @pytest.mark.parametrize("name", [name for name, o in OPTIMIZERS.items() if not o.is_sklearns])
+    def test_refuses_solvers_that_scikit_learn_has_not(self, name):
+        model = MLPRegressor(**parameters(solver=name)).fit(X, X[:, 0])
+        with pytest.raises(ValueError, match=f"scikit-learn has no solver='{name}'"):
+            model.to_sklearn()
 
     def test_refuses_a_model_that_is_not_fitted(self):
         with pytest.raises(NotFittedError, match="This MLPRegressor instance is not fitted yet"):

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from fastmlp import datasets, idx
-from fastmlp.datasets import FILE_NAMES, Dataset, DatasetError, sources
+from fastmlp.datasets import FILE_NAMES, Dataset, DatasetError, catalogue, loading, sources
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILE_NAMES
 HTML = b"<!DOCTYPE html><html><body>Moved</body></html>"
@@ -138,15 +138,14 @@ def elsewhere(request, monkeypatch, tmp_path):
 @pytest.fixture
 def table(monkeypatch):
     """Return a function that puts a small data set in the place of a real one."""
-    rows = {
-        name: Dataset(name, f"Toy {name}", digests(OTHER_FILES), mirrors=())
-        for name in datasets.DATASETS
-    }
-    monkeypatch.setattr(datasets, "DATASETS", rows)
 
-    def put(name="mnist", files=FILES, mirrors=(), **fields):
-        rows[name] = Dataset(name, "Toy MNIST", digests(files), tuple(mirrors), **fields)
+    def put(name="mnist", files=FILES, mirrors=(), title="Toy MNIST", **fields):
+        fields["torchvision_directory"] = datasets.DATASETS[name].torchvision_directory
+        row = Dataset(name, title, digests(files), tuple(mirrors), **fields)
+        monkeypatch.setitem(catalogue._BY_NAME, name, row)
 
+    for name in datasets.DATASETS:
+        put(name, OTHER_FILES, title=f"Toy {name}")
     return put
 
 
@@ -842,7 +841,7 @@ def test_frames(tmp_path, table):
 def test_a_frame_is_no_copy():
     pytest.importorskip("pandas")
     X, y = IMAGES.reshape(12, 12), LABELS
-    frame, series = datasets.loading._framed((X, y), as_frame=True)
+    frame, series = loading._framed((X, y), as_frame=True)
     assert np.shares_memory(frame.to_numpy(), X) and np.shares_memory(series.to_numpy(), y)
 
 

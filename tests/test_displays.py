@@ -94,9 +94,9 @@ def test_as_images():
 @pytest.mark.parametrize(
     ("X", "shape", "message"),
     [
-        (np.zeros((2, 30)), None, r"must be a square .* got 30: say shape=\(rows, columns\)\."),
-        (np.zeros((2, 30)), (5, 5), r"of 30 features together, got \(5, 5\)\."),
-        (np.zeros((2, 30)), (30,), r"must be \(rows, columns\) of 30 features"),
+        (np.zeros((2, 30)), None, r"must be square .* 30 pixels: give shape=\(height, width\)\."),
+        (np.zeros((2, 30)), (5, 5), r"have 30 pixels, got \(5, 5\)\."),
+        (np.zeros((2, 30)), (30,), r"must be \(height, width\), .* got \(30,\)"),
         (np.zeros(9), None, r"got \(9,\); one sample is X\[\[i\]\]\."),
     ],
 )
@@ -160,7 +160,7 @@ def test_weights_of_a_pipeline_and_a_shape(digits):
     (X, _), _ = digits
     pipeline = make_pipeline(StandardScaler(), MLPRegressor(**PARAMETERS))
     pipeline.fit(X[:50, :30], X[:50, 30])
-    with pytest.raises(ValueError, match=r"got 30: say shape=\(rows, columns\)"):
+    with pytest.raises(ValueError, match=r"got 30 pixels: give shape=\(height, width\)"):
         WeightsDisplay.from_estimator(pipeline)
     display = WeightsDisplay.from_estimator(pipeline, shape=(5, 6))
     assert display.images.shape == (20, 5, 6)
@@ -506,7 +506,7 @@ def test_an_axes_without_a_grid():
 
 
 def test_without_matplotlib(monkeypatch, model):
-    monkeypatch.setattr(displays, "find_spec", lambda name: None)
+    monkeypatch.setattr("fastmlp.displays.layout.find_spec", lambda name: None)
     for draw in (
         lambda: WeightsDisplay.from_estimator(model),
         lambda: LossCurveDisplay.from_estimator(None),  # said before anything else

@@ -17,6 +17,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from observers import observed_fit
 from scipy.sparse import csc_array, csr_array, csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
@@ -1610,7 +1611,7 @@ class TestLBFGS:
                 raise KeyboardInterrupt
 
         with pytest.warns(UserWarning, match="Training interrupted by user"):
-            model._fit(X, y, on_epoch=interrupt)
+            observed_fit(model, X, y, on_epoch=interrupt)
         assert model.n_iter_ == len(model.history_["loss"]) == after
         assert model.loss_ == model.history_["loss"][-1]
         shorter = mlp("binary", backend, solver="lbfgs", max_iter=after)
@@ -1625,7 +1626,7 @@ class TestLBFGS:
         def interrupted(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("fastmlp.training.loop.minimize", interrupted)
+        monkeypatch.setattr("fastmlp.training.lbfgs.minimize", interrupted)
         with pytest.warns(UserWarning, match="Training interrupted by user"):
             model.fit(X, y)
         assert model.n_iter_ == 0

@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from observers import observed_fit
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
@@ -293,7 +294,7 @@ class TestFit:
     def test_on_epoch_reports(self, blobs):
         X, y = blobs
         reports = []
-        model = quick(early_stopping=True)._fit(X, y, on_epoch=reports.append)
+        model = observed_fit(quick(early_stopping=True), X, y, on_epoch=reports.append)
         assert [r.epoch for r in reports] == list(range(1, model.n_iter_ + 1))
         assert [r.loss for r in reports] == model.loss_curve_
         assert [r.validation_score for r in reports] == model.validation_scores_
@@ -313,7 +314,7 @@ class TestFailure:
         shorter = clone(model).set_params(lr_schedule=None, max_iter=n_iter)
         shorter.fit(X, y)
         with pytest.raises(ZeroDivisionError):
-            model._fit(X, y, **options)
+            observed_fit(model, X, y, **options)
         model.set_params(lr_schedule=None)
         for _ in range(2):
             np.testing.assert_array_equal(model.predict_proba(X), shorter.predict_proba(X))
@@ -380,10 +381,10 @@ class TestWithinAnEpoch:
     def test_it_is_told_what_is_done_and_nothing_changes(self, backend):
         told = []
         with pytest.warns(ConvergenceWarning):
-            model = self.model(backend)._fit(self.X, self.y, on_samples=told.append)
+            model = observed_fit(self.model(backend), self.X, self.y, on_samples=told.append)
             same = self.model(backend)
             same.random_state = model.random_state = 0
-            model._fit(self.X, self.y, on_samples=told.append)
+            observed_fit(model, self.X, self.y, on_samples=told.append)
             same.fit(self.X, self.y)
         assert told
         assert all(0 < n <= len(self.X) and n % 500 == 0 for n in told)
@@ -397,7 +398,7 @@ class TestWithinAnEpoch:
 
         model, n_threads = self.model(backend), threading.active_count()
         with pytest.raises(ZeroDivisionError):
-            model._fit(self.X, self.y, on_samples=fail)
+            observed_fit(model, self.X, self.y, on_samples=fail)
         assert threading.active_count() == n_threads
         assert model.n_iter_ == 0
         assert model.predict(self.X[:3]).shape == (3,)
@@ -413,7 +414,7 @@ class TestInterrupt:
 
         model = MLPClassifier((4,), tol=0, random_state=0, backend=backend)
         with pytest.warns(UserWarning, match="Training interrupted by user"):
-            model._fit(X, y, on_epoch=stop)
+            observed_fit(model, X, y, on_epoch=stop)
         assert model.t_ == 3 * len(X)
         assert len(model.loss_curve_) == 3
         assert model.predict(X).shape == y.shape

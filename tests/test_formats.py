@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastmlp import datasets, idx
-from fastmlp.convert import formats
-from fastmlp.convert.formats import LabelWarning, Part, convert
+from fastmlp.convert import LabelWarning, Part, convert, tables
 from fastmlp.datasets import FILE_NAMES
 
 
@@ -215,9 +214,9 @@ def test_any_labels_come_back_the_same_from_csv(labels):
     y = np.array(labels)  # which drops NUL from the end
     X = np.zeros((len(y), 2, 2), np.uint8)
     file = io.BytesIO()
-    formats._write_csv(file, Part(X, y))
+    tables._write_csv(file, Part(X, y))
     Path("d.csv").write_bytes(file.getvalue())
-    back = formats._read_csv(Path("d.csv")).labels
+    back = tables._read_csv(Path("d.csv")).labels
     is_numbers = all(re.fullmatch(r"[ \t]*(0|-?[1-9][0-9]{0,17})[ \t]*", label) for label in labels)
     assert back.tolist() == ([int(label) for label in labels] if is_numbers else y.tolist())
 
@@ -512,11 +511,11 @@ def test_an_interruption_leaves_nothing(idx_directory, target, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    calls = iter([formats._write_csv, interrupt])
-    monkeypatch.setattr(formats, "_write_csv", lambda *args: next(calls)(*args))
+    calls = iter([tables._write_csv, interrupt])
+    monkeypatch.setattr(tables, "_write_csv", lambda *args: next(calls)(*args))
     monkeypatch.setattr(np, "savez_compressed", interrupt)
     writes = iter([idx.write, idx.write, interrupt])
-    monkeypatch.setattr(formats.idx, "write", lambda *a, **k: next(writes)(*a, **k))
+    monkeypatch.setattr(idx, "write", lambda *a, **k: next(writes)(*a, **k))
     with pytest.raises(KeyboardInterrupt):
         convert(idx_directory, target)
     files = {path for path in Path().rglob("*") if path.is_file()}
@@ -555,7 +554,8 @@ def test_files_of_a_set_are_of_one_run(idx_directory, target, end):
     before = {path: path.read_bytes() for path in written}
     code = """
 import itertools, os, resource, signal, sys
-from fastmlp.convert import formats
+from fastmlp import idx
+from fastmlp.convert import convert, tables
 from fastmlp.utils import files
 n, end = int(sys.argv[2]), sys.argv[3]
 if end == "full":
@@ -570,10 +570,10 @@ else:  # at the n-th step that changes anything in the directory
         return counted
     files.workspace = counting(files.workspace)
     files._Part.finish = counting(files._Part.finish)
-    formats._write_csv = counting(formats._write_csv)
-    formats.idx.write = counting(formats.idx.write)
+    tables._write_csv = counting(tables._write_csv)
+    idx.write = counting(idx.write)
     files._replace_all = counting(files._replace_all)
-formats.convert("new.npz", sys.argv[1], force=True)
+convert("new.npz", sys.argv[1], force=True)
 """
     convert("digits", "new.npz")
     outcomes = []

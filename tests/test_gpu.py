@@ -92,9 +92,11 @@ class TestAgainstTheSpecification:
 
 @pytest.mark.parametrize("is_fused", [True, False])
 def test_batches_that_pass_in_pieces(cuda_backend, monkeypatch, is_fused):
+    from fastmlp.backends.cuda_backend import plan
+
     expected = trained(cuda_backend.Engine, "float64", (784, 50, 10), "adam", "bytes")
-    monkeypatch.setattr(cuda_backend, "ROW_BYTES", 40 * 8 * (784 + 2 * 844))
-    monkeypatch.setattr(cuda_backend, "FUSED_ROWS", 2048 if is_fused else 0)
+    monkeypatch.setattr(plan, "ROW_BYTES", 40 * 8 * (784 + 2 * 844))
+    monkeypatch.setattr(plan, "FUSED_ROWS", 2048 if is_fused else 0)
     ours = trained(cuda_backend.Engine, "float64", (784, 50, 10), "adam", "bytes")
     for values, others in zip(ours, expected, strict=True):
         np.testing.assert_allclose(values, others, rtol=1e-9, atol=1e-11)
@@ -128,7 +130,9 @@ def test_it_learns_as_the_cpu_does(cuda_backend, name):
 
 
 def test_a_large_prediction_passes_in_chunks(cuda_backend, monkeypatch):
-    monkeypatch.setattr(cuda_backend, "ROW_BYTES", 1 << 20)
+    from fastmlp.backends.cuda_backend import plan
+
+    monkeypatch.setattr(plan, "ROW_BYTES", 1 << 20)
     case = (5000, (40, 30, 3), "relu", "softmax", 1, False)
     network, parameters, inputs, Y, _, _ = problem(case, "float32", source="scaled")
     outputs, expected = np.empty((2, *Y.shape), np.float32)

@@ -1,14 +1,17 @@
 """Tests of fastmlp.idx against an encoder and a decoder written with struct alone."""
 
 import gzip
+import importlib
 import io
 import math
 import os
 import pickle
 import stat
 import struct
+import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import tracemalloc
 import zipfile
@@ -20,9 +23,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmlp import backends, idx
-
-backends.get("auto")  # its import must not be counted as memory of the first read
+from fastmlp import idx
+from fastmlp.idx import format, scaling
 
 # ---------------------------------------------------------------------------
 # The oracle: elements as unsigned integers of the same bits, so that NaN counts too
@@ -151,13 +153,13 @@ def arrays(draw):
     layout=st.sampled_from(list(LAYOUTS)),
     compress=st.booleans(),
     source=st.sampled_from(["str", "PathLike", "file", "BytesIO", "stream", "slow stream"]),
-    chunk=st.sampled_from([16, 64, idx._CHUNK]),
-    gzip_chunk=st.sampled_from([1, 7, idx._GZIP_CHUNK]),
+    chunk=st.sampled_from([16, 64, format._CHUNK]),
+    gzip_chunk=st.sampled_from([1, 7, format._GZIP_CHUNK]),
 )
 def test_round_trip(folder, array, layout, compress, source, chunk, gzip_chunk):
     given_array = LAYOUTS[layout](array)
     path = folder / ("round.gz" if compress else "round")
-    with mock.patch.multiple(idx, _CHUNK=chunk, _GZIP_CHUNK=gzip_chunk):
+    with mock.patch.multiple(format, _CHUNK=chunk, _GZIP_CHUNK=gzip_chunk):
         idx.write(path, given_array)
         assert bits_of(given_array) == bits_of(array)
         data = path.read_bytes()
@@ -182,7 +184,7 @@ def test_round_trip(folder, array, layout, compress, source, chunk, gzip_chunk):
 @pytest.mark.parametrize("dtype", CODES)
 @pytest.mark.parametrize("kind", ["raw", "gz", "stream"])
 def test_more_than_one_chunk(dtype, kind, tmp_path):
-    array = example(dtype, (2 * idx._CHUNK // np.dtype(dtype).itemsize + 7,))
+    array = example(dtype, (2 * format._CHUNK // np.dtype(dtype).itemsize + 7,))
     path = tmp_path / f"file.{kind}"
     idx.write(path, array)
     result = idx.read(Stream(path.read_bytes()) if kind == "stream" else path)
@@ -206,6 +208,55 @@ def test_conversion_of_every_byte():
     data = encode("uint8", (256,), range(256))
     result = idx.read(Stream(data), dtype=np.float32, scale=0.5, shift=2)
     assert result.tolist() == [0.5 * n + 2 for n in range(256)]
+
+
+def kernel(name):
+    """Return a kernel by the name of its module."""
+    if name == "_scaling" and scaling._built is None:
+        pytest.skip("it was not built")
+    return importlib.import_module(f"fastmlp.idx.{name}").scale_bytes
+
+
+@pytest.mark.parametrize("name", ["_scaling", "scaling_numba", "scaling"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("scale", "shift"), [(1 / 255, 0), (1 / 255, -0.5), (-3, 0.1), (1, 7)])
+def test_kernels_agree_in_every_bit(name, dtype, scale, shift):
+    """The product and the sum are rounded, each to the dtype of the result."""
+    scale_bytes = kernel(name)
+    payload = np.random.RandomState(0).randint(0, 256, 1001).astype(np.uint8)
+    payload[:256] = range(256)
+    number = np.dtype(dtype).type
+    expected = payload.astype(dtype) * number(scale) + number(shift)
+    for n in (0, 1, 7, 64, 1001):
+        out = np.full(1001, np.nan, dtype)
+        scale_bytes(payload[:n], scale, shift, out[:n])
+        assert out[:n].tobytes() == expected[:n].tobytes()
+        assert np.isnan(out[n:]).all()
+
+
+def test_which_kernel_is_used(monkeypatch):
+    """The compiled one if there is one; else NumPy, and Numba where loading it pays."""
+    if scaling._built is not None:
+        assert scaling.kernel_for(0) is scaling.kernel_for(1 << 40) is kernel("_scaling")
+    monkeypatch.setattr(scaling, "_built", None)
+    assert scaling.kernel_for(1 << 20) is kernel("scaling")
+    assert scaling.kernel_for(1 << 40) is kernel("scaling_numba")
+    monkeypatch.setitem(sys.modules, "fastmlp.idx.scaling_numba", None)  # as without Numba
+    assert scaling.kernel_for(1 << 40) is kernel("scaling")
+
+
+def test_reading_needs_neither_compiler_nor_numba(tmp_path):
+    (tmp_path / "images").write_bytes(IMAGES)
+    code = f"""
+        import sys
+        sys.modules["fastmlp.idx._scaling"] = None  # as where it was not built
+        from fastmlp import idx
+        path = {str(tmp_path / "images")!r}
+        print(idx.read(path, dtype="float32", scale=0.5, shift=1).sum(), "numba" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [str(0.5 * sum(decode(IMAGES)[2]) + 1568), "False"]
 
 
 @pytest.mark.parametrize("dtype", CODES)
@@ -565,7 +616,7 @@ def mutated(draw, files):
 
 def read_or_refuse(source, bound):
     """Return the array or None for IDXError; the peak of memory must stay below `bound`."""
-    with mock.patch.multiple(idx, _CHUNK=4096, _GZIP_CHUNK=4096):
+    with mock.patch.multiple(format, _CHUNK=4096, _GZIP_CHUNK=4096):
         tracemalloc.start()
         try:
             return idx.read(source)
@@ -634,14 +685,14 @@ def test_peak_memory(name, dtype, arguments, times, tmp_path):
     n_bytes = 16 << 20
     path = tmp_path / f"file.{name}"
     idx.write(path, np.zeros(n_bytes // np.dtype(dtype).itemsize, dtype))
-    assert peak_of(lambda: idx.read(path, **arguments)) < times * n_bytes + 5 * idx._CHUNK
+    assert peak_of(lambda: idx.read(path, **arguments)) < times * n_bytes + 5 * format._CHUNK
 
 
 def test_gzip_bomb_is_not_allocated(tmp_path):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(header(8, 2**31) + bytes(1 << 20)))
     with pytest.raises(idx.IDXError, match="so short a gzip file"):
-        assert peak_of(lambda: idx.read(path)) < 4 * idx._CHUNK
+        assert peak_of(lambda: idx.read(path)) < 4 * format._CHUNK
 
 
 # ---------------------------------------------------------------------------
@@ -722,7 +773,7 @@ def test_interrupted_write_leaves_the_old_file(name, error, tmp_path, monkeypatc
         raise error
 
     with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(idx, "_encode", encode_half)
+        patch.setattr(format, "_encode", encode_half)
         idx.write(path, example("uint8", (100,)))
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [name]

@@ -443,7 +443,7 @@ def test_no_images(folder):
         (np.full((2, 4), np.nan), [0, 1], None, r"got float64 from nan to nan: scale it"),
         (np.full((2, 4), "a"), [0, 1], None, r"X must be uint8, got <U1\.$"),
         (np.ones(4, np.uint8), [0], None, r"X must be of shape .* got \(4,\)"),
-        (np.ones((1, 6), np.uint8), [0], None, r"of 6 pixels are not square: say shape=\(height"),
+        (np.ones((1, 6), np.uint8), [0], None, r"must be square .* got 6 pixels: give shape=\(h"),
         (np.ones((1, 6), np.uint8), [0], (2, 2), r"shape must be that of .* got \(2, 2\)"),
         (np.ones((1, 2, 3), np.uint8), [0], (3, 3), r"shape must be that of .* got \(3, 3\)"),
         (np.ones((1, 6), np.uint8), [0], (-2, -3), r"shape must be \(height, width\), both at"),

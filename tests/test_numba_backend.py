@@ -139,7 +139,7 @@ def test_an_error_in_a_thread_is_passed_on(monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("in a thread")
 
-    monkeypatch.setattr("fastmlp.backends.numba_backend._UNINTERRUPTED_WORK", 0)
+    monkeypatch.setattr("fastmlp.backends.numba_backend.engine._UNINTERRUPTED_WORK", 0)
     engine.train_epoch(np.arange(2000), 500, sgd)
     broken.stats = kernels.train.stats
     monkeypatch.setattr(kernels, "train", broken)
@@ -201,7 +201,7 @@ def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert run.returncode == 0, run.stdout
         return
-    from fastmlp.backends import numba_backend
+    from fastmlp.backends.numba_backend import team
 
     made, sgd = engine_and_optimizer(n_hidden=300)
     made.train_epoch(np.arange(2000), 500, sgd)
@@ -220,11 +220,11 @@ def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request
 
     if step == "set":
         patched = type("Event", (threading.Event,), {"set": interrupted(threading.Event.set)})
-        monkeypatch.setattr(numba_backend.threading, "Event", patched)
+        monkeypatch.setattr(team.threading, "Event", patched)
     else:
-        queue = numba_backend.SimpleQueue
+        queue = team.SimpleQueue
         patched = type("Queue", (queue,), {"get": interrupted(queue.get)})
-        monkeypatch.setattr(numba_backend, "SimpleQueue", patched)
+        monkeypatch.setattr(team, "SimpleQueue", patched)
     n_threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         made.train_epoch(np.arange(2000), 500, sgd)

@@ -584,7 +584,9 @@ HOSTILE = {
     "builtins.exec": lambda target: call("builtins.exec", f"open({str(target)!r}, 'w')"),
     "builtins.open": lambda target: call("builtins.open", str(target), "w"),
     "subprocess.Popen": lambda target: call("subprocess.Popen", ["touch", str(target)]),
-    "fastmlp.utils.files.atomic_write": lambda target: call("fastmlp.utils.files.atomic_write", str(target)),
+    "fastmlp.utils.files.atomic_write": lambda target: call(
+        "fastmlp.utils.files.atomic_write", str(target)
+    ),
     "fastmlp.utils.files._remove": lambda target: call("fastmlp.utils.files._remove", str(target)),
     "fastmlp.persistence.save": lambda target: call("fastmlp.persistence.save", 1, str(target)),
     "fastmlp.estimators.MLPClassifier": lambda target: (

@@ -145,7 +145,7 @@ class TestEstimators:
             answers.meeting.wait(30)
             return answers[-1]
 
-        for module in ("numba_backend", "cython_backend._engine"):
+        for module in ("numba_backend.engine", "cython_backend._engine"):
             name = f"fastmlp.backends.{module}"
             pytest.importorskip(name, exc_type=ImportError)
             monkeypatch.setattr(f"{name}.usable_threads", usable)

@@ -26,12 +26,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastmlp.images import square_shape
+from fastmlp.utils.image_shapes import Shape, check_shape, shape_of_images
 from fastmlp.utils.threads import usable_threads
 
 __all__ = ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine", "RandomNoise"]
 
-Shape: TypeAlias = tuple[int, int]
 #: Takes images (n, height, width), the numbers of their rows (n,), and where the result goes.
 _Pass: TypeAlias = Callable[[NDArray[Any], NDArray[np.int64], NDArray[Any]], None]
 
@@ -117,31 +116,18 @@ class Augmentation:
 
     def _shape_of(self, images: NDArray[Any]) -> Shape:
         """Return height and width of each image."""
-        told, n_pixels = self.image_shape, math.prod(images.shape[1:])
-        if images.ndim == 3:
-            shape = images.shape[1], images.shape[2]
-        elif told is not None:
-            shape = told
-        elif not any(isinstance(step, _Geometric) for step in self._steps()):
-            shape = 1, n_pixels
-        else:
-            square = square_shape(n_pixels)
-            if square is None:
-                raise ValueError(
-                    f"images must be square unless their shape is given, got {n_pixels} pixels: "
-                    "give image_shape=(height, width)."
-                )
-            shape = square
-        if (told or shape) != shape or math.prod(shape) != n_pixels:
-            raise ValueError(
-                f"X must hold images of image_shape={told}, got an array of shape {images.shape}: "
-                "give the shape that they have."
-            )
-        return shape
+        moves = any(isinstance(step, _Geometric) for step in self._steps())
+        if images.ndim == 2 and self.image_shape is None and not moves:
+            return 1, images.shape[1]  # noise does not ask where a pixel is
+        return shape_of_images(images.shape, self.image_shape, "image_shape")
 
 
 class _Geometric(Augmentation):
     """A step that moves pixels: at random by a map, or by a displacement of every pixel."""
+
+    def __post_init__(self) -> None:
+        if self.image_shape is not None:
+            object.__setattr__(self, "image_shape", check_shape(self.image_shape, "image_shape"))
 
     def _map(self) -> Sequence[float]:
         """Return the ranges of an affine map: radians, pixels, part and radians."""
@@ -203,7 +189,7 @@ class RandomAffine(_Geometric):
         _check_number("shift", self.shift, "pixels, >= 0 and finite", lambda x: 0 <= x < math.inf)
         _check_number("zoom", self.zoom, "a part, >= 0 and < 1", lambda x: 0 <= x < 1)
         _check_number("shear", self.shear, "degrees, >= 0 and < 90", lambda x: 0 <= x < 90)
-        object.__setattr__(self, "image_shape", _check_shape(self.image_shape))
+        super().__post_init__()
 
     def _changes(self) -> bool:
         return any(self._map())
@@ -261,7 +247,7 @@ class ElasticDistortion(_Geometric):
     def __post_init__(self) -> None:
         _check_number("alpha", self.alpha, ">= 0 and finite", lambda x: 0 <= x < math.inf)
         _check_number("sigma", self.sigma, "pixels, > 0 and <= 1000", lambda x: 0 < x <= 1000)
-        object.__setattr__(self, "image_shape", _check_shape(self.image_shape))
+        super().__post_init__()
 
     def _changes(self) -> bool:
         return self.alpha > 0
@@ -454,20 +440,6 @@ def _in_threads(
 def _check_number(name: str, value: float, rule: str, holds: Callable[[float], bool]) -> None:
     if not isinstance(value, Real) or not holds(float(value)):
         raise ValueError(f"{name} must be {rule}, got {value!r}.")
-
-
-def _check_shape(shape: Any) -> Shape | None:
-    if shape is None:
-        return None
-    try:
-        height, width = map(int, shape)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(
-            f"image_shape must be None or (height, width), both at least 1, got {shape!r}."
-        )
-    return height, width
 
 
 def _check_array(X: Any, name: str) -> NDArray[Any]:

@@ -1,12 +1,11 @@
 """The backends: one contract, several implementations, chosen by name.
 
-Every backend is a module with the same three names, documented in full in
+Every backend is a module with the same two names, documented in full in
 `fastmlp.backends.numpy_backend`, which is both the specification and a
 working implementation:
 
 - ``Engine``: a network bound to its parameters and its training data;
-- ``predict``: the outputs for samples, without an engine that would copy the weights;
-- ``decode``: big-endian or byte data to a native array, optionally scaled.
+- ``predict``: the outputs for samples, without an engine that would copy the weights.
 
 This package knows which backends exist, whether each one can be used here,
 and if not, why not. A backend that the user names is used or refused with the

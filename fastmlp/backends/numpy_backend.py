@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
+from fastmlp.core.arrays import activate, multiply_by_derivative, slope_of
+from fastmlp.core.functions import bound
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import RATE, SGD, Adam, Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.utils.threads import usable_threads
 
@@ -109,7 +111,7 @@ class Engine:
             The permutation in which samples are visited.
         batch_size : int
             Samples per update; the last batch may be smaller.
-        optimizer : SGD or Adam (see `fastmlp.training`)
+        optimizer : Optimizer (see `fastmlp.core.optimizers`)
             Its state vectors are updated too; read them after `sync`.
         dropout : Dropout, optional
             Hidden units to leave out; a sample's position is that in `order`.
@@ -140,7 +142,8 @@ class Engine:
                 positions = np.arange(start, start + len(batch))
                 factors = _dropout_factors(self.network, dropout, positions, self._gradient)
                 loss = self._objective(self.parameters, batch, self._gradient, factors)
-                _UPDATES[optimizer.name](optimizer, self.parameters.flat, self._gradient.flat)
+                update = _UPDATES.get(optimizer.name, _update_by_formula)
+                update(optimizer, self.parameters.flat, self._gradient.flat)
                 summed_loss += loss * len(batch)
                 if on_samples is not None:
                     on_samples(start + len(batch))
@@ -219,12 +222,14 @@ class Engine:
         weight = None if self.sample_weight is None else self.sample_weight[batch]
         total_weight = len(Y) if weight is None else weight.sum()
 
+        slopes: list[NDArray | None] = []
         activations = _forward(
             self.network,
             parameters.coefs,
             parameters.intercepts,
             _rows(self.inputs, batch),
             factors,
+            slopes,
         )
         loss = self.network.loss_value(Y, activations[-1], weight)
         squares = 0
@@ -234,7 +239,7 @@ class Engine:
 
         delta = activations[-1] - Y
         if not self.network.is_canonical:  # the mean squared error of logistic outputs
-            _d_logistic(activations[-1], delta)
+            multiply_by_derivative("logistic", activations[-1], delta)
             delta /= delta.shape[1]
         if weight is not None:
             delta *= weight[:, np.newaxis]
@@ -246,12 +251,15 @@ class Engine:
             gradient.intercepts[layer][...] = np.sum(delta, axis=0) / total_weight
             if layer > 0:
                 delta = delta @ parameters.coefs[layer].T
-                A, factor = activations[layer], factors[layer - 1]
+                A, factor, slope = activations[layer], factors[layer - 1], slopes[layer - 1]
                 if factor is not None:
                     delta *= factor
                     # What is left out has no derivative; the others' is in terms of their value.
                     A = np.divide(A, factor, out=np.zeros_like(A), where=factor != 0)
-                _DERIVATIVES[self.network.activation](A, delta)
+                if slope is not None:
+                    delta *= slope
+                else:
+                    multiply_by_derivative(self.network.activation, A, delta)
         return loss
 
 
@@ -316,10 +324,12 @@ def _forward(
     intercepts: Sequence[NDArray],
     X: Any,
     factors: Sequence[NDArray | None] = (),
+    slopes: list[NDArray | None] | None = None,
 ) -> list[Any]:
     """Return the activations of every layer, from the input to the output.
 
-    Those of hidden layer l are multiplied by factors[l], if there are such.
+    Those of hidden layer l are multiplied by factors[l], if there are such. `slopes` is appended
+    the derivatives of each hidden layer that cannot be found from its activations, else None.
     """
     activations = [X]
     last = len(coefs) - 1
@@ -327,7 +337,9 @@ def _forward(
         Z = activations[-1] @ coef
         Z += intercept
         name = network.output_activation if layer == last else network.activation
-        ACTIVATIONS[name](Z)
+        if slopes is not None and layer < last:
+            slopes.append(slope_of(name, Z))
+        activate(name, Z)
         if layer < len(factors) and (factor := factors[layer]) is not None:
             Z *= factor
         activations.append(Z)
@@ -345,28 +357,6 @@ def _dropout_factors(
     return [dropout.factors(layer, positions, n, dtype) for layer, n in enumerate(hidden)]
 
 
-def decode(payload: NDArray, out: NDArray, scale: float = 1.0, shift: float = 0.0) -> None:
-    """Convert an IDX payload to native numbers: ``out = scale * payload + shift``.
-
-    Parameters
-    ----------
-    payload : array of shape (n,), uint8, int8, or big-endian int16, int32, float32, float64
-        IN. The elements as they lie in the file. May be the memory of `out`
-        itself if the elements have the same size (decoding in place).
-    out : array of shape (n,)                                   # OUT, overwritten
-        Native byte order, C-contiguous. Either the native form of the
-        payload's type, or, for a uint8 payload, float32 or float64.
-    scale, shift : float
-        Only for a uint8 payload and floating-point `out`; rounded to the
-        dtype of `out`, which is also that of the arithmetic.
-    """
-    if scale == 1.0 and shift == 0.0:
-        out[...] = payload
-    else:
-        np.multiply(payload, out.dtype.type(scale), out=out, dtype=out.dtype)
-        out += out.dtype.type(shift)
-
-
 def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
     """Return some rows of the input as the network sees them; sparse ones stay sparse."""
     X = inputs.values[rows]
@@ -379,77 +369,10 @@ def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
     return X
 
 
-# Activations overwrite the pre-activations Z of shape (n_samples, n_units).
-
-
-def _identity(Z: NDArray) -> None:
-    pass
-
-
-def _logistic(Z: NDArray) -> None:
-    expit(Z, out=Z)
-
-
-def _tanh(Z: NDArray) -> None:
-    np.tanh(Z, out=Z)
-
-
-def _relu(Z: NDArray) -> None:
-    np.maximum(Z, 0, out=Z)
-
-
-def _exp(Z: NDArray) -> None:
-    np.exp(Z, out=Z)
-
-
-def _softmax(Z: NDArray) -> None:
-    np.exp(Z - Z.max(axis=1)[:, np.newaxis], out=Z)
-    Z /= Z.sum(axis=1)[:, np.newaxis]
-
-
-#: Functions that overwrite pre-activations of shape (n_samples, n_units).
-ACTIVATIONS = {
-    "identity": _identity,
-    "logistic": _logistic,
-    "tanh": _tanh,
-    "relu": _relu,
-    "exp": _exp,
-    "softmax": _softmax,
-}
-
-
-# Derivatives multiply delta by the activation's derivative, in terms of its value A.
-
-
-def _d_identity(A: NDArray, delta: NDArray) -> None:
-    pass
-
-
-def _d_logistic(A: NDArray, delta: NDArray) -> None:
-    delta *= A
-    delta *= 1 - A
-
-
-def _d_tanh(A: NDArray, delta: NDArray) -> None:
-    delta *= 1 - A**2
-
-
-def _d_relu(A: NDArray, delta: NDArray) -> None:
-    delta[A == 0] = 0
-
-
-_DERIVATIVES = {
-    "identity": _d_identity,
-    "logistic": _d_logistic,
-    "tanh": _d_tanh,
-    "relu": _d_relu,
-}
-
-
 # Updates change the flat parameters by the flat gradient.
 
 
-def _update_sgd(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
+def _update_sgd(optimizer: SGD, flat: NDArray, gradient: NDArray) -> None:
     """Step with momentum: ``v = momentum * v - rate * g``, then ``flat += v``.
 
     Nesterov's variant looks one step ahead: ``flat += momentum * v - rate * g``.
@@ -461,7 +384,7 @@ def _update_sgd(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
     flat += optimizer.momentum * velocity - step if optimizer.nesterov else velocity
 
 
-def _update_adam(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
+def _update_adam(optimizer: Adam, flat: NDArray, gradient: NDArray) -> None:
     """Step by Adam (Kingma and Ba, 2014, end of section 2: epsilon outside the bias correction)."""
     optimizer.t += 1
     optimizer.m *= optimizer.beta_1
@@ -477,7 +400,23 @@ def _update_adam(optimizer: Any, flat: NDArray, gradient: NDArray) -> None:
     flat += step
 
 
-_UPDATES = {"sgd": _update_sgd, "adam": _update_adam}
+def _update_by_formula(optimizer: Optimizer, flat: NDArray, gradient: NDArray) -> None:
+    """Step by the optimiser's own formula."""
+    optimizer.updated(optimizer.t + 1)
+    settings = np.array(optimizer.settings(), flat.dtype)
+    settings[RATE] = optimizer.learning_rate
+    state = [*optimizer.state, None, None][:2]
+    update = bound(type(optimizer).update, sqrt=np.sqrt)
+    flat[...], *new_state = update(flat, gradient, *state, settings)
+    for vector, values in zip(optimizer.state, new_state, strict=False):
+        vector[...] = values
+
+
+#: Those of scikit-learn, with its operations; all others have a formula.
+_UPDATES: dict[str, Callable[[Any, NDArray, NDArray], None]] = {
+    "sgd": _update_sgd,
+    "adam": _update_adam,
+}
 
 
 @cache

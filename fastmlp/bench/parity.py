@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fastmlp.accel import ESTIMATORS, SKLEARN_ESTIMATORS
-from fastmlp.core.network import ACTIVATIONS
+from fastmlp.core.functions import ACTIVATIONS
 
 CLASSIFICATION = ("binary", "multiclass", "multilabel")
 REGRESSION = ("one output", "several outputs", "counts")
@@ -100,7 +100,7 @@ def _draw(rng: random.Random) -> Configuration:
     task, solver = rng.choice(CLASSIFICATION + REGRESSION), rng.choice(("lbfgs", "sgd", "adam"))
     parameters: dict[str, Any] = {
         "hidden_layer_sizes": tuple(rng.randint(1, 40) for _ in range(rng.randint(0, 3))),
-        "activation": rng.choice(ACTIVATIONS),
+        "activation": rng.choice([name for name, a in ACTIVATIONS.items() if a.is_sklearns]),
         "solver": solver,
         "alpha": rng.choice((0.0, 1e-4, 0.01, 0.1)),
         "max_iter": rng.randint(1, 6) if solver == "lbfgs" else rng.randint(3, 12),

@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from fastmlp import __version__, backends
-from fastmlp.cli import bench, data, info, predict, show, train
+from fastmlp.cli import (
+    bench,
+    confusions,
+    data,
+    evaluate,
+    info,
+    parity,
+    predict,
+    recipes,
+    show,
+    train,
+)
 from fastmlp.cli.output import showing_notes
 from fastmlp.cli.usage import EXIT_STATUS, USAGE_ERROR, Command, Group, exit_status
 
@@ -63,21 +74,21 @@ def _options(
     context.with_resource(showing_notes())
 
 
-def _add(command: Callable[..., None], name: str | None = None, failure: str = "") -> None:
+def _add(command: Callable[..., None], failure: str = "") -> None:
     epilog = exit_status(failure) if failure else EXIT_STATUS
-    app.command(name, cls=Command, epilog=epilog)(command)
+    app.command(cls=Command, epilog=epilog)(command)
 
 
 # In the order of the help.
 _add(train.train)
-_add(predict.evaluate)
+_add(evaluate.evaluate)
 _add(predict.predict)
 _add(show.show)
-_add(show.confusions)
-_add(bench.parity, failure="if a difference is too large")
+_add(confusions.confusions)
+_add(parity.parity, failure="if a difference is too large")
 _add(bench.bench, failure="if losses are too far apart")
 _add(info.info)
-_add(info.list_recipes, "recipes")
+_add(recipes.recipes)
 app.add_typer(data.app, name="data", help="Fetch, inspect and convert data sets.")
 
 

@@ -279,7 +279,7 @@ def convert(
         fastmlp data convert mnist_train.csv train.npz
         fastmlp data convert images-idx3-ubyte.gz images.npy
     """
-    from fastmlp.convert import formats
+    from fastmlp.convert import convert as convert_files
     from fastmlp.exceptions import FastMLPWarning
 
     with (
@@ -288,7 +288,7 @@ def convert(
     ):
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", FastMLPWarning)  # files that were left out
-        written = formats.convert(
+        written = convert_files(
             source, target, data_home=data_home, size=size, force=force, progress=progress
         )
     for warning in caught:

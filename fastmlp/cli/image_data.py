@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastmlp.cli.output import note, note_columns, noting_warnings
+from fastmlp.cli.output import note, note_columns, note_unknown_classes, noting_warnings
 from fastmlp.cli.progress import file_display
+from fastmlp.utils.image_shapes import square_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ def load(
         not too large, else `DEFAULT_SIZE`.
     """
     from fastmlp import datasets
-    from fastmlp.convert import formats
+    from fastmlp.convert import read
 
     path = Path(data).expanduser()
     is_known = data in datasets.DATASETS or data == "digits"
@@ -87,7 +88,7 @@ def load(
     if path.is_dir() and size is None:
         size = _size_of(path)
     with noting_warnings(), file_display(wanted=True) as progress:
-        parts = formats.read(data, data_home=data_home, size=size, progress=progress)
+        parts = read(data, data_home=data_home, size=size, progress=progress)
     shape = _rows_and_columns(next(iter(parts.values())).images.shape[1:])
     rows = [(part.images.reshape(len(part.images), -1), part.labels) for part in parts.values()]
     if len(rows) == 1:
@@ -219,14 +220,7 @@ def note_strangers(model: Any, data: str, X: "NDArray", y: "NDArray | None" = No
     import numpy as np
 
     if y is not None and hasattr(model, "classes_"):
-        labels, counts = np.unique(y, return_counts=True)
-        is_new = ~np.isin(labels.astype(str), np.asarray(model.classes_).astype(str))
-        if is_new.any():
-            shown = ", ".join(map(str, labels[is_new][:5])) + (", ..." if is_new.sum() > 5 else "")
-            note(
-                f"{counts[is_new].sum()} of {len(y)} labels of {data} are classes that the model "
-                f"does not know ({shown}): it cannot be right there."
-            )
+        note_unknown_classes(model, y, f"labels of {data} are")
     about = getattr(model, "metadata_", {})
     if about.get("kind") != "images" or "grays" not in about or len(X) < _SAMPLES_TO_JUDGE:
         return
@@ -243,12 +237,10 @@ def note_strangers(model: Any, data: str, X: "NDArray", y: "NDArray | None" = No
 
 def shape_of_model(model: Any) -> tuple[int, int] | None:
     """Return the shape of the images that a model was trained on, as far as that is known."""
-    from fastmlp import images
-
     known = getattr(model, "metadata_", {}).get("shape")
     if known is not None:
         return known[0], known[1]
-    return images.square_shape(model.n_features_in_)
+    return square_shape(model.n_features_in_)
 
 
 def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]]:

@@ -1,10 +1,10 @@
-"""``fastmlp info`` and ``recipes``: what is installed, and what can be trained."""
+"""``fastmlp info``: what is installed."""
 
 from typing import Any
 
-from fastmlp import __version__, backends, recipes
+from fastmlp import __version__, backends
 from fastmlp.cli.options import Json, Quiet
-from fastmlp.cli.output import print_facts, print_json, print_table
+from fastmlp.cli.output import print_facts, print_json
 
 
 def info(as_json: Json = False, quiet: Quiet = False) -> None:
@@ -40,33 +40,3 @@ def info(as_json: Json = False, quiet: Quiet = False) -> None:
         print_json(facts | numbers)
     else:
         print_facts(facts)
-
-
-def list_recipes(as_json: Json = False, quiet: Quiet = False) -> None:
-    """List the published systems that 'fastmlp train --recipe NAME' trains again.
-
-    Shown are the published accuracy, and ours: on the test images or, for dropout-300, on the
-    images that it sets aside for validation. Ours are means over five seeds from dropout-300 on. Of
-    'best', which is our own, stands the best published accuracy of two layers beside it; 'pictures'
-    and 'table' are what is trained on folders of pictures and on tables if no recipe is named.
-
-    For example:
-
-        fastmlp recipes
-        fastmlp train --recipe lbfgs-397
-    """
-    headings = ("recipe", "what it is", "published", "ours")
-    rows: list[tuple[str, str, float | None, float | None]] = [
-        (r.name, r.description, r.published, r.ours) for r in recipes.RECIPES.values()
-    ]
-    rows.append((recipes.TABLE, recipes.TABLE_DESCRIPTION, None, None))
-    if as_json:
-        print_json({"recipes": [dict(zip(headings, row, strict=True)) for row in rows]})
-        return
-    print_table(
-        headings,
-        [
-            (name, what, *("" if score is None else f"{score:.3f}" for score in scores))
-            for name, what, *scores in rows
-        ],
-    )

@@ -14,6 +14,7 @@ from fastmlp.utils.logs import LOGGER
 from fastmlp.utils.terminal import on_terminal
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from fastmlp.estimators import MLPClassifier
@@ -160,9 +161,32 @@ def note_columns(data: str) -> None:
         note(f"the labels of {data} have {n_columns} columns; column 0 is the class.")
 
 
+def note_unknown_classes(model: Any, y: "NDArray", samples: str) -> None:
+    """Say so where samples are of classes that a model does not know.
+
+    Parameters
+    ----------
+    model : classifier
+    y : array of shape (n_samples,)
+        Labels; compared as text.
+    samples : str
+        What they are in the sentence, such as "rows have".
+    """
+    import numpy as np
+
+    labels, counts = np.unique(y, return_counts=True)
+    is_new = ~np.isin(labels.astype(str), np.asarray(model.classes_).astype(str))
+    if is_new.any():
+        shown = ", ".join(map(str, labels[is_new][:5])) + (", ..." if is_new.sum() > 5 else "")
+        note(
+            f"{counts[is_new].sum():,} of {len(y):,} {samples} classes that the model does not "
+            f"know ({shown}): it cannot be right there."
+        )
+
+
 @contextmanager
-def noting_warnings() -> Iterator[list[str]]:
-    """Show the library's warnings as notes; what they said is collected in the list."""
+def noting_warnings() -> Iterator[None]:
+    """Show the library's warnings as notes, each text once."""
     from sklearn.exceptions import ConvergenceWarning
 
     texts: list[str] = []
@@ -177,7 +201,7 @@ def noting_warnings() -> Iterator[list[str]]:
         warnings.simplefilter("always", UserWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
         warnings.showwarning = show  # type: ignore[assignment]
-        yield texts
+        yield
 
 
 # ------------------------------------------------------------------------------- models, and where

@@ -1,9 +1,15 @@
 """Pictures of samples and models: what can be drawn, where to, and writing it."""
 
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fastmlp.cli.output import new_console
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def check_picture(out: Path) -> None:
@@ -44,6 +50,14 @@ def save_pictures(drawings: Mapping[Path, Callable[..., Any]]) -> list[Path]:
             figure.set_size_inches(*display.figsize_)
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
     return list(drawings)
+
+
+def print_images(X: "NDArray", shape: tuple[int, int], captions: Sequence[str]) -> None:
+    """Print samples as block characters."""
+    from fastmlp.cli import terminal_images
+
+    width = shutil.get_terminal_size().columns
+    terminal_images.print_images(new_console(), X.reshape(len(X), *shape), captions, width)
 
 
 def no_images(data: str) -> str:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
-from fastmlp.cli.output import note, noting_warnings, print_facts, print_table
+from fastmlp.cli.output import (
+    note,
+    note_unknown_classes,
+    noting_warnings,
+    print_facts,
+    print_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,8 +285,6 @@ def target_of(pipeline: "Pipeline") -> str | None:
 
 def note_strangers(pipeline: "Pipeline", frame: "pd.DataFrame", y: "NDArray | None" = None) -> None:
     """Say which columns are not used, and what can hardly be what the model was trained on."""
-    import numpy as np
-
     known = getattr(pipeline, "feature_names_in_", None)
     target = target_of(pipeline)
     if known is not None:
@@ -290,14 +294,7 @@ def note_strangers(pipeline: "Pipeline", frame: "pd.DataFrame", y: "NDArray | No
             shown = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
             note(f"columns that the model does not know are ignored: {shown}.")
     if y is not None and hasattr(pipeline, "classes_"):
-        labels, counts = np.unique(y.astype(str), return_counts=True)
-        is_new = ~np.isin(labels, np.asarray(pipeline.classes_).astype(str))
-        if is_new.any():
-            shown = ", ".join(labels[is_new][:5]) + (", ..." if is_new.sum() > 5 else "")
-            note(
-                f"{counts[is_new].sum():,} of {len(y):,} rows have classes that the model does not "
-                f"know ({shown}): it cannot be right there."
-            )
+        note_unknown_classes(pipeline, y.astype(str), "rows have")
     for name, words, n_rows in _new_categories(pipeline, frame):
         shown = ", ".join(map(repr, words[:5])) + (", ..." if len(words) > 5 else "")
         note(

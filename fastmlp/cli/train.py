@@ -1,12 +1,11 @@
 """``fastmlp train``: a network from the options to the saved model."""
 
-import errno
-import os
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -29,12 +28,10 @@ from fastmlp.cli.options import (
     script_option,
     whole,
 )
-from fastmlp.cli.pictures import check_writable
 from fastmlp.cli.train_images import train_images
+from fastmlp.cli.train_output import Outputs
 from fastmlp.cli.train_table import train_table
-
-if TYPE_CHECKING:
-    pass
+from fastmlp.core.functions import ACTIVATIONS
 
 
 def _hidden(text: str) -> tuple[int, ...]:
@@ -74,6 +71,10 @@ def _dropout(text: str) -> tuple[float, ...]:
 
 _network_option = partial(typer.Option, rich_help_panel="Network and training")
 _output_option = partial(typer.Option, rich_help_panel="Output")
+
+
+#: Said here, because the module that knows them imports NumPy.
+SOLVERS = ("sgd", "adam", "adamw", "lbfgs")
 
 
 def train(
@@ -126,17 +127,13 @@ def train(
     ] = None,
     activation: Annotated[
         str | None,
-        _network_option(
-            **one_of(
-                *("identity", "logistic", "tanh", "relu"), help="Function of the hidden layers"
-            )
-        ),
+        _network_option(**one_of(*ACTIVATIONS, help="Function of the hidden layers")),
     ] = None,
     solver: Annotated[
         str | None,
         _network_option(
             **one_of(
-                *("sgd", "adam", "lbfgs"),
+                *SOLVERS,
                 help="Optimiser",
                 more="If it is not the recipe's, neither is the learning rate: 0.001.",
             )
@@ -265,31 +262,31 @@ def train(
     backends.resolve(backend or "auto")
     if (solver or chosen.parameters["solver"]) == "lbfgs":
         unused = {
-            "--learning-rate": learning_rate is not None,
-            "--batch-size": batch_size is not None,
-            "--early-stopping": early_stopping,
-            "--dropout": dropout is not None,
-            "--augment": augment,
+            "--learning-rate": learning_rate,
+            "--batch-size": batch_size,
+            "--early-stopping": early_stopping or None,
+            "--dropout": dropout,
+            "--augment": augment or None,
         }
-        for option in (option for option, is_given in unused.items() if is_given):
-            raise ValueError(
-                f"{option} has no effect on lbfgs: leave it out, or choose --solver sgd or adam."
-            )
+        _refuse(unused, "has no effect on lbfgs: leave it out, or choose another --solver.")
     layers = tuple(chain(*hidden)) if hidden else chosen.parameters["hidden_layer_sizes"]
     if dropout is not None and (hidden or not is_table) and len(dropout) not in (1, len(layers)):
         raise ValueError(
             "--dropout must be one probability, or one for each hidden layer, got "
             f"{','.join(f'{rate:g}' for rate in dropout)} for {','.join(map(str, layers))} units."
         )
-    epoch_log = None if log is None else EpochLog(log)
     if out is None:
         out = tables.DEFAULT_FILE if is_table else Path("model.npz")
-    if not no_save:
-        _check_destination(out)
-    if plots is not None:
-        _check_plots(plots)
-    if report is not None:
-        _check_report(report)
+    outputs = Outputs(
+        model_file=None if no_save else out,
+        report=report,
+        plots=plots,
+        draws_test=not no_validation,
+        epoch_log=None if log is None else EpochLog(log),
+        as_json=as_json,
+        quiet=quiet,
+    )
+    outputs.check()
     given = {
         "hidden_layer_sizes": layers if hidden else None,
         "activation": activation,
@@ -303,39 +300,21 @@ def train(
         "random_state": seed,
         "dtype": dtype,
     }
+    engine = {"backend": backend, "n_threads": threads}
     if data is not None and is_table:
         of_images = {
             "--recipe": None if recipe == recipes.TABLE else recipe,
             "--input-scale": input_scale,
             "--augment": augment or None,
         }
-        for option, value in of_images.items():
-            if value is not None:
-                raise ValueError(
-                    f"{option} is for images, but {tables.name_of(data)} is a table: leave it out."
-                )
-        engine = {"backend": backend, "n_threads": threads}
-        train_table(
-            data,
-            target=target,
-            task=task,
-            parameters={k: v for k, v in (given | engine).items() if v is not None},
-            out=None if no_save else out,
-            report=report,
-            plots=plots,
-            draws_test=not no_validation,
-            epoch_log=epoch_log,
-            as_json=as_json,
-            quiet=quiet,
-        )
+        is_for = f"is for images, but {tables.name_of(data)} is a table: leave it out."
+        _refuse(of_images, is_for)
+        parameters = {k: v for k, v in (given | engine).items() if v is not None}
+        train_table(data, target, task, parameters, outputs)
         return
-    for option, value in {"--target": target, "--task": task}.items():
-        if value is not None:
-            raise ValueError(
-                f"{option} is for tables, but {data or chosen.dataset} is none: leave it out, or "
-                "name a table with --data."
-            )
-
+    name = data or chosen.dataset
+    is_for = f"is for tables, but {name} is none: leave it out, or name a table with --data."
+    _refuse({"--target": target, "--task": task}, is_for)
     train_images(
         chosen,
         data,
@@ -345,49 +324,13 @@ def train(
         input_scale=input_scale,
         augment=augment,
         is_default=recipe is None,
-        backend=backend,
-        threads=threads,
-        out=None if no_save else out,
-        report=report,
-        plots=plots,
-        draws_test=not no_validation,
-        epoch_log=epoch_log,
-        as_json=as_json,
-        quiet=quiet,
+        engine=engine,
+        outputs=outputs,
     )
 
 
-def _check_destination(out: Path) -> None:
-    """Refuse a place where the model cannot or must not be put, before it has been trained."""
-    from fastmlp.persistence import is_model_file
-
-    if out.is_dir() or not out.parent.is_dir():
-        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
-    if out.exists() and not out.is_file():  # a pipe or a device
-        if not os.access(out, os.W_OK):
-            raise PermissionError(errno.EACCES, "cannot be written", str(out))
-        return
-    check_writable(out.resolve().parent, out)
-    if out.is_file() and out.stat().st_size and not is_model_file(out):
-        raise ValueError(f"{out} exists and is not a model: name another file with --out.")
-
-
-def _check_plots(folder: Path) -> None:
-    """Refuse a directory for pictures, or to draw at all, before anything is trained."""
-    from fastmlp.displays import check_matplotlib
-
-    check_matplotlib()
-    whole = folder.resolve()
-    existing = next(path for path in (whole, *whole.parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"--plots must be a directory, got {folder}, and {existing} is a file.")
-    check_writable(existing, folder)
-
-
-def _check_report(path: Path) -> None:
-    """Refuse a file for the page before anything is trained."""
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--report must end in .html, got {path}.")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"--report must be a file in a directory that exists, got {path}.")
-    check_writable(path.resolve().parent, path)
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that were given, of those that have no place here."""
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(f"{option} {why}")

@@ -10,7 +10,6 @@ import typer
 
 from fastmlp import backends
 from fastmlp.cli import image_data
-from fastmlp.cli.epoch_log import EpochLog
 from fastmlp.cli.output import (
     backend_in_words,
     instruction_set,
@@ -22,7 +21,8 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import no_images, save_pictures
-from fastmlp.cli.progress import INTERRUPTED, INTERRUPTION, EpochDisplay
+from fastmlp.cli.train_output import Outputs
+from fastmlp.cli.usage import INTERRUPTED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,15 +41,8 @@ def train_images(
     input_scale: Any,
     augment: bool,
     is_default: bool,
-    backend: str | None,
-    threads: int | None,
-    out: Path | None,
-    report: Path | None,
-    plots: Path | None,
-    draws_test: bool,
-    epoch_log: EpochLog | None,
-    as_json: bool,
-    quiet: bool,
+    engine: Mapping[str, Any],
+    outputs: Outputs,
 ) -> None:
     """Train a recipe on images, score what it was not trained on, save, draw and report.
 
@@ -67,25 +60,19 @@ def train_images(
     augment : bool
     is_default : bool
         Whether nobody has named the recipe; then the digits may take the place of its data.
-    backend, threads
-        As they were given.
-    out : Path or None
-        Where to save the model; None does not save it.
-    report : Path or None
-        Where to write a page on the model.
-    plots : Path or None
-        A directory for pictures.
-    draws_test : bool
-        Whether pictures and page show the test samples' loss after every epoch.
-    epoch_log : EpochLog or None
-    as_json, quiet : bool
+    engine : mapping
+        The estimator's backend and n_threads, None if they were not given.
+    outputs : Outputs
     """
     from fastmlp import datasets, persistence
+    from fastmlp.cli.epoch_display import EpochDisplay
     from fastmlp.estimators import MLPClassifier, hints
+    from fastmlp.training import observing
     from fastmlp.utils.threads import usable_threads
 
     solver, learning_rate = given["solver"], given["learning_rate_init"]
-    backend_name = backends.resolve(backend or "auto")
+    backend, threads = engine["backend"] or "auto", engine["n_threads"]
+    backend_name = backends.resolve(backend)
     name = data or chosen.dataset
     try:
         loaded = image_data.load(name, data_home, size)
@@ -113,12 +100,11 @@ def train_images(
         parameters.pop("lr_schedule", None)
     parameters |= {key: value for key, value in given.items() if value is not None}
     parameters["input_scale"] = _input_scale(input_scale, chosen, name, X)
-    model = MLPClassifier(**parameters, backend=backend or "auto", n_threads=threads)
+    model = MLPClassifier(**parameters, backend=backend, n_threads=threads)
 
     (X, y), validation = chosen.split(X, y, parameters["random_state"])
     X_val, y_val = validation or (None, None)
-    draws_test &= plots is not None or report is not None
-    draws_test &= validation is None and not model.early_stopping
+    draws_test = outputs.has_curves and validation is None and not model.early_stopping
     draws_test &= set(y_test.tolist()) <= set(y.tolist())
     val_name = "test" if draws_test else "validation"
     if draws_test:  # to be drawn only; early stopping would choose by it
@@ -127,36 +113,30 @@ def train_images(
     if augment and chosen.augmented:
         changed = (key for key in chosen.augmented if given.get(key) is None)
         note(f"with --augment, {chosen.name} has values of its own: {', '.join(changed)}.")
-    if not as_json:
+    if not outputs.as_json:
         typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
-    if backend is None and backend_name != (first := backends.NAMES[0]):
+    if engine["backend"] is None and backend_name != (first := backends.NAMES[0]):
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
-    with (
-        noting_warnings() as notes,
-        EpochDisplay(
-            model.max_iter, not (quiet or as_json), log=epoch_log, val_name=val_name
-        ) as display,
-    ):
-        display.begins(len(X))
+    display = EpochDisplay(
+        model.max_iter,
+        outputs.shows_epochs,
+        log=outputs.epoch_log,
+        val_name=val_name,
+        training_score=validation is not None,
+    )
+    with noting_warnings(), display, observing(display):
         started = time.perf_counter()
         try:
-            model._fit(
-                X,
-                y,
-                validation=(X_val, y_val, None),
-                on_epoch=display.on_epoch,
-                on_samples=display.on_samples,
-                reports_training_score=validation is not None,
-            )
+            model.fit(X, y, X_val=X_val, y_val=y_val)
         except KeyboardInterrupt:  # not while training, which keeps what it has
-            notes.append(INTERRUPTION)
+            display.interrupted = True
         seconds = time.perf_counter() - started
-    interrupted = INTERRUPTION in notes
+    interrupted = display.interrupted
     if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
-    if out is not None:  # before anything else, so that another Ctrl-C cannot come between
-        persistence.save(model, out, metadata=image_data.metadata(name, loaded))
+    if outputs.model_file is not None:  # first, so that another Ctrl-C cannot come between
+        persistence.save(model, outputs.model_file, metadata=image_data.metadata(name, loaded))
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
     accuracies = {part: None if xy is None else model.score(*xy) for part, xy in parts.items()}
@@ -168,12 +148,14 @@ def train_images(
         published = {part: figure for part, figure in figures.items() if figure is not None}
         for part, figure in published.items():
             scores[part] += f" (published: {figure:.3f})"
-    drawn = [] if plots is None else _draw_training(model, name, loaded, plots, val_name)
-    if report is not None:
+    drawn = []
+    if outputs.plots is not None:
+        drawn = _draw_training(model, name, loaded, outputs.plots, val_name)
+    if outputs.report is not None:
         from fastmlp.report import write_report
 
         write_report(
-            report,
+            outputs.report,
             model,
             X_test,
             y_test,
@@ -184,7 +166,7 @@ def train_images(
             data_about={"data set": name},
             val_name=val_name,
         )
-    if as_json:
+    if outputs.as_json:
         rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
         print_json(
             {
@@ -212,9 +194,7 @@ def train_images(
                 "published scores": published,
                 "training time": seconds,
                 "samples per second": len(X) * model.n_iter_ / seconds,
-                "model file": out,
-                "report": report,
-                "pictures": drawn,
+                **outputs.as_entries(drawn),
             }
         )
         raise typer.Exit(INTERRUPTED if interrupted else 0)
@@ -233,9 +213,7 @@ def train_images(
             "final loss": f"{model.loss_:.8f}",
             **{f"{part} score": score for part, score in scores.items()},
             "training time": f"{seconds:.2f} s, {len(X) * model.n_iter_ / seconds:,.0f} samples/s",
-            "model file": "not saved" if out is None else str(out),
-            **({} if report is None else {"report": str(report)}),
-            **({"pictures": ", ".join(map(str, drawn))} if drawn else {}),
+            **outputs.in_words(drawn),
         }
     )
     if interrupted:

@@ -11,7 +11,6 @@ import typer
 
 from fastmlp import backends
 from fastmlp.cli import tables
-from fastmlp.cli.epoch_log import EpochLog
 from fastmlp.cli.output import (
     backend_in_words,
     instruction_set,
@@ -22,29 +21,21 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import save_pictures
-from fastmlp.cli.progress import INTERRUPTED, INTERRUPTION, EpochDisplay
+from fastmlp.cli.train_output import Outputs
+from fastmlp.cli.usage import INTERRUPTED
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
-
-    from fastmlp.training import EpochReport
 
 _SEED = 0
 
 
 def train_table(
     data: str,
-    *,
     target: str | None,
     task: str | None,
     parameters: Mapping[str, Any],
-    out: Path | None,
-    report: Path | None,
-    plots: Path | None,
-    draws_test: bool,
-    epoch_log: EpochLog | None,
-    as_json: bool,
-    quiet: bool,
+    outputs: Outputs,
 ) -> None:
     """Train on a table, score what is held out, save and report.
 
@@ -56,16 +47,7 @@ def train_table(
         As they were given.
     parameters : mapping
         Of the estimator, those that were given.
-    out : Path or None
-        Where to save the pipeline; None does not save it.
-    report : Path or None
-        Where to write a page on the model.
-    plots : Path or None
-        A directory for pictures.
-    draws_test : bool
-        Whether pictures and page show the held-out rows' loss after every epoch.
-    epoch_log : EpochLog or None
-    as_json, quiet : bool
+    outputs : Outputs
     """
     import fastmlp
     from fastmlp.report import write_report
@@ -75,7 +57,7 @@ def train_table(
     seed = parameters.get("random_state", _SEED)
     with noting_warnings():
         table = tables.TrainingTable(data, target, task, seed)
-    if not as_json:
+    if not outputs.as_json:
         table.print_columns()
     options = {"random_state": seed, **parameters}
     if table.has_single_row_of_class:  # which cannot be split once more
@@ -83,30 +65,28 @@ def train_table(
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
     unfitted, n_networks = _template(pipeline)
     # Early stopping has validation rows of its own; of several networks no curve is the model's.
-    draws_test &= (plots is not None or report is not None) and not unfitted.early_stopping
-    draws_test &= n_networks == 1
+    draws_test = outputs.has_curves and not unfitted.early_stopping and n_networks == 1
     draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
     val_name = "test" if draws_test else "validation"
-    with noting_warnings() as notes:
-        seconds = _fit(pipeline, table, draws_test, epoch_log, not (quiet or as_json), notes)
-    interrupted = INTERRUPTION in notes
+    with noting_warnings():
+        seconds, interrupted = _fit(pipeline, table, draws_test, outputs)
     found = _networks(pipeline)
     if interrupted and not (found and found[0].n_iter_):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
     model = found[0]
-    if out is not None:  # before anything else, so that another Ctrl-C cannot come between
-        fastmlp.save(pipeline, out, metadata=table.metadata())
+    if outputs.model_file is not None:  # first, so that another Ctrl-C cannot come between
+        fastmlp.save(pipeline, outputs.model_file, metadata=table.metadata())
     scores = tables.metrics(pipeline, table.X_test, table.y_test, table.y)
-    written = [] if plots is None else _draw(pipeline, table, plots, val_name)
-    if report is not None:
+    written = [] if outputs.plots is None else _draw(pipeline, table, outputs.plots, val_name)
+    if outputs.report is not None:
         about = {
             "file": table.name,
             "rows": f"{len(table.X):,} trained on, {len(table.X_test):,} held out",
             "target": f"{table.target} ({table.why_target})",
         }
         write_report(
-            report,
+            outputs.report,
             pipeline,
             table.X_test,
             table.y_test,
@@ -117,7 +97,7 @@ def train_table(
             val_name=val_name,
         )
     backend = backends.resolve(model.backend)
-    if as_json:
+    if outputs.as_json:
         print_json(
             {
                 "data set": table.name,
@@ -140,9 +120,7 @@ def train_table(
                 "final loss": model.loss_,
                 "test scores": tables.metrics_as_json(scores),
                 "training time": seconds,
-                "model file": out,
-                "report": report,
-                "pictures": written,
+                **outputs.as_entries(written),
             }
         )
         raise typer.Exit(INTERRUPTED if interrupted else 0)
@@ -154,18 +132,16 @@ def train_table(
             "backend": backend_in_words(backend),
             "epochs": _epochs_in_words(found),
             "training time": f"{seconds:.2f} s",
-            "model file": "not saved" if out is None else str(out),
-            **({} if report is None else {"report": str(report)}),
-            **({"pictures": ", ".join(map(str, written))} if written else {}),
+            **outputs.in_words(written),
         }
     )
-    if out is not None and not interrupted and data != "-":
-        name, saved = shlex.quote(data), shlex.quote(str(out))
+    if outputs.model_file is not None and not interrupted and data != "-":
+        name, saved = shlex.quote(data), shlex.quote(str(outputs.model_file))
         commands = {
             f"fastmlp predict {saved} {name}": "a prediction per row; any file with these columns",
             f"fastmlp evaluate {saved} --data {name}": "scores; name rows that are new",
         }
-        if report is None:
+        if outputs.report is None:
             chosen = f" --target {shlex.quote(target)}" if target else ""
             command = f"fastmlp train --data {name}{chosen} --report report.html"
             commands[command] = "a page on the model and its mistakes"
@@ -180,45 +156,39 @@ def _fit(
     pipeline: "Pipeline",
     table: tables.TrainingTable,
     scores_test: bool,
-    epoch_log: EpochLog | None,
-    wanted: bool,
-    notes: list[str],
-) -> float:
-    """Fit a pipeline, showing its epochs; return the seconds that it took."""
-    from fastmlp.training import Watch, watched
+    outputs: Outputs,
+) -> tuple[float, bool]:
+    """Fit a pipeline, showing its epochs; return the seconds, and whether Ctrl-C has come."""
+    from fastmlp.cli.epoch_display import EpochDisplay
+    from fastmlp.training import observing
 
     model = pipeline[-1]
     network, n_networks = _template(pipeline)
     val_name = "test" if scores_test else "validation"
-    with EpochDisplay(
+    display = EpochDisplay(
         network.max_iter,
-        wanted,
+        outputs.shows_epochs,
         lines=False,
-        log=epoch_log,
+        log=outputs.epoch_log,
         val_name=val_name,
         n_networks=n_networks,
-    ) as display:
-
-        def on_epoch(report: "EpochReport") -> bool:
-            display.on_epoch(report)
-            return INTERRUPTION in notes  # then the networks that follow end, too
-
+    )
+    with display:
         started = time.perf_counter()
         try:
             X = pipeline[:-1].fit_transform(table.X, table.y)
-            display.begins(len(table.y))
-            with watched(Watch(on_epoch, display.on_samples)):
+            with observing(display):
                 if scores_test:
                     model.fit(
                         X, table.y, X_val=pipeline[:-1].transform(table.X_test), y_val=table.y_test
                     )
                 else:
                     model.fit(X, table.y)
-            if n_networks > 1 and INTERRUPTION in notes:
+            if n_networks > 1 and display.interrupted:
                 _keep_finished(model)
         except KeyboardInterrupt:  # not while training, which keeps what it has
-            notes.append(INTERRUPTION)
-    return time.perf_counter() - started
+            display.interrupted = True
+    return time.perf_counter() - started, display.interrupted
 
 
 def _template(pipeline: "Pipeline") -> tuple[Any, int]:

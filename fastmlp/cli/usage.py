@@ -12,6 +12,7 @@ from fastmlp.utils.suggestions import closest, did_you_mean
 from fastmlp.utils.terminal import on_terminal
 
 USAGE_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _ABORTED = 1
 
 #: The end of every help.

@@ -11,17 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.special import xlogy
 
-#: Functions of the hidden layers.
-ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
-
-#: Output activation -> the losses that it may have. The first is canonical: its gradient
-#: through the activation is ``output - target`` (as in a generalised linear model).
-LOSSES = {
-    "softmax": ("log_loss",),
-    "logistic": ("log_loss", "squared_error"),
-    "identity": ("squared_error",),
-    "exp": ("poisson",),
-}
+from fastmlp.core.functions import ACTIVATIONS, LOSSES
 
 
 @dataclass(frozen=True)
@@ -32,8 +22,8 @@ class Network:
     ----------
     layer_units : tuple of int
         Units per layer, from the input features to the outputs.
-    activation : {"identity", "logistic", "tanh", "relu"}
-        Function of every hidden layer.
+    activation : str
+        Function of every hidden layer, one of `ACTIVATIONS`.
     output_activation : {"softmax", "logistic", "identity", "exp"}
         Function of the output layer.
     alpha : float
@@ -52,7 +42,9 @@ class Network:
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {ACTIVATIONS}, got {self.activation!r}.")
+            raise ValueError(
+                f"activation must be one of {tuple(ACTIVATIONS)}, got {self.activation!r}."
+            )
         if self.output_activation not in LOSSES:
             raise ValueError(
                 f"output_activation must be one of {tuple(LOSSES)}, got {self.output_activation!r}."
@@ -79,9 +71,7 @@ class Network:
         Y, outputs : array of shape (n_samples, n_outputs)
         weight : array of shape (n_samples,) or None
         """
-        if self.loss == "squared_error":
-            return _squared_error(Y, outputs, weight)
-        return _CANONICAL[self.output_activation](Y, outputs, weight)
+        return loss_value(self.output_activation, self.loss, Y, outputs, weight)
 
     @property
     def n_features(self) -> int:
@@ -196,33 +186,33 @@ def initial_layer(
     return rng.uniform(-bound, bound, (fan_in, fan_out)), rng.uniform(-bound, bound, fan_out)
 
 
-# Losses: weighted means over the samples, summed over the outputs (squared error: halved
-# and averaged over them, as scikit-learn prints it. For identity outputs the gradient is that of
-# the sum nevertheless, as scikit-learn's; for logistic ones, which it has not, that of the mean).
-# Probabilities are clipped, so that a certain mistake costs much but not infinitely much.
+def loss_value(
+    output_activation: str, loss: str, Y: NDArray, P: NDArray, weight: NDArray | None
+) -> np.floating:
+    """Return the weighted mean of a loss over the samples, summed over the outputs.
 
+    The squared error is halved and averaged over the outputs, as scikit-learn prints it. (For
+    identity outputs the gradient is that of the sum nevertheless, as scikit-learn's; for logistic
+    ones, which it has not, that of the mean.) Probabilities are clipped, so that a certain mistake
+    costs much but not infinitely much.
 
-def _softmax_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
+    Parameters
+    ----------
+    output_activation, loss : str
+        One of `LOSSES`, and one of its losses.
+    Y, P : array of shape (n_samples, n_outputs)
+        Targets and outputs.
+    weight : array of shape (n_samples,) or None
+    """
+    if loss == "squared_error":
+        return 0.5 * np.average((Y - P) ** 2, weights=weight, axis=0).mean()
+    if loss == "poisson":  # half the deviance
+        # Where Y is 0, so is the first term, even if the exponential P has underflowed to 0.
+        ratio = np.divide(Y, P, out=np.ones_like(P), where=Y != 0)
+        return np.average(xlogy(Y, ratio) - Y + P, weights=weight, axis=0).sum()
     eps = np.finfo(P.dtype).eps
     P = np.clip(P, eps, 1 - eps)
-    return -np.average(xlogy(Y, P), weights=weight, axis=0).sum()
-
-
-def _logistic_log_loss(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
-    eps = np.finfo(P.dtype).eps
-    P = np.clip(P, eps, 1 - eps)
-    return -np.average(xlogy(Y, P) + xlogy(1 - Y, 1 - P), weights=weight, axis=0).sum()
-
-
-def _squared_error(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
-    return 0.5 * np.average((Y - P) ** 2, weights=weight, axis=0).mean()
-
-
-def _poisson(Y: NDArray, P: NDArray, weight: NDArray | None) -> np.floating:
-    """Half the Poisson deviance."""
-    # Where Y is 0, so is the first term, even if the exponential P has underflowed to 0.
-    ratio = np.divide(Y, P, out=np.ones_like(P), where=Y != 0)
-    return np.average(xlogy(Y, ratio) - Y + P, weights=weight, axis=0).sum()
-
-
-_CANONICAL = {"softmax": _softmax_log_loss, "logistic": _logistic_log_loss, "exp": _poisson}
+    terms = xlogy(Y, P)
+    if output_activation == "logistic":
+        terms = terms + xlogy(1 - Y, 1 - P)
+    return -np.average(terms, weights=weight, axis=0).sum()

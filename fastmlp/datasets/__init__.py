@@ -1,17 +1,16 @@
 """The MNIST family: find the files, fetch what is missing, verify them, load them."""
 
-from fastmlp.datasets.loading import (
+from fastmlp.datasets.catalogue import (
     DATASETS,
     FILE_NAMES,
     Dataset,
     DatasetError,
     SpoiledFileError,
     check_name,
+)
+from fastmlp.datasets.fetching import fetch
+from fastmlp.datasets.loading import (
     class_column,
-    data_home_path,
-    fetch,
-    find_idx_directories,
-    find_idx_files,
     has_class_column,
     image_shape,
     label_columns,
@@ -23,6 +22,7 @@ from fastmlp.datasets.loading import (
     load_kmnist,
     load_mnist,
 )
+from fastmlp.datasets.local import data_home_path, find_idx_directories, find_idx_files
 
 __all__ = [
     "DATASETS",

@@ -25,8 +25,10 @@ from sklearn.utils.validation import validate_data
 
 from fastmlp import backends
 from fastmlp.augment import Augmentation
+from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs, affine_map
-from fastmlp.core.network import ACTIVATIONS, LOSSES, Network, Parameters, initial_layer
+from fastmlp.core.network import Network, Parameters, initial_layer
+from fastmlp.core.optimizers import OPTIMIZERS, Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.estimators import constraints, conversion, hints, prediction
 from fastmlp.estimators.callbacks import CallbackSupportMixin, FitTasks
@@ -44,12 +46,12 @@ from fastmlp.estimators.turns import turn_of
 from fastmlp.exceptions import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.training import (
     SCHEDULES,
-    SGD,
-    Adam,
     EpochReport,
+    Fit,
+    Noise,
+    Observation,
     Progress,
     TrainingState,
-    current_watch,
     finish,
     scheduled_rate,
     train,
@@ -117,8 +119,7 @@ class Preparation:
     random_state : RandomState
         In the state that scikit-learn's has before the first epoch, but for the seed of dropout
         and augmentation.
-    noise : dict
-        What makes epochs differ, dropout and augmentation, as arguments of `train`.
+    noise : Noise
     """
 
     X: Any
@@ -127,7 +128,7 @@ class Preparation:
     held_out: Samples | None
     engine: Any
     random_state: np.random.RandomState
-    noise: dict[str, Any]
+    noise: Noise
 
 
 class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
@@ -147,8 +148,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     _constraints: ClassVar[dict[str, Sequence[Constraint]]] = {
         "hidden_layer_sizes": [constraints.ArrayLike(), Interval(Integral, 1, None, "[)")],
-        "activation": [OneOf(ACTIVATIONS)],
-        "solver": [OneOf(("lbfgs", "sgd", "adam"))],
+        "activation": [OneOf(tuple(ACTIVATIONS))],
+        "solver": [OneOf(("lbfgs", *OPTIMIZERS))],
         "alpha": [Interval(Real, 0, None, "[)")],
         "batch_size": [OneOf(("auto",)), Interval(Integral, 1, None, "[)")],
         "learning_rate": [OneOf(("constant", "invscaling", "adaptive"))],
@@ -167,6 +168,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         "beta_1": [Interval(Real, 0, 1, "[)")],
         "beta_2": [Interval(Real, 0, 1, "[)")],
         "epsilon": [Interval(Real, 0, None, "()")],
+        "weight_decay": [Interval(Real, 0, None, "[)")],
         "n_iter_no_change": [
             Interval(Integral, 1, None, "[)"),
             Exactly(np.inf, "a float among {inf}"),
@@ -185,7 +187,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         "augment": [constraints.CALLABLE, constraints.NONE],
     }
     _sklearn_class: ClassVar[type]  # whose place it takes
-    _optimizer: SGD | Adam | None = None
+    _optimizer: Optimizer | None = None
     _fitted_loss = ""  # the canonical one, of models that come from scikit-learn
     loss: str
     coefs_: list[NDArray]
@@ -225,6 +227,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None,
         dropout: float | ArrayLike,
         augment: Callable[..., NDArray] | None,
+        weight_decay: float,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -256,6 +259,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self.lr_schedule = lr_schedule
         self.dropout = dropout
         self.augment = augment
+        self.weight_decay = weight_decay
 
     @abstractmethod
     def _encode(
@@ -340,18 +344,13 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         *,
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
-        on_epoch: Callable[[EpochReport], bool | None] | None = None,
-        on_samples: Callable[[int], None] | None = None,
-        reports_training_score: bool = False,
     ) -> Self:
-        """Train; call `on_epoch` after every epoch, and `on_samples` now and then within it.
+        """Train, and tell observers of it; see `fastmlp.training.observing`.
 
         A fit that is refused or interrupted before it trains leaves the model as it was; from then
         on, what the epochs before an interrupt or an error have left is the model's.
         """
-        watch = current_watch()
-        if watch is not None and on_epoch is None:
-            on_epoch, on_samples = watch.on_epoch, watch.on_samples
+        observation = Observation()
         with turn_of(self):
             self._check_parameters()
             check_overrides(self)
@@ -367,10 +366,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 tasks = FitTasks(
                     self, self._max_epochs(incremental), ready.X, ready.y, sample_weight
                 )
-                self._optimize(
-                    *(ready, progress, tasks, incremental),
-                    *(on_epoch, on_samples, reports_training_score),
-                )
+                with observation.of(progress, partial(self._described, ready, incremental)):
+                    self._optimize(ready, progress, tasks, incremental, observation)
+                    self._check_finite(ready)
             except BaseException as error:
                 needs = self._memory_in_words(X) if isinstance(error, MemoryError) else ""
                 if ready is None or progress is None:
@@ -380,8 +378,19 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 if needs and not isinstance(error, ExplainedMemoryError):
                     raise ExplainedMemoryError(f"{str(error).rstrip('.')}. {needs}") from error
                 raise
-            self._check_finite(ready)
         return self
+
+    def _described(self, ready: Preparation, incremental: bool) -> Fit:
+        """Return what observers are told of a fit that begins."""
+        return Fit(
+            self,
+            "partial_fit" if incremental else "fit",
+            backends.resolve(self.backend),
+            str(ready.engine.parameters.flat.dtype),
+            ready.X.shape,
+            len(ready.samples),
+            1 if incremental and self.solver != "lbfgs" else self.max_iter,
+        )
 
     def _check_parameters(self) -> None:
         """Refuse parameters of a wrong type or value."""
@@ -404,8 +413,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(units))
         # The parameters and the solver's vectors, once for the model and once for the engine;
         # L-BFGS keeps ten pairs of points and gradients, in float64.
-        vectors = {"sgd": 4 * itemsize, "adam": 6 * itemsize, "lbfgs": 2 * itemsize + 25 * 8}
-        weights = vectors[self.solver] * n_parameters
+        n_bytes = 2 * itemsize + 25 * 8
+        if self.solver != "lbfgs":
+            n_bytes = 2 * itemsize * (1 + len(OPTIMIZERS[self.solver].state_names))
+        weights = n_bytes * n_parameters
         samples = n_samples * n_outputs * (itemsize + 9)  # as numbers, and encoded
         if not issparse(X) and getattr(X, "dtype", None) not in (f"float{8 * itemsize}", np.uint8):
             samples += itemsize * n_samples * n_features
@@ -530,12 +541,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             Y,
             weight,
             self.n_threads,
-            many_passes=not incremental and self.max_iter > 1 and "augmented" not in noise,
+            many_passes=not incremental and self.max_iter > 1 and noise.augmented is None,
         )
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:
-                self._optimizer = self._new_optimizer(parameters.flat)
-            if not isinstance(self._optimizer, SGD | Adam):
+                self._optimizer = OPTIMIZERS[self.solver].of(
+                    self.get_params(deep=False), parameters.flat
+                )
+            if not isinstance(self._optimizer, Optimizer):
                 raise TypeError(
                     "_optimizer must be what a fit of fastmlp has left, got "
                     f"{type(self._optimizer).__name__}; set it to None to begin with a new one."
@@ -549,23 +562,21 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         hidden_units: tuple[int, ...],
         dtype: np.dtype,
         random_state: np.random.RandomState,
-    ) -> dict[str, Any]:
-        """Return what makes epochs differ, as `train` takes it."""
+    ) -> Noise:
+        """Return what makes epochs differ."""
         rates = _dropout_rates(self.dropout, len(hidden_units))
         if self.augment is not None and issparse(samples.X):
             raise ValueError(
                 "augment works on images, which X of a sparse type is not; pass X.toarray()."
             )
-        noise: dict[str, Any] = {}
         if self.solver == "lbfgs" or not (any(rates) or self.augment is not None):
-            return noise  # and nothing drawn that scikit-learn does not draw
+            return Noise()  # and nothing drawn that scikit-learn does not draw
         low, high = random_state.randint(0, 2**32, size=2, dtype=np.uint64)
         seed = int(low) + (int(high) << 32)
-        if any(rates):
-            noise["dropout"] = Dropout(rates, seed)
-        if self.augment is not None:
-            noise["augmented"] = self._augmented(samples, dtype, seed)
-        return noise
+        return Noise(
+            Dropout(rates, seed) if any(rates) else None,
+            None if self.augment is None else self._augmented(samples, dtype, seed),
+        )
 
     def _augmented(
         self, samples: Samples, dtype: np.dtype, seed: int
@@ -667,9 +678,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         progress: Progress,
         tasks: FitTasks,
         incremental: bool,
-        on_epoch: Callable[[EpochReport], bool | None] | None,
-        on_samples: Callable[[int], None] | None,
-        reports_training_score: bool,
+        observation: Observation,
     ) -> None:
         """Run the solver, and hand out what it leaves."""
         engine, n_samples = ready.engine, len(ready.samples)
@@ -693,7 +702,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 compiled = True
                 print(f"Compiling took {engine.seconds_compiling:.1f} s, once.")  # noqa: T201
             stop = tasks.epoch_ended(fitted_attributes)
-            return bool(on_epoch is not None and on_epoch(report)) or stop
+            return observation.epoch_ended(report) or stop
 
         common: dict[str, Any] = {
             "max_iter": self.max_iter,
@@ -702,12 +711,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             "verbose": bool(self.verbose),
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
+            "handles_interrupts": observation.handles_interrupts,
         }
         if self.solver == "lbfgs":
             train_lbfgs(engine, progress, max_fun=self.max_fun, **common)
         else:
             assert self._optimizer is not None
-            evaluate = self._validator(engine, ready.samples if reports_training_score else None)
+            scored = ready.samples if observation.wants_training_score else None
+            evaluate = self._validator(engine, scored)
             train(
                 engine,
                 self._optimizer,
@@ -720,8 +731,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 lr_schedule=self._schedule(),
                 incremental=incremental,
                 score_training=None if evaluate is None else lambda: evaluate()[1],
-                on_samples=on_samples,
-                **ready.noise,
+                on_samples=observation.on_samples,
+                noise=ready.noise,
                 **common,
             )
         self._publish(ready, progress)
@@ -781,7 +792,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     def _check_solver(self) -> bool:
         """Return True, or say why there is no partial_fit."""
-        if self.solver not in ("sgd", "adam"):
+        if self.solver not in OPTIMIZERS:
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. "
                 f"{self.solver} is not stochastic."
@@ -1017,26 +1028,6 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if self.solver == "lbfgs":
             return self.max_iter + 1  # the last iteration begins in vain
         return 1 if incremental else self.max_iter
-
-    def _new_optimizer(self, flat: NDArray) -> SGD | Adam:
-        """Return the solver's optimiser in its initial state."""
-        if self.solver == "sgd":
-            return SGD(
-                np.zeros_like(flat),
-                self.learning_rate_init,
-                self.learning_rate,
-                self.power_t,
-                self.momentum,
-                bool(self.nesterovs_momentum),
-            )
-        return Adam(
-            np.zeros_like(flat),
-            np.zeros_like(flat),
-            self.learning_rate_init,
-            self.beta_1,
-            self.beta_2,
-            self.epsilon,
-        )
 
     def _schedule(self) -> Callable[[int], float] | None:
         """Return `lr_schedule` as a function of the epoch."""

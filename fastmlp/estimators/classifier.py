@@ -40,10 +40,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Units per hidden layer; empty for a linear model.
-    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+    activation : {"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu"}, \
+default="relu"
         Function of the hidden layers.
-    solver : {"lbfgs", "sgd", "adam"}, default="adam"
-        How the weights are optimised. "lbfgs" sees all samples at once.
+    solver : {"lbfgs", "sgd", "adam", "adamw"}, default="adam"
+        How the weights are optimised. "lbfgs" sees all samples at once; "adamw" is Adam with
+        decoupled weight decay.
     alpha : float, default=0.0001
         Strength of the L2 penalty, which is divided by the batch size.
     batch_size : int or "auto", default="auto"
@@ -120,6 +122,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `input_scale`; it is tried on one sample, then called with some
         thousands. X must be dense; validation data stay as they are. For "sgd"
         and "adam".
+    weight_decay : float, default=0.01
+        The part of itself, times the learning rate, that every weight loses with every update of
+        ``solver="adamw"``. `alpha` is another penalty; 0 leaves only this one.
     loss : {"log_loss", "squared_error"}, default="log_loss"
         "squared_error" trains a logistic output per class on half the squared
         error, averaged over the outputs.
@@ -231,6 +236,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None = None,
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
+        weight_decay: float = 0.01,
         loss: str = "log_loss",
         label_smoothing: float | tuple[float, float] = 0.0,
         class_weight: dict | list | str | None = None,
@@ -266,6 +272,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             lr_schedule=lr_schedule,
             dropout=dropout,
             augment=augment,
+            weight_decay=weight_decay,
         )
         self.loss = loss
         self.label_smoothing = label_smoothing

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.core.functions import ACTIVATIONS
 from fastmlp.core.network import Parameters
+from fastmlp.core.optimizers import OPTIMIZERS
 from fastmlp.training import SGD, Adam, TrainingState
 
 __all__ = ["from_sklearn", "to_sklearn"]
@@ -64,6 +66,8 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
         If the model is of a subclass.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
+    ValueError
+        If scikit-learn has not its activation or solver.
 
     Examples
     --------
@@ -83,6 +87,7 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
             f"none that predicts as a subclass does."
         )
     check_is_fitted(model)
+    _check_has_counterpart(model)
     theirs = _with_parameters_of(model, sklearn_class)
     _copy_fitted_attributes(model, theirs)
     theirs.coefs_ = [coef.copy() for coef in model.coefs_]
@@ -159,6 +164,21 @@ def from_sklearn(model: Any, sklearn_class: type, our_class: type) -> Any:
     if hasattr(theirs, "_optimizer"):
         ours._optimizer = _optimizer(theirs._optimizer, dtype)
     return ours
+
+
+def _check_has_counterpart(model: Any) -> None:
+    """Refuse what scikit-learn's estimator could not go on with."""
+    known = {
+        "activation": [name for name, a in ACTIVATIONS.items() if a.is_sklearns],
+        "solver": ["lbfgs", *(name for name, o in OPTIMIZERS.items() if o.is_sklearns)],
+    }
+    for parameter, names in known.items():
+        value = getattr(model, parameter)
+        if value not in names:
+            raise ValueError(
+                f"scikit-learn has no {parameter}={value!r}, so the model cannot become one of "
+                f"scikit-learn's; train with one of {names}, or save it with fastmlp.save."
+            )
 
 
 def _name(cls: type) -> str:

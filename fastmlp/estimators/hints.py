@@ -4,12 +4,14 @@ Each is one warning of a class of its own, with the remedy; nothing else changes
 """
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from fastmlp.core.optimizers import OPTIMIZERS
 from fastmlp.exceptions import (
     ConstantFeatureWarning,
     IneffectiveParameterWarning,
@@ -35,20 +37,19 @@ _RANGE_SAMPLES = 4096
 _FAR_MEAN = 100.0
 _WIDE_SPREAD = 1000.0
 
-_MOMENTUM = ("momentum", "nesterovs_momentum")
-_SCHEDULE = ("learning_rate", "power_t")
-_MOMENTS = ("beta_1", "beta_2", "epsilon")
 _STOCHASTIC = (
     *("learning_rate_init", "batch_size", "shuffle", "early_stopping", "validation_fraction"),
     *("n_iter_no_change", "lr_schedule", "dropout", "augment"),
 )
 
-#: Solver -> the parameters that it does not heed.
+#: The parameters that some optimisers read.
+_OF_OPTIMIZERS = tuple(dict.fromkeys(chain(*(cls.parameters for cls in OPTIMIZERS.values()))))
+
+#: Solver -> the parameters that it ignores.
 WITHOUT_EFFECT = {
-    "sgd": (*_MOMENTS, "max_fun"),
-    "adam": (*_MOMENTUM, *_SCHEDULE, "max_fun"),
-    "lbfgs": (*_STOCHASTIC, *_MOMENTUM, *_SCHEDULE, *_MOMENTS),
-}
+    name: (*(p for p in _OF_OPTIMIZERS if p not in cls.parameters), "max_fun")
+    for name, cls in OPTIMIZERS.items()
+} | {"lbfgs": (*_STOCHASTIC, *_OF_OPTIMIZERS)}
 
 
 def about_parameters(

@@ -6,7 +6,7 @@ that is converted. A plain array or CSR matrix is checked here, in some microsec
 there is goes through scikit-learn's validation, which explains what is wrong with it.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from scipy.sparse import csr_array, csr_matrix, issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp import backends
+from fastmlp.core.arrays import activate
+from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs
-from fastmlp.core.network import ACTIVATIONS, LOSSES, Network
+from fastmlp.core.network import Network
 from fastmlp.estimators import constraints
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -222,9 +224,8 @@ def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tup
             f"out_activation_ must be one of {(*LOSSES, *sorted(set(ACTIVATIONS) - set(LOSSES)))}, "
             f"got {output!r}."
         )
-    numpy_backend: Any = backends.get("numpy")
     network = _shared_network(units, model.activation, "identity")
-    return network, numpy_backend.ACTIVATIONS[output]
+    return network, partial(activate, output)
 
 
 #: A network, which never changes, takes longer to make than to find.

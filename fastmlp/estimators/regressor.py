@@ -42,7 +42,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
     momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
     n_iter_no_change, max_fun, backend, n_threads, dtype, input_scale, lr_schedule, dropout, \
-    augment
+    augment, weight_decay
         As in `MLPClassifier`. With early stopping the score is R^2.
     target_scale : None, "standard", float or (scale, shift), default=None
         An affine map of the targets, ``y' = scale * y + shift``, that is part of
@@ -111,6 +111,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         lr_schedule: str | Mapping[int, float] | Callable[[int], float] | None = None,
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
+        weight_decay: float = 0.01,
         target_scale: object = None,
     ) -> None:
         super().__init__(
@@ -144,6 +145,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             lr_schedule=lr_schedule,
             dropout=dropout,
             augment=augment,
+            weight_decay=weight_decay,
         )
         self.loss = loss
         self.target_scale = target_scale

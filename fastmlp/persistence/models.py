@@ -45,8 +45,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import exceptions
 from fastmlp.augment import Augmentation, Compose, ElasticDistortion, RandomAffine, RandomNoise
+from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import affine_map, target_map
-from fastmlp.core.network import ACTIVATIONS, LOSSES, Network, Parameters
+from fastmlp.core.network import Network, Parameters
 from fastmlp.estimators import MLPClassifier, MLPRegressor, constraints, prediction
 from fastmlp.estimators.base import BaseMLP, _dropout_rates, _hidden_units
 from fastmlp.exceptions import ModelFileWarning

@@ -1,9 +1,11 @@
 """Tables of mixed columns: read from files of any kind, described, and learned from.
 
-reading   a file or stream of any format, found by its content, becomes a frame
-text      numbers, dates and booleans that are written as text
-columns   what each column is and what will be done with it; target and task
-pipeline  from frame to prediction, in parts of scikit-learn and a few of ours
+reading       a file or stream of any format, found by its content, becomes a frame
+text          numbers, dates and booleans that are written as text
+columns       what each column is and what will be done with it; target and task
+transformers  columns found and converted, numbers scaled, categories encoded
+averages      the average of several networks
+pipeline      from frame to prediction: all of these put together, and the defaults
 """
 
 try:
@@ -16,14 +18,9 @@ except ImportError as error:
 
 from fastmlp.tables.averages import AveragedMLPClassifier, AveragedMLPRegressor
 from fastmlp.tables.columns import Column, describe, find_target, find_task, take_target
-from fastmlp.tables.pipeline import (
-    ColumnsOfDtype,
-    RobustSmoothScaler,
-    TableColumns,
-    TableOneHotEncoder,
-    make_table_pipeline,
-)
+from fastmlp.tables.pipeline import ColumnsOfDtype, make_table_pipeline
 from fastmlp.tables.reading import read_table
+from fastmlp.tables.transformers import RobustSmoothScaler, TableColumns, TableOneHotEncoder
 
 __all__ = [
     "AveragedMLPClassifier",

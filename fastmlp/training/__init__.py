@@ -1,33 +1,27 @@
 """How weights change over time: epochs, stopping rules, L-BFGS, and what a fit leaves."""
 
-from fastmlp.training.loop import (
-    SCHEDULES,
-    SGD,
-    Adam,
-    EpochReport,
-    Progress,
-    TrainingState,
-    Watch,
-    current_watch,
-    finish,
-    scheduled_rate,
-    train,
-    train_lbfgs,
-    watched,
-)
+from fastmlp.core.optimizers import SGD, Adam
+from fastmlp.training.lbfgs import train_lbfgs
+from fastmlp.training.loop import Noise, train
+from fastmlp.training.observing import Fit, Observation, Observer, Outcome, observing
+from fastmlp.training.schedules import SCHEDULES, scheduled_rate
+from fastmlp.training.state import EpochReport, Progress, TrainingState, finish
 
 __all__ = [
     "Adam",
     "EpochReport",
+    "Fit",
+    "Noise",
+    "Observation",
+    "Observer",
+    "Outcome",
     "Progress",
     "SCHEDULES",
     "SGD",
     "TrainingState",
-    "Watch",
-    "current_watch",
     "finish",
+    "observing",
     "scheduled_rate",
     "train",
     "train_lbfgs",
-    "watched",
 ]

@@ -1,1 +1,1 @@
-"""Files that appear whole, threads, terminals: what any layer may use, and what knows none."""
+"""Whole files, threads, terminals, shapes of images: what any layer may use and what knows none."""

@@ -16,9 +16,8 @@ if find_spec(f"{__name__}._engine") is None:
 from fastmlp.backends.cython_backend._engine import (
     ISA,
     Engine,
-    decode,
     predict,
     supported_isas,
 )
 
-__all__ = ["ISA", "Engine", "decode", "predict", "supported_isas"]
+__all__ = ["ISA", "Engine", "predict", "supported_isas"]

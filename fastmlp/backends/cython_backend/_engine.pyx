@@ -5,6 +5,8 @@ import os
 
 import numpy as np
 
+from fastmlp.core.functions import ACTIVATIONS, CODES, LOSS_CODES
+from fastmlp.core.optimizers import OPTIMIZER_CODES, SETTINGS
 from fastmlp.utils.threads import usable_threads
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -13,32 +15,24 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "engine.h" nogil:
-    enum activation:
-        IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP
-
-    enum loss_kind "loss":
-        LOG_LOSS, SQUARED_ERROR, POISSON
-
     enum input_kind:
         DENSE, BYTES, CSR
-
-    enum solver:
-        SGD, ADAM
 
     ctypedef struct network_spec:
         int n_layers
         const int64_t *units
-        activation hidden
-        activation output
-        loss_kind loss
+        int hidden
+        int output
+        int reads_z
+        int loss
         double alpha
         int skips_zeros
 
     ctypedef struct fitted_network:
         int n_layers
         const int64_t *units
-        activation hidden
-        activation output
+        int hidden
+        int output
         const void **coefs
         const void **intercepts
         int narrow
@@ -60,13 +54,9 @@ cdef extern from "engine.h" nogil:
         const void *weights
 
     ctypedef struct optimizer_spec:
-        solver kind
-        double learning_rate
-        double momentum
-        int nesterov
-        double beta_1
-        double beta_2
-        double epsilon
+        int kind
+        int corrects_bias
+        double *settings
         int64_t t
 
     ctypedef struct dropout_spec:
@@ -93,24 +83,32 @@ cdef extern from "engine.h" nogil:
                        void *) noexcept nogil
         int (*useful_threads)(const fitted_network *, const input_matrix *) noexcept nogil
         int (*recode)(const void *, int64_t, int, uint8_t *, void *) noexcept nogil
-        void (*scale_bytes)(const uint8_t *, int64_t, double, double, void *) noexcept nogil
-        void (*swap_bytes)(const void *, int64_t, int, void *) noexcept nogil
 
+    const char *engine_activations[]
+    const char *engine_losses[]
+    const char *engine_optimizers[]
+    const char *engine_settings[]
     const char *engine_isas[]
     int FEW_ROWS
     int engine_isa_supported(const char *)
     const engine_api *engine_find(const char *, const char *)
 
-_ACTIVATIONS = {
-    "identity": IDENTITY,
-    "logistic": LOGISTIC,
-    "tanh": TANH,
-    "relu": RELU,
-    "softmax": SOFTMAX,
-    "exp": EXP,
-}
 
-_LOSSES = {"log_loss": LOG_LOSS, "squared_error": SQUARED_ERROR, "poisson": POISSON}
+cdef _names(const char **texts):
+    """Return NULL-terminated texts, in the order of the engine's numbers."""
+    names = []
+    while texts[len(names)] != NULL:
+        names.append(texts[len(names)].decode())
+    return names
+
+
+if (_names(<const char **> engine_activations) != list(CODES)
+        or _names(<const char **> engine_losses) != list(LOSS_CODES)
+        or _names(<const char **> engine_optimizers) != list(OPTIMIZER_CODES)
+        or _names(<const char **> engine_settings) != list(SETTINGS)):
+    raise ImportError(
+        "the compiled engine is not that of this fastmlp; build it anew (pip install -e .)"
+    )
 
 # What the engine calls a dtype; asking NumPy for the name would take microseconds.
 _DTYPES = {np.dtype(np.float32): b"float32", np.dtype(np.float64): b"float64"}
@@ -270,9 +268,10 @@ cdef class Engine:
         cdef network_spec spec
         spec.n_layers = len(network.layer_units) - 1
         spec.units = &units[0]
-        spec.hidden = _ACTIVATIONS[network.activation]
-        spec.output = _ACTIVATIONS[network.output_activation]
-        spec.loss = _LOSSES[network.loss]
+        spec.hidden = CODES[network.activation]
+        spec.output = CODES[network.output_activation]
+        spec.reads_z = ACTIVATIONS[network.activation].reads_z
+        spec.loss = LOSS_CODES[network.loss]
         spec.alpha = network.alpha
         spec.skips_zeros = False
         if inputs is not None:
@@ -337,23 +336,15 @@ cdef class Engine:
         self._own_parameters()
         if optimizer is not self.optimizer:
             self.sync()
-            for which, state in enumerate(_state(optimizer), start=STATE_1):
+            for which, state in enumerate(optimizer.state, start=STATE_1):
                 self._load(which, state)
             self.optimizer = optimizer
         cdef optimizer_spec spec
-        if optimizer.name == "sgd":
-            spec.kind = SGD
-            spec.learning_rate = optimizer.learning_rate
-            spec.momentum = optimizer.momentum
-            spec.nesterov = optimizer.nesterov
-            spec.t = 0
-        else:
-            spec.kind = ADAM
-            spec.learning_rate = optimizer.learning_rate_init
-            spec.beta_1 = optimizer.beta_1
-            spec.beta_2 = optimizer.beta_2
-            spec.epsilon = optimizer.epsilon
-            spec.t = optimizer.t
+        spec.kind = OPTIMIZER_CODES[optimizer.name]
+        spec.corrects_bias = optimizer.corrects_bias
+        spec.t = optimizer.t
+        for i, setting in enumerate(optimizer.settings()):
+            spec.settings[<int> i] = setting
 
         cdef const int64_t[::1] samples = np.ascontiguousarray(order, dtype=np.int64)
         cdef int64_t stop = samples.shape[0], at = 0, rows = batch_size
@@ -373,9 +364,7 @@ cdef class Engine:
                 if on_samples is not None:
                     on_samples(at)
         finally:
-            if spec.kind == ADAM and spec.t > 0:
-                optimizer.t = spec.t
-                optimizer.learning_rate = optimizer.corrected_rate()
+            optimizer.updated(spec.t)
         return summed_loss
 
     def loss_and_gradient(self, flat, out, dropout=None):
@@ -407,17 +396,12 @@ cdef class Engine:
         if not self.trained:
             return
         self.api.store(self.handle, PARAMETERS, <void *> _address(self.parameters.flat))
-        for which, state in enumerate(_state(self.optimizer), start=STATE_1):
+        for which, state in enumerate(self.optimizer.state, start=STATE_1):
             self.api.store(self.handle, which, <void *> _address(state))
             # Two copies of a large network's state would be the most that training ever holds.
             self.api.release(self.handle, which)
         self.optimizer = None
         self.trained = False
-
-
-def _state(optimizer):
-    """Return the state vectors of an optimiser."""
-    return [optimizer.velocity] if optimizer.name == "sgd" else [optimizer.m, optimizer.v]
 
 
 def predict(network, coefs, intercepts, inputs, n_threads, out):
@@ -452,8 +436,8 @@ cdef _predict(const engine_api *api, network, coefs, intercepts, inputs, n_threa
             weights[n_layers + layer] = _address(intercepts[layer])
         fitted.n_layers = n_layers
         fitted.units = table
-        fitted.hidden = _ACTIVATIONS[network.activation]
-        fitted.output = _ACTIVATIONS[network.output_activation]
+        fitted.hidden = CODES[network.activation]
+        fitted.output = CODES[network.output_activation]
         fitted.coefs = weights
         fitted.intercepts = weights + n_layers
         fitted.narrow = coefs[0].dtype != out.dtype
@@ -491,22 +475,3 @@ cdef _predict_slices(const engine_api *api, const fitted_network *network, n_par
         PyErr_CheckSignals()
         at += matrix.n_samples
     return all_finite
-
-
-def decode(payload, out, scale=1.0, shift=0.0):
-    """Convert an IDX payload to native numbers; see the NumPy backend."""
-    cdef const void *source = _address(payload)
-    cdef void *target = <void *> _address(out)
-    cdef int64_t n = out.size
-    cdef int element_size = out.itemsize
-    cdef double a = scale, b = shift
-    cdef const engine_api *api = _api(np.dtype(np.float64), ISA)
-    if payload.dtype == np.uint8 and out.dtype.kind == "f":
-        api = _api(out.dtype, ISA)
-        with nogil:
-            api.scale_bytes(<const uint8_t *> source, n, a, b, target)
-    elif element_size == 1 or payload.dtype.isnative:
-        out[...] = payload
-    else:
-        with nogil:
-            api.swap_bytes(source, n, element_size, target)

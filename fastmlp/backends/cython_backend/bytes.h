@@ -1,6 +1,4 @@
-/* Bytes: those behind numbers, and those of files. Part of engine_body.h. */
-
-/* ---- bytes behind numbers -------------------------------------------------------------- */
+/* The bytes behind numbers. Part of engine_body.h. */
 
 typedef struct {
     const REAL *values;
@@ -64,46 +62,4 @@ static int NAME(recode)(const void *values, int64_t n, int n_threads, uint8_t *b
             return 1;
     }
     return 0;
-}
-
-/* ---- decoding ------------------------------------------------------------------------- */
-
-static void NAME(scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift,
-                              void *out)
-{
-    REAL *restrict to = out;
-    const uint8_t *restrict from = bytes;
-    const REAL a = (REAL)scale, b = (REAL)shift;
-    for (int64_t i = 0; i < n; i++)
-        to[i] = (REAL)from[i] * a + b;
-}
-
-/* Element types that may lie at any address. */
-#ifndef FASTMLP_UNALIGNED
-#define FASTMLP_UNALIGNED
-typedef uint16_t unaligned_16 __attribute__((aligned(1), may_alias));
-typedef uint32_t unaligned_32 __attribute__((aligned(1), may_alias));
-typedef uint64_t unaligned_64 __attribute__((aligned(1), may_alias));
-#endif
-
-/* In place has its own loop: the compiler vectorises it without asking about overlap. */
-#define SWAP(bits) \
-    if (out == payload) { \
-        unaligned_##bits *p = out; \
-        for (int64_t i = 0; i < n; i++) \
-            p[i] = __builtin_bswap##bits(p[i]); \
-    } else { \
-        const unaligned_##bits *restrict from = payload; \
-        unaligned_##bits *restrict to = out; \
-        for (int64_t i = 0; i < n; i++) \
-            to[i] = __builtin_bswap##bits(from[i]); \
-    }
-
-static void NAME(swap_bytes)(const void *payload, int64_t n, int element_size, void *out)
-{
-    switch (element_size) {
-    case 2: SWAP(16) break;
-    case 4: SWAP(32) break;
-    case 8: SWAP(64) break;
-    }
 }

@@ -23,9 +23,9 @@ static inline __attribute__((always_inline)) words NAME(multiply_words)(words a,
 }
 
 /* Draw the factors of a row of units, padded to `width`, for the sample at position `at` of the
- * order, and multiply the row by them. */
+ * order, and multiply the row by them. They are left in `factors`, or multiply what is there. */
 static void NAME(drop)(const dropout_spec *dropout, int layer_index, int64_t at, int64_t width,
-                       REAL *restrict row, REAL *restrict factors)
+                       REAL *restrict row, REAL *restrict factors, int multiplies)
 {
     const uint64_t position = (uint64_t)(dropout->start + at);
     const uint32_t layer_word = (uint32_t)(layer_index + (position >> 32 << 8));
@@ -56,7 +56,7 @@ static void NAME(drop)(const dropout_spec *dropout, int layer_index, int64_t at,
         int64_t n = width - first < 4 * COUNTERS ? width - first : 4 * COUNTERS;
         for (int64_t j = 0; j < n; j++) {
             REAL factor = drawn[j] >= threshold ? kept : 0;
-            factors[first + j] = factor;
+            factors[first + j] = multiplies ? factors[first + j] * factor : factor;
             row[first + j] *= factor;
         }
     }

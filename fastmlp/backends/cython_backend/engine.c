@@ -78,6 +78,13 @@ END_TARGET
 #define TILE_ROWS 6
 #include "engine_dtypes.h"
 
+#define NAME_OF(code, name) #name,
+const char *const engine_activations[] = {"softmax", FUNCTIONS(NAME_OF) NULL};
+const char *const engine_losses[] = {LOSSES(NAME_OF) NULL};
+const char *const engine_optimizers[] = {OPTIMIZERS(NAME_OF) NULL};
+const char *const engine_settings[] = {SETTINGS(NAME_OF) NULL};
+#undef NAME_OF
+
 #if defined(__x86_64__)
 const char *const engine_isas[] = {"x86-64-v4", "x86-64-v3", "x86-64-v2", "baseline", NULL};
 

@@ -10,15 +10,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum activation { IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP };
-enum loss { LOG_LOSS, SQUARED_ERROR, POISSON };
+/* The functions of layers and the losses, in the order of core/functions.py; their names are
+ * compared when the module is imported. Each function of one number has a line in functions.h. */
+#define FUNCTIONS(X) X(EXP, exp) X(IDENTITY, identity) X(LOGISTIC, logistic) X(TANH, tanh) \
+    X(RELU, relu) X(LEAKY_RELU, leaky_relu) X(GELU, gelu) X(SILU, silu)
+#define LOSSES(X) X(LOG_LOSS, log_loss) X(SQUARED_ERROR, squared_error) X(POISSON, poisson)
+
+/* The optimisers, and the numbers that their updates read, in the order of core/optimizers.py. */
+#define OPTIMIZERS(X) X(SGD, sgd) X(ADAM, adam) X(ADAMW, adamw)
+#define SETTINGS(X) X(RATE, rate) X(MOMENTUM, momentum) X(AHEAD, ahead) X(NESTEROV, nesterov) \
+    X(BETA_1, beta_1) X(BETA_2, beta_2) X(REST_1, rest_1) X(REST_2, rest_2) X(EPSILON, epsilon) \
+    X(DECAY, decay)
+
+#define CODE(code, name) code,
+enum activation { SOFTMAX, FUNCTIONS(CODE) };
+enum loss { LOSSES(CODE) };
+enum optimizer { OPTIMIZERS(CODE) };
+enum setting { SETTINGS(CODE) N_SETTINGS };
+#undef CODE
+
+/* NULL-terminated. */
+extern const char *const engine_activations[], *const engine_losses[];
+extern const char *const engine_optimizers[], *const engine_settings[];
+
 enum input_kind { DENSE, BYTES, CSR };
-enum solver { SGD, ADAM };
 
 typedef struct {
     int n_layers;           /* layers of weights */
     const int64_t *units;   /* n_layers + 1 sizes, from the input to the output */
     enum activation hidden, output;
+    int reads_z;            /* the derivative of `hidden` needs the pre-activation */
     enum loss loss;
     double alpha;           /* L2 penalty */
     int skips_zeros;        /* what the inputs to train on will say */
@@ -61,12 +82,10 @@ typedef struct {
 } training_data;
 
 typedef struct {
-    enum solver kind;
-    double learning_rate;   /* SGD: of this epoch. Adam: before the bias correction */
-    double momentum;        /* SGD */
-    int nesterov;           /* SGD */
-    double beta_1, beta_2, epsilon; /* Adam */
-    int64_t t;              /* Adam: updates so far; advanced by training */
+    enum optimizer kind;
+    int corrects_bias;      /* the rate is Adam's, before the correction */
+    double settings[N_SETTINGS];
+    int64_t t;              /* updates so far; advanced by training */
 } optimizer_spec;
 
 /* Hidden units to leave out of one epoch; see Dropout in random_bits.py. */
@@ -120,12 +139,6 @@ typedef struct {
     /* Find bytes and a table of 256 numbers with values[i] = table[bytes[i]] exactly. Return
      * whether there are any: images are often bytes divided by 255. */
     int (*recode)(const void *values, int64_t n, int n_threads, uint8_t *bytes, void *table);
-
-    /* out[i] = scale * bytes[i] + shift, in the engine's dtype. */
-    void (*scale_bytes)(const uint8_t *bytes, int64_t n, double scale, double shift, void *out);
-
-    /* Reverse the bytes of n elements of 2, 4 or 8 bytes; `out` may be `payload`. */
-    void (*swap_bytes)(const void *payload, int64_t n, int element_size, void *out);
 } engine_api;
 
 /* The instruction sets that were compiled in, best first, NULL-terminated. */

@@ -59,7 +59,8 @@ typedef struct {
     REAL *transposed;    /* the weights transposed, in panels: (n_out, back_width) */
     REAL *A;             /* this layer's outputs (chunk_rows, width) */
     REAL *D;             /* deltas of these outputs, same shape */
-    REAL *factors;       /* what dropout multiplies them by, same shape; NULL without dropout */
+    REAL *factors;       /* same shape, NULL if not used: what dropout multiplies the outputs by,
+                            times the derivatives, if these need the pre-activations */
 } layer;
 
 /* Some rows of one panel of weights. */
@@ -74,6 +75,7 @@ typedef struct {
 typedef struct {
     int n_layers;
     enum activation hidden, output;
+    int reads_z;
     enum loss loss;
     REAL alpha;
     int skips_zeros;     /* of the inputs trained on, which are dense */
@@ -145,11 +147,8 @@ static const engine_api NAME(api) = {
     .predict = NAME(predict),
     .useful_threads = NAME(threads_for_prediction),
     .recode = NAME(recode),
-    .scale_bytes = NAME(scale_bytes),
-    .swap_bytes = NAME(swap_bytes),
 };
 
-#undef SWAP
 #undef LANES
 #undef PANEL_UNITS
 #undef MASK_BITS

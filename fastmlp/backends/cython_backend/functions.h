@@ -64,31 +64,46 @@ static inline __attribute__((always_inline)) REAL NAME(tanh)(REAL x)
     return expm1 / (expm1 + 2);
 }
 
+/* A function of one number: its value at z, and its derivative there, where `a` is the value. As in
+ * core/functions.py; derivatives that need z are taken in the forward pass. */
+#define FUNCTION(name, value, derivative)                                                          \
+    static inline __attribute__((always_inline)) REAL NAME(name##_value)(REAL z)                   \
+    {                                                                                              \
+        return value;                                                                              \
+    }                                                                                              \
+    static inline __attribute__((always_inline)) REAL NAME(name##_derivative)(REAL z, REAL a)      \
+    {                                                                                              \
+        (void)z, (void)a;                                                                          \
+        return derivative;                                                                         \
+    }
+
+FUNCTION(exp, NAME(exp)(z), a)
+FUNCTION(identity, z, 1)
+FUNCTION(logistic, 1 / (1 + NAME(exp)(-z)), a * (1 - a))
+FUNCTION(tanh, NAME(tanh)(z), 1 - a * a)
+FUNCTION(relu, z < 0 ? 0 : z, a == 0 ? 0 : 1) /* NaN stays, so that a diverged network is noticed */
+FUNCTION(leaky_relu, z > 0 ? z : (REAL)0.01 * z, a > 0 ? 1 : (REAL)0.01)
+#define GELU_TANH NAME(tanh)((REAL)0.7978845608028654 * (z + (REAL)0.044715 * z * z * z))
+FUNCTION(gelu, (REAL)0.5 * z * (1 + GELU_TANH),
+         (REAL)0.5 * (1 + GELU_TANH) + (REAL)0.5 * z * (1 - GELU_TANH * GELU_TANH) *
+             ((REAL)0.7978845608028654 * (1 + (REAL)0.134145 * z * z)))
+#undef GELU_TANH
+FUNCTION(silu, z * NAME(logistic_value)(z),
+         NAME(logistic_value)(z) + a * (1 - NAME(logistic_value)(z)))
+
 /* Apply an activation to a row of n units, padded to `width`. The padding may end as anything:
  * nothing reads it. */
 static void NAME(activate)(enum activation activation, REAL *restrict row, int64_t n,
                            int64_t width)
 {
     switch (activation) {
-    case IDENTITY:
+#define CASE(code, name)                                                                           \
+    case code:                                                                                     \
+        for (int64_t i = 0; i < width; i++)                                                        \
+            row[i] = NAME(name##_value)(row[i]);                                                   \
         break;
-    case LOGISTIC:
-        for (int64_t i = 0; i < width; i++)
-            row[i] = 1 / (1 + NAME(exp)(-row[i]));
-        break;
-    case TANH:
-        for (int64_t i = 0; i < width; i++)
-            row[i] = NAME(tanh)(row[i]);
-        break;
-    case RELU:
-        /* The comparison keeps NaN, so that a diverged network is noticed. */
-        for (int64_t i = 0; i < width; i++)
-            row[i] = row[i] < 0 ? 0 : row[i];
-        break;
-    case EXP:
-        for (int64_t i = 0; i < width; i++)
-            row[i] = NAME(exp)(row[i]);
-        break;
+    FUNCTIONS(CASE)
+#undef CASE
     case SOFTMAX: {
         REAL max = row[0], sum = 0;
         for (int64_t i = 1; i < n; i++)
@@ -104,25 +119,42 @@ static void NAME(activate)(enum activation activation, REAL *restrict row, int64
     }
 }
 
+/* Apply a hidden activation to a padded row, and write its derivatives. */
+static void NAME(activate_and_differentiate)(enum activation activation, REAL *restrict row,
+                                             REAL *restrict slopes, int64_t width)
+{
+    switch (activation) {
+#define CASE(code, name)                                                                           \
+    case code:                                                                                     \
+        for (int64_t i = 0; i < width; i++) {                                                      \
+            REAL z = row[i], a = NAME(name##_value)(z);                                            \
+            row[i] = a;                                                                            \
+            slopes[i] = NAME(name##_derivative)(z, a);                                             \
+        }                                                                                          \
+        break;
+    FUNCTIONS(CASE)
+#undef CASE
+    case SOFTMAX:
+        break;
+    }
+}
+
 /* Multiply n deltas, padding included, by the activation's derivative, expressed by its value,
  * factor * a: dropout has multiplied those that it has kept. */
 static void NAME(multiply_by_derivative)(enum activation activation, const REAL *restrict a,
                                          REAL factor, REAL *restrict delta, int64_t n)
 {
     switch (activation) {
-    case LOGISTIC:
-        for (int64_t i = 0; i < n; i++)
-            delta[i] *= factor * a[i] * (1 - factor * a[i]);
+#define CASE(code, name)                                                                           \
+    case code:                                                                                     \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            delta[i] *= NAME(name##_derivative)(0, factor * a[i]);                                 \
         break;
-    case TANH:
-        for (int64_t i = 0; i < n; i++)
-            delta[i] *= 1 - factor * a[i] * (factor * a[i]);
-        break;
-    case RELU:
-        for (int64_t i = 0; i < n; i++)
-            delta[i] = a[i] == 0 ? 0 : delta[i];
-        break;
-    default:
+    FUNCTIONS(CASE)
+#undef CASE
+    case SOFTMAX:
         break;
     }
 }
+
+#undef FUNCTION

@@ -115,6 +115,7 @@ static void *NAME(create)(const network_spec *network)
         return NULL;
     e->n_layers = network->n_layers;
     e->hidden = network->hidden;
+    e->reads_z = network->reads_z;
     e->output = network->output;
     e->loss = network->loss;
     e->alpha = (REAL)network->alpha;
@@ -197,13 +198,13 @@ static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
     return 0;
 }
 
-/* Make room for the factors of dropout, beside the reserved scratch. Return nonzero if there is no
- * memory. */
+/* Make room for the factors of dropout and of derivatives, beside the reserved scratch. Return
+ * nonzero if there is no memory. */
 static int NAME(reserve_factors)(engine *e, const dropout_spec *dropout)
 {
     for (int l = 0; l < e->n_layers - 1; l++) {
         layer *y = &e->layers[l];
-        if (dropout->rates[l] > 0 && y->factors == NULL) {
+        if (y->factors == NULL && (e->reads_z || (dropout != NULL && dropout->rates[l] > 0))) {
             y->factors = NAME(allocate)(e->chunk_rows * y->width);
             if (y->factors == NULL)
                 return 1;

@@ -184,13 +184,18 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
                                      inputs->scale, panel, width, intercepts + first, A);
             }
         }
-        enum activation activation = l == e->n_layers - 1 ? e->output : e->hidden;
+        int is_hidden = l < e->n_layers - 1;
         for (int64_t i = begin; i < end; i++)
-            NAME(activate)(activation, y->A + i * y->width, y->n_out, y->width);
-        if (dropout != NULL && l < e->n_layers - 1 && dropout->rates[l] > 0)
+            if (is_hidden && e->reads_z)
+                NAME(activate_and_differentiate)(e->hidden, y->A + i * y->width,
+                                                 y->factors + i * y->width, y->width);
+            else
+                NAME(activate)(is_hidden ? e->hidden : e->output, y->A + i * y->width, y->n_out,
+                               y->width);
+        if (dropout != NULL && is_hidden && dropout->rates[l] > 0)
             for (int64_t i = begin; i < end; i++)
                 NAME(drop)(dropout, l, first_sample + i, y->width, y->A + i * y->width,
-                           y->factors + i * y->width);
+                           y->factors + i * y->width, e->reads_z);
         X = y->A;
         stride = y->width;
     }
@@ -250,15 +255,17 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end, const dropout_
                           below->D + begin * below->width + first, below->width);
         }
         for (int64_t i = begin; i < end; i++) {
-            REAL *delta = below->D + i * below->width, part_kept = 1;
-            if (dropout != NULL && dropout->rates[l - 1] > 0) {
+            REAL *delta = below->D + i * below->width;
+            int drops = dropout != NULL && dropout->rates[l - 1] > 0;
+            if (drops || e->reads_z) {
                 const REAL *restrict factors = below->factors + i * below->width;
                 for (int64_t j = 0; j < below->width; j++)
                     delta[j] *= factors[j];
-                part_kept = (REAL)(1 - dropout->rates[l - 1]);
             }
-            NAME(multiply_by_derivative)(e->hidden, below->A + i * below->width, part_kept, delta,
-                                         below->width);
+            if (!e->reads_z)
+                NAME(multiply_by_derivative)(e->hidden, below->A + i * below->width,
+                                             drops ? (REAL)(1 - dropout->rates[l - 1]) : 1, delta,
+                                             below->width);
             /* Already zero, unless a diverged delta made it infinity times zero. */
             for (int64_t j = below->n_out; j < below->width; j++)
                 delta[j] = 0;

@@ -268,7 +268,7 @@ static int NAME(prepare)(engine *e, const training_work *w, int n_threads)
         NAME(estimate_costs)(e, inputs, w->batch_size);
     return NAME(prepare_inputs)(e, inputs, n_threads) ||
            NAME(reserve)(e, w->batch_size, inputs) ||
-           (w->dropout != NULL && NAME(reserve_factors)(e, w->dropout)) || (accumulates && NAME(load)(e, 3, NULL)) ||
+           NAME(reserve_factors)(e, w->dropout) || (accumulates && NAME(load)(e, 3, NULL)) ||
            (inputs->kind == CSR &&
             NAME(reserve_lists)(e, inputs, w->order, w->start, w->stop, w->batch_size));
 }

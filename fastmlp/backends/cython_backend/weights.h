@@ -2,10 +2,9 @@
 
 /* What turns gradient sums into a step; the same for all weights of a batch. */
 typedef struct {
-    int adam, nesterov;
+    enum optimizer kind;
     REAL scale;  /* 1 / total weight of the batch */
-    REAL rate, momentum, beta_1, beta_2, epsilon;
-    REAL rest_1, rest_2; /* 1 - beta, which float32 could not tell from 0 if beta were rounded */
+    REAL settings[N_SETTINGS];
 } step;
 
 static step NAME(make_step)(const optimizer_spec *optimizer, int64_t t, double total_weight)
@@ -14,20 +13,15 @@ static step NAME(make_step)(const optimizer_spec *optimizer, int64_t t, double t
     s.scale = (REAL)(1 / total_weight);
     if (optimizer == NULL)
         return s;
-    double rate = optimizer->learning_rate;
-    s.adam = optimizer->kind == ADAM;
-    if (s.adam)
-        rate *= sqrt(1 - pow(optimizer->beta_2, (double)t)) /
-                (1 - pow(optimizer->beta_1, (double)t));
-    s.rate = (REAL)rate;
-    s.nesterov = optimizer->nesterov;
-    s.momentum = (REAL)optimizer->momentum;
-    s.beta_1 = (REAL)optimizer->beta_1;
-    s.beta_2 = (REAL)optimizer->beta_2;
-    s.rest_1 = (REAL)(1 - optimizer->beta_1);
-    s.rest_2 = (REAL)(1 - optimizer->beta_2);
+    s.kind = optimizer->kind;
+    for (int i = 0; i < N_SETTINGS; i++)
+        s.settings[i] = (REAL)optimizer->settings[i];
+    const double *given = optimizer->settings;
+    if (optimizer->corrects_bias)
+        s.settings[RATE] = (REAL)(given[RATE] * (sqrt(1 - pow(given[BETA_2], (double)t)) /
+                                                 (1 - pow(given[BETA_1], (double)t))));
     /* Not rounded to zero: the padding of the weights would become 0 / 0. */
-    s.epsilon = (REAL)(optimizer->epsilon > REAL_MIN ? optimizer->epsilon : REAL_MIN);
+    s.settings[EPSILON] = (REAL)(given[EPSILON] > REAL_MIN ? given[EPSILON] : REAL_MIN);
     return s;
 }
 
@@ -35,11 +29,26 @@ static step NAME(make_step)(const optimizer_spec *optimizer, int64_t t, double t
 static void NAME(update)(const step *s, REAL alpha, int64_t n, const REAL *restrict sums,
                          REAL *restrict weights, REAL *restrict state_1, REAL *restrict state_2)
 {
-    const REAL scale = s->scale, rate = s->rate;
-    if (s->adam) {
-        const REAL beta_1 = s->beta_1, beta_2 = s->beta_2, epsilon = s->epsilon;
-        const REAL rest_1 = s->rest_1, rest_2 = s->rest_2;
+    const REAL scale = s->scale, rate = s->settings[RATE];
+    switch (s->kind) {
+    case SGD: {
+        /* Nesterov: w += momentum * v - rate * g; plain momentum: w += v. */
+        const REAL momentum = s->settings[MOMENTUM], ahead = s->settings[AHEAD];
+        const REAL extra = s->settings[NESTEROV] * rate;
         for (int64_t i = 0; i < n; i++) {
+            REAL g = (sums[i] + alpha * weights[i]) * scale;
+            REAL v = momentum * state_1[i] - rate * g;
+            state_1[i] = v;
+            weights[i] += ahead * v - extra * g;
+        }
+        break;
+    }
+    case ADAM:
+    case ADAMW: {
+        const REAL beta_1 = s->settings[BETA_1], rest_1 = s->settings[REST_1];
+        const REAL beta_2 = s->settings[BETA_2], rest_2 = s->settings[REST_2];
+        const REAL epsilon = s->settings[EPSILON], decay = s->settings[DECAY];
+        for (int64_t i = 0; i < n && s->kind == ADAM; i++) {
             REAL g = (sums[i] + alpha * weights[i]) * scale;
             REAL m = beta_1 * state_1[i] + rest_1 * g;
             REAL v = beta_2 * state_2[i] + rest_2 * g * g;
@@ -47,16 +56,16 @@ static void NAME(update)(const step *s, REAL alpha, int64_t n, const REAL *restr
             state_2[i] = v;
             weights[i] -= rate * m / (REAL_SQRT(v) + epsilon);
         }
-    } else {
-        /* Nesterov: w += momentum * v - rate * g; plain momentum: w += v. */
-        const REAL momentum = s->momentum;
-        const REAL ahead = s->nesterov ? momentum : 1, extra = s->nesterov ? rate : 0;
-        for (int64_t i = 0; i < n; i++) {
+        for (int64_t i = 0; i < n && s->kind == ADAMW; i++) {
             REAL g = (sums[i] + alpha * weights[i]) * scale;
-            REAL v = momentum * state_1[i] - rate * g;
-            state_1[i] = v;
-            weights[i] += ahead * v - extra * g;
+            REAL m = beta_1 * state_1[i] + rest_1 * g;
+            REAL v = beta_2 * state_2[i] + rest_2 * g * g;
+            state_1[i] = m;
+            state_2[i] = v;
+            weights[i] -= decay * weights[i] + rate * m / (REAL_SQRT(v) + epsilon);
         }
+        break;
+    }
     }
 }
 

@@ -1,7 +1,4 @@
-"""The kernels of the Numba backend; everything that is compiled stands in this file.
-
-(What Numba keeps on disk is compiled anew when this file changes, but not when another does.
-`philox_words` is taken from another all the same: its numbers are fixed.)
+"""The kernels of the Numba backend; what is compiled stands in this file and in `fastmlp.core`.
 
 A minibatch takes two phases, and a team of threads meets between them:
 
@@ -24,6 +21,7 @@ NUMBA_DISABLE_JIT=1.
 """
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +35,19 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from fastmlp.core import functions, optimizers, random_bits
+from fastmlp.core.functions import ACTIVATIONS, CODES, bound
+from fastmlp.core.optimizers import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    OPTIMIZER_CODES,
+    OPTIMIZERS,
+    RATE,
+    SETTINGS,
+)
 from fastmlp.core.random_bits import philox_words
 
 # "reassoc" would undo the rounding tricks of exp; "nnan" and "ninf" would blind the engine to
@@ -53,9 +63,23 @@ jit = njit(**_JIT)
 def entry(function: Any) -> Any:
     """Compile what is called from Python, with all that it calls, and keep it on disk."""
     try:
-        return njit(**_JIT, cache=True)(function)
+        kernel = njit(**_JIT, cache=True)(function)
     except RuntimeError:  # there is no place for a cache
         return jit(function)
+    if not config.DISABLE_JIT:
+        # Numba compiles anew when this file has changed; it is told of the others.
+        index = kernel._cache._cache_file
+        index._source_stamp = (index._source_stamp, _OTHER_SOURCES)
+    return kernel
+
+
+def _stamp(module: Any) -> tuple[float, int]:
+    """Return what tells versions of a module's file apart, as Numba does."""
+    status = os.stat(module.__file__)
+    return status.st_mtime, status.st_size
+
+
+_OTHER_SOURCES = tuple(map(_stamp, (functions, optimizers, random_bits)))
 
 
 def _vector_bytes() -> int:
@@ -91,8 +115,8 @@ SPINS, YIELDS = 2000, 1000
 # Kinds of input.
 DENSE, BYTES, CSR = 0, 1, 2
 
-# Activations.
-IDENTITY, LOGISTIC, TANH, RELU, SOFTMAX, EXP = range(6)
+# Functions of the output layer.
+LOGISTIC, SOFTMAX, EXP = CODES["logistic"], CODES["softmax"], CODES["exp"]
 
 # Columns of `Net.layers`: units, padded units, and where things of the layer begin.
 N_IN, N_OUT, WIDTH, BACK_WIDTH, WEIGHTS_AT, INTERCEPTS_AT, TRANSPOSED_AT = range(7)
@@ -106,13 +130,15 @@ KEY_LOW, KEY_HIGH, EPOCH, START, THRESHOLDS = range(5)
 # Elements of `Scratch.team`, on cache lines of their own.
 ARRIVED, GENERATION, GROUPS_TAKEN, BLOCKS_TAKEN, STOP, STOPPING, UPDATES = range(0, 56, 8)
 
-# Elements of a row of `Scratch.steps`: what turns gradient sums into a step.
-SCALE, RATE, MOMENTUM, AHEAD, EXTRA, BETA_1, BETA_2, REST_1, REST_2, EPSILON = range(10)
+# Elements of the optimiser's description and, in the engine's dtype, of a row of `Scratch.steps`,
+# which says what turns gradient sums into a step: its settings follow. In place of the code stands
+# the factor of the sums there.
+CODE, CORRECTS_BIAS, SETTINGS_AT = range(3)
+SCALE = 0
 
-STEP_SIZE = 16
+N_SETTINGS = len(SETTINGS)
 
-# Elements of the optimiser's description.
-IS_ADAM, LEARNING_RATE, THE_MOMENTUM, NESTEROV, THE_BETA_1, THE_BETA_2, THE_EPSILON = range(7)
+STEP_SIZE = 16  # a cache line or two
 
 
 class Net(NamedTuple):
@@ -121,6 +147,7 @@ class Net(NamedTuple):
     layers: Any  # (n_layers, 7) int64
     blocks: Any  # (n_blocks, 5) int64: the items of work of phase B
     hidden: int  # activation
+    reads_z: bool  # its derivative needs the pre-activation
     output: int
     is_squared: bool  # the loss is the squared error
     alpha: float
@@ -167,6 +194,7 @@ class Scratch(NamedTuple):
     A: Any  # (chunk_rows * padded units of all layers,) activations
     D: Any  # the same, deltas
     factors: Any  # the same, of dropout; never touched without it
+    slopes: Any  # likewise, derivatives of activations; empty if they are found from A
     losses: Any  # (chunk_rows,) float64
     sample_weights: Any  # (chunk_rows,)
     list_start: Any  # (n_in + 1,) int64: CSR chunks as lists per feature
@@ -651,8 +679,8 @@ def listed(vectors, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at):
 # --------------------------------------------------------------------------------------- functions
 
 
-def _make_exponentials(real: Any) -> tuple[Any, Any]:
-    """Return exp and tanh for a dtype, as polynomials without branches, which LLVM vectorises.
+def _make_exponentials(real: Any) -> tuple[Any, Any, Any]:
+    """Return exp, tanh and logistic for a dtype, without branches, so that LLVM vectorises them.
 
     x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), and exp(r) by its Taylor series up
     to a remainder below half a unit in the last place (Muller, Elementary Functions, 3rd ed.,
@@ -713,11 +741,15 @@ def _make_exponentials(real: Any) -> tuple[Any, Any]:
         expm1 = (r + r * r * series(r)) * scale + (scale - one)  # small x keep their accuracy
         return expm1 / (expm1 + two)
 
-    return exp, tanh
+    @jit
+    def logistic(x):
+        return one / (one + exp(-x))
+
+    return exp, tanh, logistic
 
 
-_exp_32, _tanh_32 = _make_exponentials(np.float32)
-_exp_64, _tanh_64 = _make_exponentials(np.float64)
+_exp_32, _tanh_32, _logistic_32 = _make_exponentials(np.float32)
+_exp_64, _tanh_64, _logistic_64 = _make_exponentials(np.float64)
 
 
 def exp(x):
@@ -728,6 +760,16 @@ def exp(x):
 def tanh(x):
     """The hyperbolic tangent, of x's dtype."""
     return (_tanh_32 if x.dtype == np.float32 else _tanh_64)(x)
+
+
+def logistic(x):
+    """1 / (1 + e^-x), of x's dtype."""
+    return (_logistic_32 if x.dtype == np.float32 else _logistic_64)(x)
+
+
+@overload(logistic)
+def _logistic_for(x):
+    return (lambda x: _logistic_32(x)) if x == types.float32 else (lambda x: _logistic_64(x))
 
 
 @overload(exp)
@@ -741,32 +783,106 @@ def _tanh_for(x):
 
 
 @jit
+def where(condition, a, b):
+    """a where the condition holds, else b."""
+    return a if condition else b
+
+
+def _ignored(*arguments: Any) -> None:
+    """What is at the end of a chain of functions."""
+
+
+def _chain(make: Any, names: Any) -> Any:
+    """Return a function that calls that of the code that is its first argument.
+
+    ``make(code, f, df, others)`` returns one that does so for a code, and else calls others.
+    """
+    chain = jit(_ignored)
+    for name in names:
+        given = (ACTIVATIONS[name].f, ACTIVATIONS[name].df) if name in ACTIVATIONS else (_exp, _exp)
+        f, df = (jit(bound(g, exp=exp, tanh=tanh, logistic=logistic, where=where)) for g in given)
+        chain = make(CODES[name], f, df, chain)
+    return chain
+
+
+def _exp(z, real):
+    return exp(z)
+
+
+def _activating(code: int, f: Any, df: Any, others: Any) -> Any:
+    @jit
+    def activate(activation, row):
+        if activation == code:
+            real = row.dtype.type
+            for i in range(len(row)):
+                row[i] = f(row[i], real)
+        else:
+            others(activation, row)
+
+    return activate
+
+
+def _activating_and_differentiating(code: int, f: Any, df: Any, others: Any) -> Any:
+    @jit
+    def activate_and_differentiate(activation, row, slopes):
+        if activation == code:
+            real = row.dtype.type
+            for i in range(len(row)):
+                z = row[i]
+                a = f(z, real)
+                row[i] = a
+                slopes[i] = df(z, a, real)
+        else:
+            others(activation, row, slopes)
+
+    return activate_and_differentiate
+
+
+def _differentiating(code: int, f: Any, df: Any, others: Any) -> Any:
+    @jit
+    def multiply_by_derivative(activation, values, kept, delta):
+        if activation == code:
+            real = values.dtype.type
+            for i in range(len(delta)):
+                value = values[i] * kept
+                delta[i] *= df(value, value, real)
+        else:
+            others(activation, values, kept, delta)
+
+    return multiply_by_derivative
+
+
+#: Apply a function of one number to a row.
+activate_each = _chain(_activating, ["exp", *ACTIVATIONS])
+
+#: Apply an activation to a row, and write its derivatives.
+activate_and_differentiate = _chain(
+    _activating_and_differentiating, [name for name, a in ACTIVATIONS.items() if a.reads_z]
+)
+
+#: Multiply deltas by the activation's derivative, in terms of its value before dropout, which has
+#: divided it by `kept`.
+multiply_by_derivative = _chain(
+    _differentiating, [name for name, a in ACTIVATIONS.items() if not a.reads_z]
+)
+
+
+@jit
 def activate(activation, row, n):
-    """Apply an activation to a row of n units, padding included. Nothing reads the padding."""
-    zero, one = row.dtype.type(0), row.dtype.type(1)
-    if activation == LOGISTIC:
-        for i in range(len(row)):
-            row[i] = one / (one + exp(-row[i]))
-    elif activation == TANH:
-        for i in range(len(row)):
-            row[i] = tanh(row[i])
-    elif activation == RELU:
-        for i in range(len(row)):  # the comparison keeps NaN
-            row[i] = zero if row[i] < zero else row[i]
-    elif activation == EXP:
-        for i in range(len(row)):
-            row[i] = exp(row[i])
-    elif activation == SOFTMAX:
+    """Apply a function to a row of n units, padding included. Nothing reads the padding."""
+    if activation == SOFTMAX:
         highest = row[0]
         for i in range(1, n):
             highest = row[i] if row[i] > highest else highest
         for i in range(len(row)):
             row[i] = exp(row[i] - highest)
-        total = zero
+        total = row.dtype.type(0)
         for i in range(n):
             total += row[i]
         for i in range(len(row)):
             row[i] /= total
+    else:
+        activate_each(activation, row)
 
 
 # A call in the loop over counters would keep that from becoming vector code.
@@ -806,24 +922,6 @@ def multiply(row, factors):
     """Multiply a row by another."""
     for i in range(len(row)):
         row[i] *= factors[i]
-
-
-@jit
-def multiply_by_derivative(activation, values, kept, delta):
-    """Multiply deltas by the activation's derivative, in terms of its value before dropout, which
-    has divided it by `kept`."""
-    zero, one = values.dtype.type(0), values.dtype.type(1)
-    if activation == LOGISTIC:
-        for i in range(len(delta)):
-            value = values[i] * kept
-            delta[i] *= value * (one - value)
-    elif activation == TANH:
-        for i in range(len(delta)):
-            value = values[i] * kept
-            delta[i] *= one - value * value
-    elif activation == RELU:
-        for i in range(len(delta)):
-            delta[i] = zero if values[i] == zero else delta[i]
 
 
 @jit
@@ -881,7 +979,7 @@ def borrow(array):
 def borrow_net(net):
     """Return the same network, owning nothing."""
     return Net(
-        net.layers, net.blocks, net.hidden, net.output, net.is_squared, net.alpha,
+        net.layers, net.blocks, net.hidden, net.reads_z, net.output, net.is_squared, net.alpha,
         borrow(net.weights), borrow(net.transposed), borrow(net.state_1), borrow(net.state_2),
         borrow(net.gradient), borrow(net.squares), borrow(net.kept), borrow(net.draws),
     )  # fmt: skip
@@ -904,11 +1002,12 @@ def borrow_scratch(scratch):
     return Scratch(
         scratch.n_threads, borrow(scratch.rows_at), scratch.stride, borrow(scratch.X),
         borrow(scratch.byte_X), scratch.n_masks, borrow(scratch.masks), borrow(scratch.A),
-        borrow(scratch.D), borrow(scratch.factors), borrow(scratch.losses),
-        borrow(scratch.sample_weights), borrow(scratch.list_start), borrow(scratch.list_next),
-        borrow(scratch.list_rows), borrow(scratch.list_values), borrow(scratch.sums),
-        borrow(scratch.starts), borrow(scratch.delta_sums), borrow(scratch.feature_masks),
-        borrow(scratch.steps), borrow(scratch.zeros), borrow(scratch.ones), borrow(scratch.team),
+        borrow(scratch.D), borrow(scratch.factors), borrow(scratch.slopes),
+        borrow(scratch.losses), borrow(scratch.sample_weights), borrow(scratch.list_start),
+        borrow(scratch.list_next), borrow(scratch.list_rows), borrow(scratch.list_values),
+        borrow(scratch.sums), borrow(scratch.starts), borrow(scratch.delta_sums),
+        borrow(scratch.feature_masks), borrow(scratch.steps), borrow(scratch.zeros),
+        borrow(scratch.ones), borrow(scratch.team),
     )  # fmt: skip
 
 
@@ -1051,7 +1150,12 @@ def forward(net, data, scratch, order, at, begin, end, thread):
         activation = net.output if layer == n_layers - 1 else net.hidden
         for i in range(begin, end):
             row = part(scratch.A, rows_at + i * width, width)
-            activate(activation, row, net.layers[layer, N_OUT])
+            keeps_slopes = net.reads_z and layer < n_layers - 1 and len(scratch.slopes) > 0
+            if keeps_slopes:
+                slopes = part(scratch.slopes, rows_at + i * width, width)
+                activate_and_differentiate(activation, row, slopes)
+            else:
+                activate(activation, row, net.layers[layer, N_OUT])
             if layer < n_layers - 1 and net.kept[layer] != 1:
                 factors = part(scratch.factors, rows_at + i * width, width)
                 draw_factors(net, layer, at + i, factors)
@@ -1075,7 +1179,10 @@ def backward(net, scratch, begin, end):
         for i in range(begin, end):
             at, n = to_at + i * back, net.layers[layer, N_IN]
             delta = part(scratch.D, at, back)
-            multiply_by_derivative(net.hidden, part(scratch.A, at, back), kept, delta)
+            if net.reads_z:
+                multiply(delta, part(scratch.slopes, at, back))
+            else:
+                multiply_by_derivative(net.hidden, part(scratch.A, at, back), kept, delta)
             if net.kept[layer - 1] != 1:
                 multiply(delta, part(scratch.factors, at, back))
             # Already zero, unless a diverged delta made it infinity times zero.
@@ -1147,44 +1254,69 @@ def make_step(optimizer, t, total_weight, step):
     step[SCALE] = 1 / total_weight
     if len(optimizer) == 0:
         return
-    rate = optimizer[LEARNING_RATE]
-    if optimizer[IS_ADAM] != 0:
-        rate *= math.sqrt(1 - optimizer[THE_BETA_2] ** t) / (1 - optimizer[THE_BETA_1] ** t)
-    nesterov = optimizer[NESTEROV] != 0
-    step[RATE] = rate
-    # Nesterov: w += momentum * v - rate * g; plain momentum: w += v.
-    step[MOMENTUM] = optimizer[THE_MOMENTUM]
-    step[AHEAD] = optimizer[THE_MOMENTUM] if nesterov else 1
-    step[EXTRA] = rate if nesterov else 0
-    step[BETA_1], step[BETA_2] = optimizer[THE_BETA_1], optimizer[THE_BETA_2]
-    # Taken before rounding: float32 could not tell it from 0.
-    step[REST_1], step[REST_2] = 1 - optimizer[THE_BETA_1], 1 - optimizer[THE_BETA_2]
+    for i in range(SETTINGS_AT, len(optimizer)):
+        step[i] = optimizer[i]
+    if optimizer[CORRECTS_BIAS] != 0:
+        beta_1, beta_2 = optimizer[SETTINGS_AT + BETA_1], optimizer[SETTINGS_AT + BETA_2]
+        rate = optimizer[SETTINGS_AT + RATE]
+        step[SETTINGS_AT + RATE] = rate * (math.sqrt(1 - beta_2**t) / (1 - beta_1**t))
     # Not rounded to zero: the padding of the weights would become 0 / 0.
-    step[EPSILON] = max(optimizer[THE_EPSILON], np.float64(np.finfo(step.dtype).tiny))
+    epsilon = max(optimizer[SETTINGS_AT + EPSILON], np.float64(np.finfo(step.dtype).tiny))
+    step[SETTINGS_AT + EPSILON] = epsilon
 
 
 @jit
-def update_sgd(step, alpha, sums, weights, velocity):
-    """Update weights by their gradient sums."""
-    scale, rate, momentum = step[SCALE], step[RATE], step[MOMENTUM]
-    ahead, extra = step[AHEAD], step[EXTRA]
-    for i in range(len(weights)):
-        g = (sums[i] + alpha * weights[i]) * scale
-        v = momentum * velocity[i] - rate * g
-        velocity[i] = v
-        weights[i] += ahead * v - extra * g
+def _settings_of(step):
+    """The settings of a step, as numbers: the compiler need not look for changes of an array."""
+    settings = step[SETTINGS_AT : SETTINGS_AT + N_SETTINGS]
+    return settings if IS_PLAIN else to_fixed_tuple(settings, N_SETTINGS)
 
 
-@jit
-def update_adam(step, alpha, sums, weights, m, v):
-    """Update weights by their gradient sums."""
-    scale, rate, epsilon = step[SCALE], step[RATE], step[EPSILON]
-    beta_1, beta_2, rest_1, rest_2 = step[BETA_1], step[BETA_2], step[REST_1], step[REST_2]
-    for i in range(len(weights)):
-        g = (sums[i] + alpha * weights[i]) * scale
-        m[i] = beta_1 * m[i] + rest_1 * g
-        v[i] = beta_2 * v[i] + rest_2 * g * g
-        weights[i] -= rate * m[i] / (np.sqrt(v[i]) + epsilon)
+def _updating(code: int, formula: Any, others: Any) -> Any:
+    @jit
+    def update(kind, step, alpha, sums, weights, state_1, state_2):
+        if kind == code:
+            scale, settings = step[SCALE], _settings_of(step)
+            for i in range(len(weights)):
+                g = (sums[i] + alpha * weights[i]) * scale
+                w, first, second = formula(weights[i], g, state_1[i], state_2[i], settings)
+                weights[i] = w
+                state_1[i] = first
+                state_2[i] = second
+        else:
+            others(kind, step, alpha, sums, weights, state_1, state_2)
+
+    return update
+
+
+def _updating_one_vector(code: int, formula: Any, others: Any) -> Any:
+    @jit
+    def update(kind, step, alpha, sums, weights, state_1, state_2):
+        if kind == code:
+            scale, settings = step[SCALE], _settings_of(step)
+            zero = scale - scale
+            for i in range(len(weights)):
+                g = (sums[i] + alpha * weights[i]) * scale
+                w, first, _ = formula(weights[i], g, state_1[i], zero, settings)
+                weights[i] = w
+                state_1[i] = first
+        else:
+            others(kind, step, alpha, sums, weights, state_1, state_2)
+
+    return update
+
+
+def _chain_of_updates() -> Any:
+    """Return a function that updates weights by the formula of its first argument, a code."""
+    chain = jit(_ignored)
+    for name, optimizer in OPTIMIZERS.items():
+        make = _updating if len(optimizer.state_names) == 2 else _updating_one_vector
+        formula = jit(bound(optimizer.update, sqrt=np.sqrt))
+        chain = make(OPTIMIZER_CODES[name], formula, chain)
+    return chain
+
+
+update = _chain_of_updates()
 
 
 @jit
@@ -1194,11 +1326,10 @@ def use_up(net, optimizer, step, at, n, alpha, sums):
     if len(optimizer) == 0:
         for i in range(n):
             sums[i] = (sums[i] + alpha * weights[i]) * step[SCALE]
-    elif optimizer[IS_ADAM] != 0:
-        m, v = part(net.state_1, at, n), part(net.state_2, at, n)
-        update_adam(step, alpha, sums, weights, m, v)
     else:
-        update_sgd(step, alpha, sums, weights, part(net.state_1, at, n))
+        first = part(net.state_1, at, n)
+        second = part(net.state_2, at, n) if len(net.state_2) > 0 else first
+        update(int(optimizer[CODE]), step, alpha, sums, weights, first, second)
 
 
 @jit
@@ -1542,10 +1673,3 @@ def few_rows(activation, X, coef, intercept, out):
                 for j in range(len(row)):
                     row[j] += a * coef[k, j]
         activate(activation, row, len(row))
-
-
-@entry
-def scale_bytes(payload, scale, shift, out):
-    """out = scale * payload + shift, in the dtype of `out`."""
-    for i in range(len(out)):
-        out[i] = scale * out.dtype.type(payload[i]) + shift

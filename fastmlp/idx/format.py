@@ -1,4 +1,4 @@
-"""The IDX format, in which the MNIST family is published: read, write, memory-map.
+"""IDX files: read, write, memory-map, and say what is wrong with them.
 
 A file is ``00 00 TT DD``, then DD sizes as big-endian uint32, then the elements in C order,
 big-endian; TT is the element type, DD the number of dimensions
@@ -28,10 +28,8 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastmlp import backends
+from fastmlp.idx import scaling
 from fastmlp.utils.files import atomic_write
-
-__all__ = ["IDXError", "IDXInfo", "info", "read", "write"]
 
 AnyPath: TypeAlias = str | os.PathLike
 
@@ -513,7 +511,7 @@ def _read_payload(
     count = math.prod(header.shape)
     stored = header.dtype.newbyteorder(">")
     in_place = dtype == header.dtype
-    decode = None if dtype == stored else backends.get("auto").decode
+    scale_bytes = None if (scale, shift) == (1.0, 0.0) else scaling.kernel_for(count)
     step = _CHUNK // dtype.itemsize
     # Where nothing is known of the source's length, the array grows with what has come.
     out = np.empty(min(count, step) if source.ceiling is None else count, dtype)
@@ -529,8 +527,10 @@ def _read_payload(
         n_bytes = source.readinto(payload.view(np.uint8).data)
         if n_bytes < payload.nbytes:
             _fail_sizes(source, header, done * stored.itemsize + n_bytes)
-        if decode is not None:
-            decode(payload, part, scale, shift)
+        if scale_bytes is not None:
+            scale_bytes(payload, scale, shift, part)
+        elif dtype != stored:
+            part[...] = payload  # NumPy reverses bytes and converts as fast as a kernel would
         done += len(part)
     if source.length is None:  # else _check_sizes has seen to it
         if extra := source.skip(_CHUNK):

@@ -1,0 +1,84 @@
+"""Saved models, as ``fastmlp evaluate``, ``predict`` and ``confusions`` take them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastmlp import backends
+from fastmlp.cli import image_data, tables
+from fastmlp.cli.output import noting_warnings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fastmlp.estimators import MLPClassifier
+
+
+def load_model(path: Path, backend: str | None, threads: int | None) -> Any:
+    """Load a model, to be used with another backend or number of threads if these are given."""
+    import fastmlp
+
+    try:
+        model = fastmlp.load(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} does not exist: name a model that 'fastmlp train' has saved, as model.npz or "
+            "where --out said."
+        ) from None
+    if backend is not None or threads is not None:
+        from fastmlp.report.analysis import networks
+
+        for network in networks(model) if is_pipeline(model) else [model]:
+            if backend is not None:
+                network.set_params(backend=backends.resolve(backend))
+            if threads is not None:
+                network.set_params(n_threads=threads)
+    return model
+
+
+def is_pipeline(model: Any) -> bool:
+    """Return whether a model has steps, as those of tables have."""
+    return hasattr(model, "steps")
+
+
+def own_size(model: Any, data: str) -> tuple[int, int] | None:
+    """Return the size that pictures must get for a model."""
+    return image_data.shape_of_model(model) if Path(data).expanduser().is_dir() else None
+
+
+def check_features(model_file: Path, model: "MLPClassifier", source: object, X: "NDArray") -> None:
+    """Refuse samples that are not of the kind that a model has been trained on."""
+    if X.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"{source} must hold samples of {model.n_features_in_} features, as {model_file} was "
+            f"trained on, got {X.shape[1]}: name data and a model that belong together."
+        )
+
+
+def scored_rows(pipeline: Any, model_file: Path, data: str) -> tuple["pd.DataFrame", "NDArray"]:
+    """Return the rows of a table and the target that a pipeline is to be compared with."""
+    from fastmlp.tables import take_target
+
+    check_is_table(data, model_file)
+    frame, target = tables.read(data), tables.target_of(pipeline)
+    if target is None or target not in frame.columns:
+        raise ValueError(
+            f"{tables.name_of(data)} must have the column {target!r}, which {model_file} predicts, "
+            f"to score it, got {', '.join(map(repr, list(frame.columns)[:8]))}: 'fastmlp predict' "
+            "needs none."
+        )
+    task = "classification" if hasattr(pipeline, "classes_") else "regression"
+    with noting_warnings():
+        X, y = take_target(frame, target, task)
+    tables.note_strangers(pipeline, X, y)
+    return X, y
+
+
+def check_is_table(data: str, model_file: Path | None) -> None:
+    """Refuse what is no table."""
+    if data != "-" and not Path(data).expanduser().exists():
+        hint = "with --data" if model_file is not None else "or - for standard input"
+        raise ValueError(f"{data} does not exist: name a table, {hint}.")
+    if not tables.is_table(data):
+        what = "the model" if model_file is None else str(model_file)
+        raise ValueError(f"{data} must be a table, as {what} was trained on one.")

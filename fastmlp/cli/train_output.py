@@ -1,0 +1,106 @@
+"""What ``fastmlp train`` leaves behind: checked before anything is trained, told afterwards."""
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastmlp.cli.epoch_log import EpochLog
+from fastmlp.cli.pictures import check_writable
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a training is to leave behind and to show.
+
+    Parameters
+    ----------
+    model_file : Path or None
+        Where to save the model; None does not save it.
+    report : Path or None
+        Where to write a page on the model.
+    plots : Path or None
+        A directory for pictures.
+    draws_test : bool
+        Whether pictures and page may show the test samples' loss after every epoch.
+    epoch_log : EpochLog or None
+    as_json, quiet : bool
+    """
+
+    model_file: Path | None
+    report: Path | None
+    plots: Path | None
+    draws_test: bool
+    epoch_log: EpochLog | None
+    as_json: bool
+    quiet: bool
+
+    @property
+    def shows_epochs(self) -> bool:
+        """Whether epochs are shown while they last."""
+        return not (self.quiet or self.as_json)
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether there is a place for a loss curve of the test samples."""
+        return self.draws_test and (self.plots is not None or self.report is not None)
+
+    def check(self) -> None:
+        """Refuse places where files cannot or must not be put."""
+        if self.model_file is not None:
+            _check_model_file(self.model_file)
+        if self.plots is not None:
+            _check_plots(self.plots)
+        if self.report is not None:
+            _check_report(self.report)
+
+    def as_entries(self, pictures: Sequence[Path]) -> dict[str, Any]:
+        """Return what was written, for --json."""
+        return {"model file": self.model_file, "report": self.report, "pictures": pictures}
+
+    def in_words(self, pictures: Sequence[Path]) -> dict[str, str]:
+        """Return what was written, for people."""
+        words = {"model file": "not saved" if self.model_file is None else str(self.model_file)}
+        if self.report is not None:
+            words["report"] = str(self.report)
+        if pictures:
+            words["pictures"] = ", ".join(map(str, pictures))
+        return words
+
+
+def _check_model_file(out: Path) -> None:
+    """Refuse a place where the model cannot or must not be put, before it has been trained."""
+    from fastmlp.persistence import is_model_file
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    if out.exists() and not out.is_file():  # a pipe or a device
+        if not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, "cannot be written", str(out))
+        return
+    check_writable(out.resolve().parent, out)
+    if out.is_file() and out.stat().st_size and not is_model_file(out):
+        raise ValueError(f"{out} exists and is not a model: name another file with --out.")
+
+
+def _check_plots(folder: Path) -> None:
+    """Refuse a directory for pictures, or to draw at all, before anything is trained."""
+    from fastmlp.displays import check_matplotlib
+
+    check_matplotlib()
+    whole = folder.resolve()
+    existing = next(path for path in (whole, *whole.parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"--plots must be a directory, got {folder}, and {existing} is a file.")
+    check_writable(existing, folder)
+
+
+def _check_report(path: Path) -> None:
+    """Refuse a file for the page before anything is trained."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--report must end in .html, got {path}.")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"--report must be a file in a directory that exists, got {path}.")
+    check_writable(path.resolve().parent, path)
