@@ -1,4 +1,4 @@
-"""The CUDA backend in numba's simulator; tests/test_cuda_backend.py runs this in its own process.
+"""The CUDA backend in numba's simulator: `NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda_simulated.py`.
 
 The simulator takes a millisecond for each thread and step, so nets are tiny, and so are blocks and
 tiles there (16 threads, 4 x 4): edges occur all the same.

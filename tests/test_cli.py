@@ -406,6 +406,7 @@ def test_the_model_may_go_to_a_device():
 # ----------------------------------------------------------------------------------- interruption
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT")
 def test_ctrl_c_keeps_what_was_learned():
     arguments = ("train", "--data", "digits", "--hidden", "1500,1500", "--epochs", "500")
@@ -508,6 +509,7 @@ def test_predict_notes_what_the_library_warns_of(model_file, idx_directory):
     assert result.stderr.count("\n") == 1 and result.stdout.count("\n") == 30
 
 
+@pytest.mark.slow
 def test_predict_into_a_closed_pipe(model_file, idx_directory):
     command = [*COMMAND, "predict", str(model_file), str(idx_directory / FILE_NAMES[2])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -617,6 +619,7 @@ def test_mnist_is_found_where_torchvision_has_put_it(monkeypatch, tmp_path):
         assert str(raw) in str(caught.value) and "delete" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_data_info_of_pictures(monkeypatch, capsys):
     pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
     fastmlp("data", "convert", "digits", "pictures")
@@ -696,6 +699,7 @@ def test_convert_a_data_set(idx_directory):
     ]
 
 
+@pytest.mark.slow
 def test_convert_pictures(monkeypatch, capsys):
     pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
     stdout = fastmlp("data", "convert", "digits", "pictures")
@@ -722,6 +726,7 @@ def test_convert_without_pillow(monkeypatch, capsys):
     assert not Path("pictures").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
 @pytest.mark.parametrize("quiet_seconds", [0, 60])
 def test_a_bar_is_shown_while_pictures_are_written(quiet_seconds):
@@ -765,6 +770,7 @@ def measured(difference=0.0, **peer):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bench(monkeypatch):
     monkeypatch.setattr(bench.cases, "CASES", (TINY,))
     stdout = fastmlp("bench", "--quick", "--suite", "tabular", "--out", "run.json")
@@ -831,6 +837,7 @@ def png_size(path):
     return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:], "big")
 
 
+@pytest.mark.slow
 def test_train_draws_its_pictures():
     folder = Path("new/pictures")
     train = ("train", "--data", "digits", "--epochs", "2", "--early-stopping", "--plots", folder)
@@ -843,6 +850,7 @@ def test_train_draws_its_pictures():
     assert fastmlp(*train)  # which replaces them
 
 
+@pytest.mark.slow
 def test_pictures_of_images_that_are_no_squares(idx_directory):
     fastmlp("train", "--data", idx_directory, "--epochs", "2", "--plots", ".")  # 2 x 3
     assert png_size("weights.png") and png_size("mistakes.png")
@@ -929,6 +937,7 @@ def test_show_draws_at_random():
     assert len(re.findall(r"\d+: ", everything)) == 360
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.svg", "a.pdf"])
 def test_show_writes_a_picture(name):
     Path(name).write_text("an older one")
@@ -937,6 +946,7 @@ def test_show_writes_a_picture(name):
     assert Path(name).read_bytes().startswith(kind)
 
 
+@pytest.mark.slow
 def test_a_command_opens_no_window():
     code = "import sys; from fastmlp.cli import app; app(sys.argv[1:], standalone_mode=False)"
     code += "; assert 'matplotlib.pyplot' not in sys.modules"
@@ -952,6 +962,7 @@ def poor_model_file(tmp_path):
     return tmp_path / "poor.npz"
 
 
+@pytest.mark.slow
 def test_confusions(poor_model_file):
     _, (X, y) = datasets.load_digits()
     wrong = persistence.load(poor_model_file).predict(X) != y
@@ -1136,6 +1147,7 @@ def test_memory_and_other_errors_in_words():
 # ------------------------------------------------------------------------- in a process of its own
 
 
+@pytest.mark.slow
 def test_the_process_s_streams_and_status(idx_directory):
     run = subprocess_of("train", "--data", idx_directory, "--epochs", "3")
     assert run.returncode == 0 and run.stderr == ""
@@ -1166,6 +1178,7 @@ def on_a_terminal(code, *arguments):
     return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
 def test_on_a_terminal_a_bar_moves_below_the_losses():
     text = on_a_terminal(COMMAND[-1], "train", "--data", "digits", "--epochs", "4")
@@ -1174,6 +1187,7 @@ def test_on_a_terminal_a_bar_moves_below_the_losses():
     assert "model.npz" in text
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_without_arguments_it_is_the_published_run(mnist, monkeypatch):
     if DATA_HOME is None:

@@ -337,6 +337,7 @@ def test_curves_of_held_out_rows():
     assert drawn[0].val_loss is not None and drawn[1].val_loss is None
 
 
+@pytest.mark.slow
 def test_report_and_plots():
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: fastmlp[plot]")
     houses().to_csv("houses.csv", index=False)

@@ -36,6 +36,7 @@ def found(**gpu):
     return {"cells": cells, "missing": missing, "passed": True}
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_the_suite(mnist):
     options = ["--suite", "devices", "--quick", "--out", "run.json"]

@@ -128,6 +128,7 @@ def test_one_sample_without_a_label_or_a_square():
 # ---------------------------------------------------------------------------------------- weights
 
 
+@pytest.mark.slow
 def test_weights(model):
     display = WeightsDisplay.from_estimator(model)
     coef = model.coefs_[0]
@@ -140,6 +141,7 @@ def test_weights(model):
     assert png(display)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "drawn"), [(1, 1), (7, 7), (20, 20), (99, 20), (None, 20)])
 def test_how_many_weights(model, n, drawn):
     display = WeightsDisplay.from_estimator(model, n=n, cmap="RdBu_r")
@@ -323,6 +325,7 @@ def test_counts_are_scikit_learns():
         assert names.tolist() == (labels or list(range(6)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_classes", "n_pairs"),
     [(1, None), (2, None), (10, 80), (25, None), (26, None), (47, None), (120, None)],
@@ -464,6 +467,7 @@ def test_a_confidence_is_one_number_per_sample():
 # ---------------------------------------------------------------------------------------- figures
 
 
+@pytest.mark.slow
 def test_an_axes_is_divided_and_pyplot_left_alone(model, digits):
     import matplotlib.pyplot as plt
 
@@ -514,6 +518,7 @@ def test_without_matplotlib(monkeypatch, model):
             draw()
 
 
+@pytest.mark.slow
 def test_holding_what_is_to_be_seen_needs_no_matplotlib():
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"

@@ -553,6 +553,7 @@ def test_a_failure_leaves_nothing_behind(folder, monkeypatch):
     assert files_in(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT")
 def test_ctrl_c_leaves_nothing_behind(folder):
     code = (

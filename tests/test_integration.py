@@ -219,6 +219,7 @@ class TestPandas:
         classifier.set_params(early_stopping=True).fit(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joblib_backend", ["loky", "threading"])
 def test_grid_search_in_parallel_gives_what_it_gives_in_a_row(joblib_backend):
     X, y = classes()

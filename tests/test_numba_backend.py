@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ if "numba" not in backends.available():
 
 from fastmlp.backends.numba_backend import Engine, kernels
 
-HERE = Path(__file__).parent
+pytestmark = pytest.mark.slow
 
 FIT = """
 import numpy as np
@@ -93,22 +92,6 @@ def test_what_is_on_disk_does_not_count_as_compiling(tmp_path):
         engine._compile(kernel, 3)
         assert (engine.seconds_compiling == 0) == is_on_disk
         assert kernel(3) == 6
-
-
-def test_kernels_run_without_a_compiler():
-    """As plain Python, for debugging: the same table of cases."""
-    selection = (
-        "numba and (TestAgainstOracle and (nesterov or test_loss and float32)"
-        " or TestDropout and test_train and float64)"
-    )
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         HERE / "test_backends.py", "-k", selection],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True, text=True, cwd=HERE.parent,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout
-    assert " passed" in run.stdout
 
 
 def test_read_only_and_mapped_data_need_no_other_kernels(tmp_path):

@@ -156,6 +156,7 @@ class TestSquaredError:
         multilabel = classifier(loss="squared_error", max_iter=40).fit(DIGITS, several)
         assert (multilabel.predict(DIGITS) == several).mean() > 0.9
 
+    @pytest.mark.slow
     def test_lbfgs(self):
         """The line search fails if the gradient is not that of the loss."""
         model = classifier(solver="lbfgs", loss="squared_error", max_iter=300, tol=1e-6)
@@ -329,6 +330,7 @@ class TestAugment:
         model.fit(DIGITS, LABELS, X_val=TEST_DIGITS, y_val=TEST_LABELS)
         assert model.validation_scores_[-1] == model.score(TEST_DIGITS, TEST_LABELS)
 
+    @pytest.mark.slow
     @pytest.mark.mnist
     def test_it_generalises(self, mnist):
         (X, y), (X_test, y_test) = ((X.reshape(len(X), -1), y) for X, y in mnist)

@@ -190,6 +190,7 @@ def digits():
 # ------------------------------------------------------------------------------------------ scores
 
 
+@pytest.mark.slow
 def test_two_classes(written, cancer, cancer_model):
     X, X_test, y, y_test = cancer
     root = written(cancer_model, X_test, y_test, X_train=X, y_train=y)
@@ -213,6 +214,7 @@ def test_two_classes(written, cancer, cancer_model):
     assert counts[1:] == confusion_matrix(y_test, cancer_model.predict(X_test)).astype(str).tolist()
 
 
+@pytest.mark.slow
 def test_several_classes(written, digits):
     model, X_test, y_test, X, y = digits
     root = written(model, X_test, y_test)
@@ -258,6 +260,7 @@ def test_classes_missing_from_y(written, digits):
     assert found["Balanced accuracy"][0] == pytest.approx(recalls.mean())
 
 
+@pytest.mark.slow
 def test_labels_that_the_model_does_not_know(written, digits):
     model, X_test, y_test, X, y = digits
     renamed = np.where(y_test == 3, 33, y_test)
@@ -281,6 +284,7 @@ def test_types_of_labels(written, labels):
     assert scores(root)["Accuracy"][0] == np.mean(model.predict(X) == y)
 
 
+@pytest.mark.slow
 def test_a_hundred_classes(written):
     random = np.random.RandomState(0)
     y = np.repeat(np.arange(100), 20)
@@ -309,6 +313,7 @@ def test_calibration_is_scikit_learns():
 # ---------------------------------------------------------------------------------------- training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [MLPClassifier, TheirClassifier])
 def test_kept_epoch_is_marked(written, digits, estimator):
     _, X_test, y_test, X, y = digits
@@ -322,6 +327,7 @@ def test_kept_epoch_is_marked(written, digits, estimator):
     assert len(re.findall("[ML]", curve)) == len(model.loss_curve_)
 
 
+@pytest.mark.slow
 def test_without_losses(written, cancer):
     X, X_test, y, y_test = cancer
     model = TheirClassifier((4,), solver="lbfgs", max_iter=3).fit(X.to_numpy(), y)
@@ -340,6 +346,7 @@ def diabetes():
     return model.fit(X, y), X_test, y_test, X, y
 
 
+@pytest.mark.slow
 def test_regression(written, diabetes):
     model, X_test, y_test, X, y = diabetes
     root = written(model, X_test, y_test, X_train=X, y_train=y)
@@ -359,6 +366,7 @@ def test_regression(written, diabetes):
     assert cards(root)[0].one("h4").text == f"row {X_test.index[order[0]]}"
 
 
+@pytest.mark.slow
 def test_several_outputs(written, diabetes):
     _, X_test, y_test, X, y = diabetes
     Y, Y_test = (pd.DataFrame({"a": part, "<b>": -3 * part}) for part in (y, y_test))
@@ -382,6 +390,7 @@ def test_targets_of_any_size(written, diabetes, scale):
 # ---------------------------------------------------------------------------------------- features
 
 
+@pytest.mark.slow
 def test_importance_is_scikit_learns(written, cancer, cancer_model):
     X, X_test, y, y_test = cancer
     root = written(cancer_model, X_test, y_test)
@@ -450,6 +459,7 @@ def test_mean_pictures(written, digits):
         assert np.abs(png(picture.attributes["src"]) - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_pictures_in_a_frame(written, digits):
     model, X_test, y_test, X, y = digits
     plain = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
@@ -511,6 +521,7 @@ def test_mistakes(written, digits):
             assert np.abs(pixels - (255 - sample.reshape(8, 8) * (255 / 16))).max() <= 1
 
 
+@pytest.mark.slow
 def test_filter(written, digits):
     model, X_test, y_test, *_ = digits
     root = written(model, X_test, y_test)
@@ -544,6 +555,7 @@ def test_suspected_label_is_found(written, cancer):
     assert "label suspected" in first.text
 
 
+@pytest.mark.slow
 def test_neighbours_are_those_that_the_network_sees(written, cancer, cancer_model):
     X, X_test, y, y_test = cancer
     root = written(cancer_model, X_test, y_test, X_train=X, y_train=y)
@@ -615,6 +627,7 @@ def hostile():
     return make_pipeline(columns, MLPClassifier(**PARAMETERS)).fit(X, y), X, y
 
 
+@pytest.mark.slow
 def test_text_from_data_is_escaped(written):
     model, X, y = hostile()
     about = {BAD: BAD}
@@ -633,6 +646,7 @@ def test_text_from_data_is_escaped(written):
     assert [row.all("td")[1].text for row in columns] == X.isna().sum().astype(str).tolist()
 
 
+@pytest.mark.slow
 def test_rows_as_their_user_knows_them(written, digits):
     model, X_test, y_test, X, y = digits
     frame = pd.DataFrame({"file": [f"<{i}>.png" for i in range(len(X_test))]})
@@ -661,6 +675,7 @@ def test_markup():
 # ------------------------------------------------------------------------------------ other inputs
 
 
+@pytest.mark.slow
 def test_bounded_for_much_data(written):
     random = np.random.RandomState(0)
     y = random.randint(0, 10, 10_000)
@@ -698,6 +713,7 @@ def test_a_model_of_one_class(written, others):
     assert "–" in section(root, "scores").text
 
 
+@pytest.mark.slow
 def test_models_within_models(written, diabetes):
     _, X_test, y_test, X, y = diabetes
     inner = TheirRegressor(**PARAMETERS)
@@ -717,6 +733,7 @@ def test_parameters(written, digits):
     assert changed == {*PARAMETERS, "input_scale", "learning_rate_init"}
 
 
+@pytest.mark.slow
 def test_inputs_are_not_changed(tmp_path):
     model, X, y = hostile()
     before, labels = X.copy(deep=True), y.copy()
@@ -831,6 +848,7 @@ def test_thinned_lines_keep_their_shape():
     assert thinned(x[:5], y[:5])[0] is not None and len(thinned(x[:5], y[:5])[0]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_mnist(written, mnist):
     (X, y), (X_test, y_test) = mnist

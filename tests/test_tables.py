@@ -474,6 +474,7 @@ def test_paths(tmp_path):
         read_table(io.StringIO("a,b\n1,2\n"))
 
 
+@pytest.mark.slow
 def test_mutated_files():
     """Whatever happens to a file: a sentence or a table, which can be described."""
     rng = np.random.RandomState(0)
