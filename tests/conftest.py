@@ -30,6 +30,14 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run every test, on every backend")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Use every core if all tests are to run; `-n` says otherwise."""
+    runs_all = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    if runs_all and config.getoption("numprocesses", 0) is None:
+        config.option.numprocesses, config.option.dist = "auto", "worksteal"
+
+
 def pytest_report_header(config):
     if not config.option.full:
         return "fastmlp: the quick tests; --full runs all of them"
@@ -37,7 +45,8 @@ def pytest_report_header(config):
 
 def pytest_configure(config):
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
-    if config.option.full and starts_workers and "numba" in backends.available():
+    is_compiled = "numba" in backends.available() and not os.environ.get("NUMBA_DISABLE_JIT")
+    if config.option.full and starts_workers and is_compiled:
         _compile_numba()
 
 

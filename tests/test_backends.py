@@ -361,6 +361,7 @@ def factors_of(dropout, n_samples, n_units):
     return dropout.factors(0, np.arange(n_samples), n_units, "float64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.6])
 def test_every_backend_draws_the_same_masks(engine_class, rate):
     """A million draws: the sums of identity units tell which were kept."""
@@ -610,6 +611,7 @@ def predicting(name):
 @pytest.mark.parametrize("source", [*SOURCES, *ZEROS[:5]])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 class TestRows:
+    @pytest.mark.slow
     def test_engine(self, engine_class, dtype, source):
         def predict(network, parameters, inputs, outputs):
             return engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
@@ -639,6 +641,7 @@ def test_zeros_of_relu_are_skipped_if_they_are_many(n_units, dtype):
         assert (np.isfinite(outputs) if eighths == 4 else np.isnan(outputs)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["float", "sparse", "zeros", "zero-bytes-shifted"])
 def test_float64_with_float32_weights(backend, source):
     """Weights keep their dtype, and nothing but them is rounded to it."""
@@ -723,6 +726,7 @@ def test_a_poisson_mean_that_underflows_fits_zero_counts(engine_class, dtype):
     assert gradient.tolist() == [0, 0.5]
 
 
+@pytest.mark.slow
 def test_engines_in_several_threads_do_not_disturb_each_other(engine_class):
     case = (600, (60, 100, 4), "relu", "softmax", 300, False)  # enough work for two threads
     results = {}
@@ -758,6 +762,7 @@ class TestBlasLimit:
         infos = [info for info in threadpool_info() if info["user_api"] == "blas"]
         return {info["filepath"]: info["num_threads"] for info in infos}
 
+    @pytest.mark.slow
     def test_it_is_as_before_once_all_have_left(self):
         before = self.limits()
         start, seen = threading.Barrier(4), set()
@@ -831,6 +836,7 @@ class TestContract:
         del missing["numba"]
         assert backends.resolve("auto") == "numba"
 
+    @pytest.mark.slow
     def test_an_unknown_instruction_set_is_refused(self):
         if "cython" not in backends.available():
             pytest.skip("the compiled engine was not built")

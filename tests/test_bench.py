@@ -218,6 +218,7 @@ def test_evaluations():
     assert bench.passed([entry]) and entry["unit"] == "s per evaluation"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_prediction():
     case = replace(TINY, task="predict", n_rows=3)
@@ -276,6 +277,7 @@ def test_document():
     assert len(document["date"]) == len("2026-01-01")
 
 
+@pytest.mark.slow
 def test_plot(tmp_path):
     torch = entry_of("PyTorch float32", "torch", 0.5)
     entries = [entry_of(), torch, entry_of(library="fastmlp"), {"name": "gone", "missing": "why"}]

@@ -360,6 +360,7 @@ def without_cython(monkeypatch):
     monkeypatch.setattr(backends, "_load", lambda name: missing if name == "cython" else load(name))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_cython")
 def test_without_cython_train_says_why_it_uses_another(idx_directory, monkeypatch, capsys):
     train = ["train", "--data", str(idx_directory), "--epochs", "1"]
@@ -579,6 +580,7 @@ def qmnist_root(idx_directory, tmp_path):
     return tmp_path / "root"
 
 
+@pytest.mark.slow
 def test_labels_of_qmnist_are_said_wherever_they_are_read(qmnist_root, idx_directory):
     def run(*args):
         result = CliRunner().invoke(cli.app, list(map(str, args)))
@@ -875,6 +877,7 @@ def table_directory(idx_directory):
 NO_IMAGES = "must hold images to have them drawn, got a file without rows and columns: IDX files "
 
 
+@pytest.mark.slow
 def test_what_can_be_drawn_of_samples_that_are_no_images(
     model_file, table_directory, monkeypatch, capsys
 ):
@@ -987,6 +990,7 @@ def test_confusions(poor_model_file):
     assert stdout.endswith("\nc.png\n") and png_size("c.png")
 
 
+@pytest.mark.slow
 def test_confusions_of_a_pair(poor_model_file):
     confusions = ("confusions", poor_model_file, "--data", "digits")
     a, b = fastmlp(*confusions).splitlines()[2].split()[:2]

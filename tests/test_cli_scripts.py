@@ -205,6 +205,7 @@ def test_every_command_is_documented():
     assert set(names(typer.main.get_command(cli.app))) == documented().keys()
 
 
+@pytest.mark.slow
 def test_train_s_numbers_are_those_that_it_prints():
     printed = facts(run(*TRAIN, "--epochs", 3, "--early-stopping"))
     found = document_of(*TRAIN, "--epochs", 3, "--early-stopping")
@@ -613,6 +614,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_bench_stacks_at_60_columns():
     arguments = ("bench", "--suite", bench.CASES[0].name, json.dumps([measured()]))
@@ -662,6 +664,7 @@ def test_parity_stacks_at_60_columns():
     assert table[-1].split() == ["numpy", "float64", "200", *"00000", "passed"]
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_data_info_stacks_at_60_columns():
     Path("toys").mkdir()
@@ -718,6 +721,7 @@ with EpochDisplay(4, wanted=True) as display:
 """
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_the_bar_moves_within_an_epoch():
     shown = plain(on_terminal(code=SLOW_EPOCH, columns=80))

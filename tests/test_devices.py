@@ -73,6 +73,7 @@ def test_without_a_gpu_no_figure_is_invented():
     assert devices.conclusions(found()) == ["No GPU: no CUDA device was found."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gpu", [{}, {"seconds": [0.2, 0.6, 1.0]}])
 def test_plot(tmp_path, gpu):
     png, svg = devices.plot(found(**gpu), tmp_path)

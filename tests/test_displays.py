@@ -105,6 +105,7 @@ def test_what_is_no_image(X, shape, message):
         displays.as_images(X, shape)
 
 
+@pytest.mark.slow
 def test_digits(digits):
     _, (X, y) = digits
     display = DigitDisplay(X[:11], y[:11]).plot()
@@ -214,6 +215,7 @@ def test_loss_curve_with_validation_data(digits):
     assert png(display)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [MLPRegressor, TheirRegressor])
 def test_loss_curve_of_early_stopping(digits, estimator):
     (X, y), _ = digits
@@ -238,6 +240,7 @@ def test_loss_curve_of_lbfgs(digits):
         LossCurveDisplay.from_estimator(theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [[0.5], [np.inf, 3, np.nan, 2], np.geomspace(1, 0.01, 200)])
 def test_odd_losses(loss):
     assert png(LossCurveDisplay(loss, val_score=loss).plot())
@@ -274,6 +277,7 @@ def test_confusion_from_predictions():
     assert png(display)
 
 
+@pytest.mark.slow
 def test_confusion_from_estimator(model, digits):
     _, (X, y) = digits
     display = ConfusionDisplay.from_estimator(model, X / 16, y, n_pairs=3)
@@ -302,6 +306,7 @@ def test_rates_themselves_have_no_accuracy():
     assert sorted(texts(display.ax_)) == ["0.25", "0.75", "1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "rotation"), [(["malignant", "benign"], 0), ([f"class {i}" for i in range(20)], 90)]
 )

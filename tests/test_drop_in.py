@@ -1585,6 +1585,7 @@ class TestLBFGS:
             given.append((str(caught[0].message), caught[0].filename, caught[0].lineno))
         assert given[0] == given[1]
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
     def test_convergence(self, backend):
         X, y, _ = data("one")

@@ -378,6 +378,7 @@ class TestWithinAnEpoch:
     def model(self, backend):
         return MLPClassifier((256, 256), max_iter=1, batch_size=500, backend=backend, n_threads=1)
 
+    @pytest.mark.slow
     def test_it_is_told_what_is_done_and_nothing_changes(self, backend):
         told = []
         with pytest.warns(ConvergenceWarning):

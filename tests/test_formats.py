@@ -494,6 +494,7 @@ def test_a_size_is_for_pictures():
         convert("d.npz", "d.csv", size=(2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["d.csv", "d.npz", "d-idx", PICTURES])
 def test_nothing_is_overwritten_unless_told(idx_directory, target):
     convert(idx_directory, target)

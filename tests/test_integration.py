@@ -155,6 +155,7 @@ REGRESSOR_CONSUMERS = {
 }
 
 
+@pytest.mark.few_backends
 @pytest.mark.parametrize("name", CLASSIFIER_CONSUMERS)
 def test_consumers_of_a_classifier(classifier, name):
     X, y = classes()
@@ -163,6 +164,7 @@ def test_consumers_of_a_classifier(classifier, name):
     np.testing.assert_allclose(consume(classifier, X, y), expected, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.few_backends
 @pytest.mark.parametrize("name", REGRESSOR_CONSUMERS)
 def test_consumers_of_a_regressor(regressor, name):
     X, y = numbers()

@@ -136,6 +136,7 @@ def test_another_epsilon_is_caught(monkeypatch):
         assert "solver='adam'" in found[backend, "float64"]["worst"]["reproduction"]
 
 
+@pytest.mark.slow
 def test_other_initial_weights_are_caught(monkeypatch):
     def doubled(*args):
         coef, intercept = initial_layer(*args)
@@ -147,6 +148,7 @@ def test_other_initial_weights_are_caught(monkeypatch):
         assert row["largest"]["initial_weights"] == 1 and row["failures"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "status"), [(1e-10, 0), (1e-5, NOT_PASSED)])
 def test_other_backends_have_a_tolerance(monkeypatch, error, status):
     if "cython" not in backends.available():

@@ -61,6 +61,7 @@ class TestDropout:
             rng.uniform(size=b.size)
         return (int(word) for word in rng.randint(0, 2**32, size=2, dtype=np.uint64))
 
+    @pytest.mark.slow
     def test_backends_and_threads_agree(self):
         fits = [
             classifier(dropout=0.5, backend=name, n_threads=n, dtype="float64", augment=augment)
@@ -95,6 +96,7 @@ class TestDropout:
         model.partial_fit(DIGITS[:50], LABELS[:50])
         assert [epoch for epoch, _ in seen] == [1, 2, 3]
 
+    @pytest.mark.slow
     def test_it_regularises(self):
         few = slice(0, 200)
         plain, dropped = (
@@ -226,6 +228,7 @@ class TestLabelSmoothing:
         assert model.history_["val_loss"][0] == pytest.approx(model.loss_, rel=1e-6)
         assert model.history_["val_score"][0] == model.score(DIGITS, LABELS)
 
+    @pytest.mark.slow
     def test_confidence_is_bounded(self):
         smooth, plain = (
             classifier(label_smoothing=s, max_iter=150, tol=0).fit(DIGITS, LABELS) for s in (0.2, 0)

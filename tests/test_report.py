@@ -235,6 +235,7 @@ def test_several_classes(written, digits):
     assert shown == pytest.approx(recalls.tolist(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_rates_are_shares_of_the_true_class(written, digits):
     model, X_test, y_test, *_ = digits
     matrix = written(model, X_test, y_test).one("table", class_="matrix")
@@ -245,6 +246,7 @@ def test_rates_are_shares_of_the_true_class(written, digits):
             assert "".join(span.text for span in cell.all("span", class_="rate")) == text
 
 
+@pytest.mark.slow
 def test_classes_missing_from_y(written, digits):
     model, X_test, y_test, *_ = digits
     rows = np.isin(y_test, [1, 4, 7])
@@ -381,6 +383,7 @@ def test_several_outputs(written, diabetes):
     assert len(section(root, "predictions").all("svg")) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-30, 0.0, 1e30])
 def test_targets_of_any_size(written, diabetes, scale):
     model, X_test, y_test, *_ = diabetes
@@ -447,6 +450,7 @@ def test_pictures_can_be_read():
             np.testing.assert_array_equal(np.asarray(picture), pixels)
 
 
+@pytest.mark.slow
 def test_mean_pictures(written, digits):
     model, X_test, y_test, X, y = digits
     root = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
@@ -487,6 +491,7 @@ def test_large_pictures_are_made_smaller(written):
 # ---------------------------------------------------------------------------------------- mistakes
 
 
+@pytest.mark.slow
 def test_mistakes(written, digits):
     model, X_test, y_test, X, y = digits
     root = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
@@ -541,6 +546,7 @@ def test_filter(written, digits):
         assert root.all(id=name)
 
 
+@pytest.mark.slow
 def test_suspected_label_is_found(written, cancer):
     """A label that was changed is among the suspected ones."""
     X, X_test, y, y_test = cancer
@@ -724,6 +730,7 @@ def test_models_within_models(written, diabetes):
     assert "3 networks; of the first" in written(model, X, y).text
 
 
+@pytest.mark.slow
 def test_parameters(written, digits):
     model, X_test, y_test, *_ = digits
     rows = section(written(model, X_test, y_test), "parameters").one("table").all("tr")

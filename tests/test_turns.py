@@ -155,6 +155,7 @@ def test_one_estimator_in_several_threads(backend, way):
     assert done.stderr == ""  # a thread that fails says so here
 
 
+@pytest.mark.slow
 def test_partial_fits_of_several_threads_all_count():
     model = MLPClassifier((3,), random_state=0)
     classes = np.unique(LABELS)
