@@ -40,7 +40,7 @@ cuda.detect()
 print(cuda.__file__)"
 [ $status -eq 0 ] || exit 1
 
-part tests "$python" -m pytest -q -p no:cacheprovider -m gpu tests/test_gpu.py tests/test_backends.py
+part tests "$python" -m pytest -q --full -p no:cacheprovider -m gpu tests/test_gpu.py tests/test_backends.py
 part parity "$python" -c "from fastmlp.cli import main; main()" parity --backend cuda --n 50
 part timings "$python" benchmarks/gpu_timings.py "$out/timings.json"
 part devices "$python" -c "from fastmlp.cli import main; main()" bench --suite devices \

@@ -1,9 +1,18 @@
-"""Fixtures that run a test over every backend and over every instruction set."""
+"""What ``pytest`` runs by default, what ``pytest --full`` adds, and the fixtures of all tests.
+
+By default: the NumPy backend and the compiled engine with the best instruction set, nothing that
+is marked slow and, of a test with many cases, float64 and so many that each pair of parameters
+occurs. With ``--full``: everything, on every backend and instruction set.
+"""
 
 import os
 import signal
+import subprocess
+import sys
+from collections import defaultdict
 from functools import partial
 from importlib import import_module
+from itertools import combinations
 
 import pytest
 
@@ -13,35 +22,142 @@ from fastmlp import backends, datasets
 # tests start and interrupt would inherit that. A handler, in contrast, is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+#: Tests with no more cases than these run all of them.
+_FEW_CASES = 8
 
-def _engines():
-    """Every engine to be tested: (id, constructor or reason why it is missing)."""
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run every test, on every backend")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Use every core if all tests are to run; `-n` says otherwise."""
+    runs_all = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    if runs_all and config.getoption("numprocesses", 0) is None:
+        config.option.numprocesses, config.option.dist = "auto", "worksteal"
+
+
+def pytest_report_header(config):
+    if not config.option.full:
+        return "fastmlp: the quick tests; --full runs all of them"
+
+
+def pytest_configure(config):
+    starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    is_compiled = "numba" in backends.available() and not os.environ.get("NUMBA_DISABLE_JIT")
+    if config.option.full and starts_workers and is_compiled:
+        _compile_numba()
+
+
+def _compile_numba():
+    """Compile Numba's kernels before workers start: each would do it, and take as long."""
+    code = """
+import sys
+import numpy as np
+from fastmlp import MLPClassifier
+X = np.arange(8, dtype=sys.argv[1]).reshape(4, 2)
+MLPClassifier((2,), max_iter=1, backend="numba").fit(X, [0, 1, 0, 1]).predict(X)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    dtypes = [subprocess.Popen([*command, dtype]) for dtype in ("float32", "float64")]
+    assert not any([process.wait() for process in dtypes])
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test over engines and backends; see the fixtures below."""
+    full = metafunc.config.option.full
+    if "engine_class" in metafunc.fixturenames:
+        engines = [
+            pytest.param(engine, id=name, marks=[pytest.mark.gpu] if name == "cuda" else [])
+            for name, engine in _engines(full)
+        ]
+        metafunc.parametrize("engine_class", engines, indirect=True)
+    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "backend" in metafunc.fixturenames and not any("backend" in names for names in own):
+        few = metafunc.definition.get_closest_marker("few_backends") is not None
+        metafunc.parametrize("backend", backend_names(full, few), indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.full:
+        return
+    left_out = {item for item in items if item.get_closest_marker("slow")}
+    cases = defaultdict(list)
+    for item in items:
+        if item not in left_out and hasattr(item, "callspec"):
+            cases[item.parent.nodeid, item.originalname].append(item)
+    for of_one_test in cases.values():
+        if len(of_one_test) > _FEW_CASES:
+            left_out |= set(of_one_test) - set(_all_pairs(_in_float64(of_one_test)))
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _in_float64(items):
+    """Leave out the cases in float32 that there are in float64, too."""
+    dtypes = [str(item.callspec.params.get("dtype")) for item in items]
+    if "float64" not in dtypes:
+        return items
+    return [item for item, dtype in zip(items, dtypes, strict=True) if dtype != "float32"]
+
+
+def _all_pairs(items):
+    """Return so many of a test's cases that each pair of values of two parameters occurs."""
+    seen, kept = set(), []
+    for item in items:
+        values = [(name, id(value)) for name, value in item.callspec.params.items()]
+        pairs = set(combinations(values, min(2, len(values))))
+        if not pairs <= seen:
+            seen |= pairs
+            kept.append(item)
+    return kept
+
+
+def backend_names(full, few=False):
+    """Return the backends that a test runs on.
+
+    Parameters
+    ----------
+    full : bool
+        Whether on every one that is available: else on NumPy's and the preferred one.
+    few : bool
+        Whether the backend hardly matters to the test: two if `full`, else the preferred one.
+    """
+    if full and not few:
+        return backends.available()
+    preferred = backends.resolve("auto")
+    return [preferred, "numpy"] if (full or not few) and preferred != "numpy" else [preferred]
+
+
+def _engines(full):
+    """Yield the engines to be tested: (id, constructor)."""
+    if os.environ.get("NUMBA_DISABLE_JIT"):  # the kernels as plain Python, and nothing else
+        yield "numba", partial(import_module("fastmlp.backends.numba_backend").Engine)
+        return
+    names = backend_names(full)
     yield "numpy", import_module("fastmlp.backends.numpy_backend").Engine
-    if "cython" in backends.available():
+    if "cython" in names:
         module = import_module("fastmlp.backends.cython_backend")
-        for isa in module.supported_isas():
+        isas = module.supported_isas()
+        for isa in isas if full else [module.ISA]:
             yield f"cython-{isa}", partial(module.Engine, isa=isa)
-    if "numba" in backends.available():
+    if "numba" in names:
         yield "numba", partial(import_module("fastmlp.backends.numba_backend").Engine)
     # The simulator would take hours; tests/cuda_simulated.py is made for it.
-    if "cuda" in backends.available() and not os.environ.get("NUMBA_ENABLE_CUDASIM"):
+    if "cuda" in names and not os.environ.get("NUMBA_ENABLE_CUDASIM"):
         yield "cuda", import_module("fastmlp.backends.cuda_backend").Engine
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(engine, id=name, marks=[pytest.mark.gpu] if name == "cuda" else [])
-        for name, engine in _engines()
-    ]
-)
+@pytest.fixture
 def engine_class(request):
     """Every backend's Engine; the compiled one once per instruction set."""
     return request.param
 
 
-@pytest.fixture(params=backends.available())
+@pytest.fixture
 def backend(request):
-    """Every available backend's name."""
+    """Every available backend's name; see `backend_names`."""
     return request.param
 
 

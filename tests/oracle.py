@@ -76,9 +76,15 @@ def forward(coefs, intercepts, hidden, out, x, factors=None):
     return zs, activations
 
 
+def as_lists(arrays):
+    """Return the arrays as lists, whose elements Python reads faster one by one."""
+    return [array.tolist() for array in arrays]
+
+
 def predict(coefs, intercepts, hidden, out, X):
     """Outputs of the network for every row of X."""
-    return np.array([forward(coefs, intercepts, hidden, out, x)[1][-1] for x in X])
+    layers = as_lists(coefs), as_lists(intercepts)
+    return np.array([forward(*layers, hidden, out, x)[1][-1] for x in X.tolist()])
 
 
 def philox(counter, key):
@@ -125,8 +131,9 @@ def objective(
     weights = np.ones(len(X)) if weights is None else weights
     d_coefs = [np.zeros(W.shape) for W in coefs]
     d_intercepts = [np.zeros(b.shape) for b in intercepts]
+    layers = as_lists(coefs), as_lists(intercepts)
     loss = 0.0
-    for position, (x, y, weight) in enumerate(zip(X, Y, weights, strict=True), start):
+    for position, (x, y, weight) in enumerate(zip(*as_lists([X, Y, weights]), strict=True), start):
         factors = None
         if dropout:
             rates, seed, epoch = dropout
@@ -134,7 +141,7 @@ def objective(
                 dropout_factors(rate, seed, epoch, position, layer, W.shape[1])
                 for layer, (rate, W) in enumerate(zip(rates, coefs[:-1], strict=True))
             ]
-        zs, activations = forward(coefs, intercepts, hidden, out, x, factors)
+        zs, activations = forward(*layers, hidden, out, x, factors)
         loss += weight * sample_loss(out, activations[-1], y, squared)
         delta = [weight * (p - t) for p, t in zip(activations[-1], y, strict=True)]
         if squared and out == "logistic":
@@ -143,7 +150,7 @@ def objective(
             d_coefs[layer] += np.outer(activations[layer], delta)
             d_intercepts[layer] += delta
             if layer:
-                W = coefs[layer]
+                W = layers[0][layer]
                 delta = [
                     slope(hidden, zs[layer - 1][i])
                     * (factors[layer - 1][i] if factors else 1)

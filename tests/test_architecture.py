@@ -108,6 +108,7 @@ def test_a_circle_is_found(tmp_path):
         TopologicalSorter({"training.loop": {"a"}, "a": imported(tmp_path / "a.py")}).prepare()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [
@@ -148,6 +149,7 @@ class TestInstallation:
         (tmp_path / "fastmlp").symlink_to(PACKAGE.parent, target_is_directory=True)
         return tmp_path
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("statement", ["from fastmlp import MLPClassifier", "import fastmlp"])
     def test_import_above_a_clone(self, above_a_clone, statement):
         """The clone's folder must not be taken for the package, which is one level down."""
@@ -157,11 +159,13 @@ class TestInstallation:
             found = run(*arguments, cwd=above_a_clone)
             assert found.stdout == f"{fastmlp.__file__} {fastmlp.__version__}\n", found.stderr
 
+    @pytest.mark.slow
     def test_commands_above_a_clone(self, above_a_clone):
         (above_a_clone / "script.py").write_text("import sklearn.neural_network as n; print(n)")
         for arguments in (["-m", "fastmlp", "--version"], ["-m", "fastmlp.accel", "script.py"]):
             assert run(*arguments, cwd=above_a_clone).returncode == 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("arguments", "status"), [(["--help"], 0), (["recipes"], 0), (["nothing"], 2)]
     )

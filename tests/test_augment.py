@@ -302,6 +302,7 @@ def test_kernels_are_compiled_once_per_dtype():
         assert len(getattr(kernel, "signatures", DTYPES)) == len(DTYPES)
 
 
+@pytest.mark.slow
 def test_without_compilation():
     code = """
 import numpy as np

@@ -121,6 +121,7 @@ def test_data(data):
 # ----------------------------------------------------------------------------------------- workers
 
 
+@pytest.mark.slow
 def test_protocol():
     lines = [json.dumps(asdict(job())), "{}", "{}"]
     run = subprocess.run(
@@ -133,6 +134,7 @@ def test_protocol():
     assert first["losses"] == second["losses"]
 
 
+@pytest.mark.slow
 def test_contest():
     rounds = []
     entry = bench.measure(TINY, quick=True, on_round=lambda *done: rounds.append(done))
@@ -159,6 +161,7 @@ def test_other_libraries_train_the_same(library):
     assert bench.passed([entry]), entry["peers"]
 
 
+@pytest.mark.slow
 def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
     for library in ("torch", "jax"):
         (tmp_path / f"{library}.py").write_text("raise ImportError")
@@ -170,6 +173,7 @@ def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
     assert "ratio" in present and bench.passed([{"peers": [torch, jax, present]}])
 
 
+@pytest.mark.slow
 def test_without_mnist_the_case_says_so(tmp_path, monkeypatch):
     file = tmp_path / "no-directory"
     file.touch()
@@ -179,6 +183,7 @@ def test_without_mnist_the_case_says_so(tmp_path, monkeypatch):
     assert entry["missing"].startswith("MNIST cannot be had here") and "ours" not in entry
 
 
+@pytest.mark.slow
 def test_unequal_losses_do_not_pass():
     other = Contender("sklearn", "float64", {"learning_rate_init": 0.01})
     entry = bench.measure(replace(TINY, peers=(other,)), quick=True)
@@ -186,6 +191,7 @@ def test_unequal_losses_do_not_pass():
     assert bench.document([entry], quick=True)["passed"] is False
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails(capfd):
     broken = replace(TINY, ours=Contender("fastmlp", "float64", {"solver": "none"}))
     with pytest.raises(ChildProcessError, match="the worker of fastmlp float64 failed"):
@@ -193,6 +199,7 @@ def test_a_worker_that_fails(capfd):
     assert "solver" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_process_outlives_an_interruption():
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -203,6 +210,7 @@ def test_no_process_outlives_an_interruption():
     assert all(worker._process.returncode is not None for worker in contest._workers)
 
 
+@pytest.mark.slow
 def test_evaluations():
     parameters = TINY.parameters | {"solver": "lbfgs", "max_iter": 4}
     case = replace(TINY, task="evaluation", parameters=parameters)
@@ -210,6 +218,7 @@ def test_evaluations():
     assert bench.passed([entry]) and entry["unit"] == "s per evaluation"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_prediction():
     case = replace(TINY, task="predict", n_rows=3)
@@ -223,12 +232,14 @@ def test_prediction():
     assert bench.compare(list(ours[1]), list(theirs[1]), 1e-8)["equal"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["fastmlp", "sklearn"])
 def test_startup(library):
     seconds, losses = worker._startup(job(Contender(library, "float64")))()
     assert seconds > 0 and len(losses) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_above_the_imports(tmp_path):
     contender = Contender("fastmlp", "uint8", {"input_scale": 1 / 16})
@@ -266,6 +277,7 @@ def test_document():
     assert len(document["date"]) == len("2026-01-01")
 
 
+@pytest.mark.slow
 def test_plot(tmp_path):
     torch = entry_of("PyTorch float32", "torch", 0.5)
     entries = [entry_of(), torch, entry_of(library="fastmlp"), {"name": "gone", "missing": "why"}]

@@ -228,6 +228,13 @@ def test_what_a_recipe_schedules_gives_way():
     assert facts(stdout)["solver"] == "lbfgs"
 
 
+def test_every_data_set_has_its_name_in_the_help():
+    from fastmlp.cli.options import DATA, DATA_NAMES
+
+    assert DATA_NAMES == (*datasets.DATASETS, "digits")
+    assert all(name in DATA.help for name in DATA_NAMES)
+
+
 def test_every_optimiser_is_a_solver():
     from fastmlp.cli.train import SOLVERS
     from fastmlp.core.optimizers import OPTIMIZERS
@@ -353,6 +360,7 @@ def without_cython(monkeypatch):
     monkeypatch.setattr(backends, "_load", lambda name: missing if name == "cython" else load(name))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_cython")
 def test_without_cython_train_says_why_it_uses_another(idx_directory, monkeypatch, capsys):
     train = ["train", "--data", str(idx_directory), "--epochs", "1"]
@@ -406,6 +414,7 @@ def test_the_model_may_go_to_a_device():
 # ----------------------------------------------------------------------------------- interruption
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT")
 def test_ctrl_c_keeps_what_was_learned():
     arguments = ("train", "--data", "digits", "--hidden", "1500,1500", "--epochs", "500")
@@ -508,6 +517,7 @@ def test_predict_notes_what_the_library_warns_of(model_file, idx_directory):
     assert result.stderr.count("\n") == 1 and result.stdout.count("\n") == 30
 
 
+@pytest.mark.slow
 def test_predict_into_a_closed_pipe(model_file, idx_directory):
     command = [*COMMAND, "predict", str(model_file), str(idx_directory / FILE_NAMES[2])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -570,6 +580,7 @@ def qmnist_root(idx_directory, tmp_path):
     return tmp_path / "root"
 
 
+@pytest.mark.slow
 def test_labels_of_qmnist_are_said_wherever_they_are_read(qmnist_root, idx_directory):
     def run(*args):
         result = CliRunner().invoke(cli.app, list(map(str, args)))
@@ -617,6 +628,7 @@ def test_mnist_is_found_where_torchvision_has_put_it(monkeypatch, tmp_path):
         assert str(raw) in str(caught.value) and "delete" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_data_info_of_pictures(monkeypatch, capsys):
     pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
     fastmlp("data", "convert", "digits", "pictures")
@@ -694,6 +706,7 @@ def test_convert_a_data_set(idx_directory):
     ]
 
 
+@pytest.mark.slow
 def test_convert_pictures(monkeypatch, capsys):
     pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
     stdout = fastmlp("data", "convert", "digits", "pictures")
@@ -720,6 +733,7 @@ def test_convert_without_pillow(monkeypatch, capsys):
     assert not Path("pictures").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
 @pytest.mark.parametrize("quiet_seconds", [0, 60])
 def test_a_bar_is_shown_while_pictures_are_written(quiet_seconds):
@@ -763,6 +777,7 @@ def measured(difference=0.0, **peer):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bench(monkeypatch):
     monkeypatch.setattr(bench.cases, "CASES", (TINY,))
     stdout = fastmlp("bench", "--quick", "--suite", "tabular", "--out", "run.json")
@@ -829,6 +844,7 @@ def png_size(path):
     return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:], "big")
 
 
+@pytest.mark.slow
 def test_train_draws_its_pictures():
     folder = Path("new/pictures")
     train = ("train", "--data", "digits", "--epochs", "2", "--early-stopping", "--plots", folder)
@@ -841,6 +857,7 @@ def test_train_draws_its_pictures():
     assert fastmlp(*train)  # which replaces them
 
 
+@pytest.mark.slow
 def test_pictures_of_images_that_are_no_squares(idx_directory):
     fastmlp("train", "--data", idx_directory, "--epochs", "2", "--plots", ".")  # 2 x 3
     assert png_size("weights.png") and png_size("mistakes.png")
@@ -858,6 +875,7 @@ def table_directory(idx_directory):
 NO_IMAGES = "must hold images to draw them, got a file without rows and columns: IDX files "
 
 
+@pytest.mark.slow
 def test_what_can_be_drawn_of_samples_that_are_no_images(
     model_file, table_directory, monkeypatch, capsys
 ):
@@ -927,6 +945,7 @@ def test_show_draws_at_random():
     assert len(re.findall(r"\d+: ", everything)) == 360
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.svg", "a.pdf"])
 def test_show_writes_a_picture(name):
     Path(name).write_text("an older one")
@@ -935,6 +954,7 @@ def test_show_writes_a_picture(name):
     assert Path(name).read_bytes().startswith(kind)
 
 
+@pytest.mark.slow
 def test_a_command_opens_no_window():
     code = "import sys; from fastmlp.cli import app; app(sys.argv[1:], standalone_mode=False)"
     code += "; assert 'matplotlib.pyplot' not in sys.modules"
@@ -950,6 +970,7 @@ def poor_model_file(tmp_path):
     return tmp_path / "poor.npz"
 
 
+@pytest.mark.slow
 def test_confusions(poor_model_file):
     _, (X, y) = datasets.load_digits()
     wrong = persistence.load(poor_model_file).predict(X) != y
@@ -967,6 +988,7 @@ def test_confusions(poor_model_file):
     assert stdout.endswith("\nc.png\n") and png_size("c.png")
 
 
+@pytest.mark.slow
 def test_confusions_of_a_pair(poor_model_file):
     confusions = ("confusions", poor_model_file, "--data", "digits")
     a, b = fastmlp(*confusions).splitlines()[2].split()[:2]
@@ -1134,6 +1156,7 @@ def test_memory_and_other_errors_in_words():
 # ------------------------------------------------------------------------- in a process of its own
 
 
+@pytest.mark.slow
 def test_the_process_s_streams_and_status(idx_directory):
     run = subprocess_of("train", "--data", idx_directory, "--epochs", "3")
     assert run.returncode == 0 and run.stderr == ""
@@ -1164,6 +1187,7 @@ def on_a_terminal(code, *arguments):
     return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
 def test_on_a_terminal_a_bar_moves_below_the_losses():
     text = on_a_terminal(COMMAND[-1], "train", "--data", "digits", "--epochs", "4")
@@ -1172,6 +1196,7 @@ def test_on_a_terminal_a_bar_moves_below_the_losses():
     assert "model.npz" in text
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_without_arguments_it_is_the_published_run(mnist, monkeypatch):
     if DATA_HOME is None:

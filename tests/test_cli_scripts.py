@@ -205,6 +205,7 @@ def test_every_command_is_documented():
     assert set(names(typer.main.get_command(cli.app))) == documented().keys()
 
 
+@pytest.mark.slow
 def test_train_s_numbers_are_those_that_it_prints():
     printed = facts(run(*TRAIN, "--epochs", 3, "--early-stopping"))
     found = document_of(*TRAIN, "--epochs", 3, "--early-stopping")
@@ -352,9 +353,9 @@ def test_training_goes_on_when_the_log_cannot(monkeypatch):
     assert facts(result.stdout)["epochs"].startswith("3 of 3")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-@pytest.mark.parametrize("killer", ["SIGKILL", "SIGINT"])
-@pytest.mark.parametrize("path", ["run.jsonl", "run.csv"])
+@pytest.mark.parametrize(("killer", "path"), [("SIGKILL", "run.jsonl"), ("SIGINT", "run.csv")])
 def test_a_log_outlives_its_process(killer, path):
     arguments = (*COMMAND, *TRAIN[:3], "--backend", "numpy", "--hidden", "300", "--epochs", "9000")
     with subprocess.Popen(
@@ -413,11 +414,13 @@ LOGGER.warning("a note")
 """
 
 
+@pytest.mark.slow
 def test_the_library_s_logger_shows_nothing_by_itself():
     result = subprocess.run([sys.executable, "-c", QUIET_LIBRARY], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setup", "shown"),
     [
@@ -531,6 +534,7 @@ def _docstring(command):
     return found.help or ""
 
 
+@pytest.mark.slow
 def test_completion():
     assert "--show-completion" in run("--help")
     environment = os.environ | {"_FASTMLP_COMPLETE": "complete_bash"}
@@ -583,6 +587,7 @@ def plain(text):
     return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text)
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_recipes_stack_at_60_columns():
     lines = plain(on_terminal("recipes", columns=60)).splitlines()
@@ -609,6 +614,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_bench_stacks_at_60_columns():
     arguments = ("bench", "--suite", bench.CASES[0].name, json.dumps([measured()]))
@@ -637,6 +643,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_parity_stacks_at_60_columns():
     text = plain(on_terminal("parity", "--n", 1, code=CANNED_PARITY, columns=60))
@@ -657,6 +664,7 @@ def test_parity_stacks_at_60_columns():
     assert table[-1].split() == ["numpy", "float64", "200", *"00000", "passed"]
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_data_info_stacks_at_60_columns():
     Path("toys").mkdir()
@@ -674,6 +682,7 @@ def test_data_info_stacks_at_60_columns():
     ]
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_facts_wrap_between_words_at_60_columns():
     path = "a/" * 40 + "model"
@@ -712,12 +721,14 @@ with EpochDisplay(4, wanted=True) as display:
 """
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_the_bar_moves_within_an_epoch():
     shown = plain(on_terminal(code=SLOW_EPOCH, columns=80))
     assert re.search(r"epoch 1/4 ━+.* 0:00:(0[4-9]|1\d) left", shown)  # an eighth of about 10 s
 
 
+@pytest.mark.slow
 @needs_terminals
 @pytest.mark.parametrize("columns", [60, 80])
 def test_the_bar_fits(columns):
@@ -731,6 +742,7 @@ def test_the_bar_fits(columns):
 # ----------------------------------------------------------------------------- colours and control
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_no_color_is_honoured():
     colour = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9\d|10\d)")
@@ -739,6 +751,7 @@ def test_no_color_is_honoured():
         assert not colour.search(on_terminal(*arguments, NO_COLOR="1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
@@ -764,6 +777,7 @@ def test_a_pipe_gets_no_control_characters(arguments, status):
         assert result.stdout.count("\n") == 1 + 3 + 1 + len(facts(result.stdout))
 
 
+@pytest.mark.slow
 @needs_terminals
 @pytest.mark.parametrize(
     "kernel",
@@ -779,6 +793,7 @@ def test_a_notebook_s_cell_gets_no_control_characters(kernel):
     assert not CONTROL.search(shown)
 
 
+@pytest.mark.slow
 @needs_terminals
 def test_quiet_and_json_move_nothing_on_a_terminal():
     for option in ("--quiet", "--json"):

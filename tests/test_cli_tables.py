@@ -90,6 +90,7 @@ def test_train_says_what_it_has_read_and_does():
         assert re.search(rf"{score} +-?[0-9.e-]+ +-?[0-9.e-]+", text)
 
 
+@pytest.mark.slow
 def test_the_commands_that_are_named_next_work_as_printed():
     houses().to_csv("my houses.csv", index=False)
     text = run("train", "--data", "my houses.csv", "--epochs", 3, "--out", "my model.skops")
@@ -150,6 +151,7 @@ def test_predict_gives_a_row_for_a_row(priced):
     assert all(float(row) > -1e6 for row in rows[1:])
 
 
+@pytest.mark.slow
 def test_columns_are_matched_by_name(priced):
     frame = houses()
     frame.drop(columns="price").to_csv("same.csv", index=False)
@@ -160,11 +162,13 @@ def test_columns_are_matched_by_name(priced):
     assert "lacks the column 'town'" in refused("predict", priced, "less.csv")
 
 
+@pytest.mark.slow
 def test_predict_from_standard_input(priced):
     text = Path("houses.csv").read_text()
     assert run("predict", priced, "-", given=text) == run("predict", priced, "houses.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
 def test_predict_into_a_file_beside_the_columns(rated, ending):
     out = f"predicted.{ending}"
@@ -185,6 +189,7 @@ def test_predict_into_a_file_beside_the_columns(rated, ending):
     np.testing.assert_allclose(both, 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluate_scores_other_rows(priced, rated):
     scores = json.loads(run("evaluate", priced, "--data", "houses.csv", "--json"))["test scores"]
     assert scores.keys() == {"R²", "MAE", "RMSE"}
@@ -224,6 +229,7 @@ def test_show_prints_rows():
     assert "--out is for images" in refused("show", "--data", "houses.csv", "--out", "x.png")
 
 
+@pytest.mark.slow
 def test_confusions_of_rows(rated):
     frame = pd.read_parquet("rated.parquet")
     predicted = pd.read_csv(io.StringIO(run("predict", rated, "rated.parquet")))["prediction"]
@@ -242,6 +248,7 @@ def test_confusions_of_rows(rated):
     assert sorted(map(int, numbers)) == wrong.tolist()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_meant_is_said(rated):
     assert not notes_of("evaluate", rated, "--data", "rated.parquet")
     frame = pd.read_parquet("rated.parquet")
@@ -283,6 +290,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "n_networks"), [(3, 1), (15, 2)])
 def test_ctrl_c_keeps_the_networks_that_are_trained(epoch, n_networks):
     houses().to_csv("houses.csv", index=False)
@@ -318,6 +326,7 @@ def test_the_recipe_of_tables_may_be_named():
     assert "--recipe is for images" in refused("train", "--data", "houses.csv", "--recipe", "best")
 
 
+@pytest.mark.slow
 def test_curves_of_held_out_rows():
     frame = houses().assign(price=lambda frame: np.where(frame["garden"] == "yes", "a", "b"))
     frame.to_csv("t.csv", index=False)
@@ -337,6 +346,7 @@ def test_curves_of_held_out_rows():
     assert drawn[0].val_loss is not None and drawn[1].val_loss is None
 
 
+@pytest.mark.slow
 def test_report_and_plots():
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: fastmlp[plot]")
     houses().to_csv("houses.csv", index=False)
@@ -442,6 +452,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", STRANGE)
 def test_a_strange_table_is_learned_from(case, as_typed):
     table, words = STRANGE[case]
@@ -464,6 +475,7 @@ def test_duplicated_and_unnamed_columns(as_typed):
     assert "names that occur twice become 'a_2'" in err and "without a name are called 'x2'" in err
 
 
+@pytest.mark.slow
 def test_many_categories(as_typed):
     n = 100_000
     table = pd.DataFrame({"c": [f"c{i}" for i in range(n // 2)] * 2, "x": np.arange(n) % 7})
@@ -472,6 +484,7 @@ def test_many_categories(as_typed):
     assert status == 0 and "50,000" in out and "all of them rare" in out
 
 
+@pytest.mark.slow
 def test_predictions_do_not_replace_what_is_read(rated):
     before = {path: Path(path).read_bytes() for path in (rated, "rated.parquet")}
     for file in ("rated.parquet", "./rated.parquet"):
@@ -482,6 +495,7 @@ def test_predictions_do_not_replace_what_is_read(rated):
         run("predict", rated, "rated.parquet", "--out", "p.csv")
 
 
+@pytest.mark.slow
 def test_predictions_are_made_in_parts(priced, monkeypatch):
     whole = run("predict", priced, "houses.csv")
     sizes = []
@@ -497,6 +511,7 @@ def test_predictions_are_made_in_parts(priced, monkeypatch):
     np.testing.assert_allclose(*(np.array(t.split()[1:], float) for t in (got, whole)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_new_categories_are_said(as_typed):
     table = _strange(town=["Ulm", "Bern"] * (N // 2))
     table.to_csv("t.csv", index=False)
@@ -577,6 +592,7 @@ class TestPictures:
         predictions = [row.split(",")[1] for row in result.stdout.splitlines()[1:]]
         assert predictions == ["lies"] * 5
 
+    @pytest.mark.slow
     def test_images_that_look_otherwise_are_noted(self):
         self.draw("bars", 80)
         self.draw("grayer", 80)

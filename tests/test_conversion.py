@@ -246,6 +246,7 @@ class TestToSklearn:
             theirs.partial_fit(X, y)
         assert theirs.loss_ < before
 
+    @pytest.mark.slow
     def test_pickle_needs_no_fastmlp(self, tmp_path):
         pairs = []
         for cls, _, y, extra in TASKS.values():

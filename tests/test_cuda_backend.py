@@ -1,28 +1,12 @@
-"""The CUDA backend where there is no device: in the simulator, and its refusals."""
+"""The CUDA backend where there is no device: its refusals; cuda_simulated.py runs its kernels."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from fastmlp import backends
-
-HERE = Path(__file__).parent
-
-
-def test_in_the_simulator():
-    """In a process of its own, because the simulator is chosen when numba is imported."""
-    pytest.importorskip("numba")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "cuda_simulated.py"],
-        cwd=HERE,
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
 
 
 def reason_given(prelude):
@@ -39,6 +23,7 @@ def test_without_numba():
     assert "numba is not installed" in reason_given("import sys; sys.modules['numba'] = None")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

@@ -36,6 +36,7 @@ def found(**gpu):
     return {"cells": cells, "missing": missing, "passed": True}
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_the_suite(mnist):
     options = ["--suite", "devices", "--quick", "--out", "run.json"]
@@ -72,6 +73,7 @@ def test_without_a_gpu_no_figure_is_invented():
     assert devices.conclusions(found()) == ["No GPU: no CUDA device was found."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gpu", [{}, {"seconds": [0.2, 0.6, 1.0]}])
 def test_plot(tmp_path, gpu):
     png, svg = devices.plot(found(**gpu), tmp_path)

@@ -105,6 +105,7 @@ def test_what_is_no_image(X, shape, message):
         displays.as_images(X, shape)
 
 
+@pytest.mark.slow
 def test_digits(digits):
     _, (X, y) = digits
     display = DigitDisplay(X[:11], y[:11]).plot()
@@ -128,6 +129,7 @@ def test_one_sample_without_a_label_or_a_square():
 # ---------------------------------------------------------------------------------------- weights
 
 
+@pytest.mark.slow
 def test_weights(model):
     display = WeightsDisplay.from_estimator(model)
     coef = model.coefs_[0]
@@ -140,6 +142,7 @@ def test_weights(model):
     assert png(display)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "drawn"), [(1, 1), (7, 7), (20, 20), (99, 20), (None, 20)])
 def test_how_many_weights(model, n, drawn):
     display = WeightsDisplay.from_estimator(model, n=n, cmap="RdBu_r")
@@ -212,6 +215,7 @@ def test_loss_curve_with_validation_data(digits):
     assert png(display)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [MLPRegressor, TheirRegressor])
 def test_loss_curve_of_early_stopping(digits, estimator):
     (X, y), _ = digits
@@ -236,6 +240,7 @@ def test_loss_curve_of_lbfgs(digits):
         LossCurveDisplay.from_estimator(theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [[0.5], [np.inf, 3, np.nan, 2], np.geomspace(1, 0.01, 200)])
 def test_odd_losses(loss):
     assert png(LossCurveDisplay(loss, val_score=loss).plot())
@@ -272,6 +277,7 @@ def test_confusion_from_predictions():
     assert png(display)
 
 
+@pytest.mark.slow
 def test_confusion_from_estimator(model, digits):
     _, (X, y) = digits
     display = ConfusionDisplay.from_estimator(model, X / 16, y, n_pairs=3)
@@ -300,6 +306,7 @@ def test_rates_themselves_have_no_accuracy():
     assert sorted(texts(display.ax_)) == ["0.25", "0.75", "1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "rotation"), [(["malignant", "benign"], 0), ([f"class {i}" for i in range(20)], 90)]
 )
@@ -323,6 +330,7 @@ def test_counts_are_scikit_learns():
         assert names.tolist() == (labels or list(range(6)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_classes", "n_pairs"),
     [(1, None), (2, None), (10, 80), (25, None), (26, None), (47, None), (120, None)],
@@ -464,6 +472,7 @@ def test_a_confidence_is_one_number_per_sample():
 # ---------------------------------------------------------------------------------------- figures
 
 
+@pytest.mark.slow
 def test_an_axes_is_divided_and_pyplot_left_alone(model, digits):
     import matplotlib.pyplot as plt
 
@@ -514,6 +523,7 @@ def test_without_matplotlib(monkeypatch, model):
             draw()
 
 
+@pytest.mark.slow
 def test_holding_what_is_to_be_seen_needs_no_matplotlib():
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"

@@ -196,6 +196,7 @@ class TestNumbers:
         call_both(models, "fit", X, y)
         assert_same(*models, exact=backend == "numpy")
 
+    @pytest.mark.few_backends
     @pytest.mark.parametrize("weight", [2, 0.5, np.float32(3), [1] * 130], ids=repr)
     def test_scalar_and_listed_weights(self, backend, weight):
         X, y, _ = data("one")
@@ -249,6 +250,7 @@ class TestNumbers:
         assert outputs(models[0], X).shape == outputs(models[1], X).shape == (len(X), 2)
         np.testing.assert_array_equal(*(model.predict(X) for model in models))
 
+    @pytest.mark.few_backends
     @pytest.mark.parametrize("dtype", ["longdouble", "float16", "int8", "uint16", "object"])
     @pytest.mark.parametrize("target", ["one", "multiclass"])
     def test_any_numeric_dtype(self, backend, dtype, target):
@@ -281,6 +283,7 @@ class TestSparse:
         assert models[0].loss_ == pytest.approx(dense.loss_, rel=1e-9)
         np.testing.assert_allclose(outputs(models[0], container(X)), outputs(dense, X), rtol=1e-7)
 
+    @pytest.mark.few_backends
     @pytest.mark.parametrize(
         "change",
         [
@@ -332,6 +335,7 @@ class TestSparse:
         with pytest.raises(ValueError, match="input_scale must not shift sparse input"):
             model.set_params(input_scale=(scale, 1.0)).fit(csr_array(X), y)
 
+    @pytest.mark.slow
     @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
     def test_memory(self, backend):
         """Training takes the parameters, Adam's moments and a few temporaries; no dense copy."""
@@ -347,7 +351,7 @@ def status(field):
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
-n_samples, n_features, per_row = 20_000, 50_000, 50
+n_samples, n_features, per_row = 20_000, 25_000, 50
 indices = rng.integers(0, n_features, (n_samples, per_row), dtype=np.int32)
 indices.sort(axis=1)
 indptr = np.arange(0, n_samples * per_row + 1, per_row, dtype=np.int32)
@@ -462,6 +466,7 @@ class TestPartialFit:
             call_both(models, "partial_fit", X, y)
             assert_same(*models, exact=backend == "numpy")
 
+    @pytest.mark.few_backends
     @pytest.mark.parametrize(
         "steps",
         [
@@ -509,6 +514,7 @@ class TestPartialFit:
         # The loss is taken before the updates.
         assert model.loss_ == pytest.approx(before, rel=1e-6)
 
+    @pytest.mark.few_backends
     @pytest.mark.parametrize("solver", ["sgd", "adam"])
     @pytest.mark.parametrize("target", ["multiclass", "several"])
     def test_goes_on_after_pickling(self, backend, solver, target):
@@ -523,6 +529,7 @@ class TestPartialFit:
         assert_same(restored, model, exact=True)
         assert restored.history_["loss"] == model.history_["loss"]
 
+    @pytest.mark.few_backends
     @pytest.mark.parametrize("way", ["partial_fit", "fit"])
     @pytest.mark.parametrize("solver", ["sgd", "adam"])
     @pytest.mark.parametrize(
@@ -547,6 +554,7 @@ class TestPartialFit:
         in_child(check)  # because vectors of mixed dtypes can end a process
 
 
+@pytest.mark.few_backends
 class TestWarmStart:
     @pytest.mark.parametrize("target", ["multiclass", "several", "poisson"])
     @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
@@ -770,6 +778,7 @@ BAD_INPUT = {
 NEW_WORDS = [name for name in BAD_INPUT if "of zero" in name] + ["weights in a matrix"]
 
 
+@pytest.mark.few_backends
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", BAD_INPUT)
 def test_bad_input_raises_scikit_learns_errors(backend, name):
@@ -1137,6 +1146,7 @@ CHANGED = {
 }  # fmt: skip
 
 
+@pytest.mark.few_backends
 @pytest.mark.parametrize("name", CHANGED)
 def test_what_was_changed_after_a_fit_is_refused(backend, name):
     actions, message = CHANGED[name]
@@ -1158,6 +1168,7 @@ def test_a_million_threads_are_as_good_as_a_few(backend):
     assert_same(many.partial_fit(X, y), few.partial_fit(X, y), exact=True)
 
 
+@pytest.mark.few_backends
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(backend, name):
     target, action, message = REFUSED[name]
@@ -1171,6 +1182,7 @@ def test_refused(backend, name):
     in_child(check)  # because arrays of unexpected shapes can end a process
 
 
+@pytest.mark.few_backends
 class TestWeights:
     def test_negative_ones_have_scikit_learns_numbers_and_a_hint(self, backend):
         X, y, _ = data("one")
@@ -1278,6 +1290,7 @@ class TestWeights:
             model.partial_fit(X, y, classes=["no", "yes"])
 
 
+@pytest.mark.few_backends
 class TestValidationData:
     LOSSES = {
         "binary": log_loss,
@@ -1366,6 +1379,7 @@ class TestValidationData:
         assert np.isfinite(model.history_["val_loss"]).all()
 
 
+@pytest.mark.few_backends
 class TestSchedule:
     @pytest.mark.parametrize("solver", ["sgd", "adam"])
     @pytest.mark.parametrize(
@@ -1489,6 +1503,7 @@ class TestSchedule:
         assert model.history_["learning_rate"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.few_backends
 class TestHistory:
     @pytest.mark.parametrize("target", ["binary", "several"])
     @pytest.mark.parametrize("solver", SOLVERS)
@@ -1570,6 +1585,7 @@ class TestLBFGS:
             given.append((str(caught[0].message), caught[0].filename, caught[0].lineno))
         assert given[0] == given[1]
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
     def test_convergence(self, backend):
         X, y, _ = data("one")
@@ -1648,6 +1664,7 @@ print((model.predict_proba(X) == expected).all(), model.fit(X, y).n_iter_)
         assert usable == "True 2"
         return message
 
+    @pytest.mark.slow
     def test_of_a_fit(self, backend):
         action = "MLPRegressor(hidden_layer_sizes=(6000, 6000), backend={!r}).fit(X, y)"
         message = self.check(backend, action.format(backend))
@@ -1658,6 +1675,7 @@ print((model.predict_proba(X) == expected).all(), model.fit(X, y).n_iter_)
         assert "needs about 1,69" in message
         assert "1,654 MB for weights and solver" in message
 
+    @pytest.mark.slow
     def test_of_many_classes(self):
         message = self.check(
             "numpy", "model.__class__((5,)).fit(np.ones((20_000, 1)), range(20_000))"

@@ -44,15 +44,16 @@ def quick(**parameters):
     )
 
 
-@parametrize_with_checks(
-    [
-        estimator(backend=name)
-        for estimator in (MLPClassifier, MLPRegressor)
-        for name in backends.available()
-    ]
-)
+@parametrize_with_checks([MLPClassifier(), MLPRegressor()])
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([MLPClassifier(backend="numpy"), MLPRegressor(backend="numpy")])
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learn_conventions_with_numpy(estimator, check):
     check(estimator)
 
 
@@ -253,6 +254,8 @@ class TestFit:
         with pytest.raises(ValueError, match="X has 2 features, but MLPClassifier is expecting 5"):
             model.predict(X[:, :2])
 
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
     def test_the_loss_does_not_depend_on_the_clock(self):
         """Long epochs are computed in slices of time; the sums go on over them."""
         if "cython" not in backends.available():
@@ -260,7 +263,9 @@ class TestFit:
         rng = np.random.RandomState(0)
         X, y = rng.standard_normal((40_000, 100)), rng.randint(3, size=40_000)
         losses = {
-            quick(hidden_layer_sizes=(200,), backend="cython", n_threads=1).fit(X, y).loss_
+            quick(hidden_layer_sizes=(200,), backend="cython", n_threads=1, max_iter=1)
+            .fit(X, y)
+            .loss_
             for _ in range(3)
         }
         assert len(losses) == 1
@@ -297,6 +302,7 @@ class TestFit:
 
 
 @pytest.mark.filterwarnings("ignore::fastmlp.exceptions.IneffectiveParameterWarning")
+@pytest.mark.few_backends
 class TestFailure:
     """What is called during training may fail: that leaves the model of the epochs before."""
 
@@ -372,6 +378,7 @@ class TestWithinAnEpoch:
     def model(self, backend):
         return MLPClassifier((256, 256), max_iter=1, batch_size=500, backend=backend, n_threads=1)
 
+    @pytest.mark.slow
     def test_it_is_told_what_is_done_and_nothing_changes(self, backend):
         told = []
         with pytest.warns(ConvergenceWarning):
@@ -413,6 +420,7 @@ class TestInterrupt:
         assert len(model.loss_curve_) == 3
         assert model.predict(X).shape == y.shape
 
+    @pytest.mark.slow
     @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
     def test_ctrl_c_inside_an_epoch(self, backend):
         """One epoch of this problem takes far longer than the second that Ctrl-C may take."""

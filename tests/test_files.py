@@ -48,7 +48,7 @@ def write(paths, text):
 def run(code, *args, **options):
     """Run code in a process of its own, where everything of fastmlp.utils.files is at hand."""
     prelude = (
-        "import os, signal, sys; from pathlib import Path; from fastmlp import files;"
+        "import os, signal, sys; from pathlib import Path; from fastmlp.utils import files;"
         "from fastmlp.utils.files import *\n"
         "def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -205,6 +205,7 @@ POINTS = {
 }
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("point", POINTS)
 def test_a_process_that_is_killed_leaves_old_files_and_something_to_be_cleared(tmp_path, point):

@@ -207,6 +207,7 @@ def test_odd_labels_come_back_the_same(kind, labels):
     np.testing.assert_array_equal(images, X)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), min_size=1))
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_labels_come_back_the_same_from_csv(labels):
@@ -493,6 +494,7 @@ def test_a_size_is_for_pictures():
         convert("d.npz", "d.csv", size=(2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["d.csv", "d.npz", "d-idx", PICTURES])
 def test_nothing_is_overwritten_unless_told(idx_directory, target):
     convert(idx_directory, target)
@@ -543,6 +545,7 @@ def test_a_directory_in_the_way_is_refused_before_anything_is_replaced(
             convert(idx_directory, other, force=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL and limits of files")
 @pytest.mark.parametrize("target", ["d.csv", "d-idx"])
 @pytest.mark.parametrize("end", ["killed", "full"])
@@ -592,6 +595,7 @@ convert("new.npz", sys.argv[1], force=True)
     assert not [path for path in written[0].parent.iterdir() if path.name.startswith(".fastmlp")]
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_mnist_comes_back_the_same(mnist):
     directory = datasets.fetch("mnist")

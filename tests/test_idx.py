@@ -628,6 +628,7 @@ def read_or_refuse(source, bound):
             assert peak < bound
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(data=st.one_of(mutated(small_files), mutated(invented_files()), st.binary(max_size=200)))
 def test_any_raw_bytes(folder, data):
@@ -640,6 +641,7 @@ def test_any_raw_bytes(folder, data):
         assert got == expected
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(
     data=st.one_of(

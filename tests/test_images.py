@@ -493,6 +493,7 @@ def test_only_own_pictures_are_replaced(folder):
         save_folder(X, y, folder / "file", (3, 4), overwrite=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 @pytest.mark.parametrize("existing", [False, True])
 def test_what_a_process_that_was_killed_has_left_is_no_obstacle(folder, existing):
@@ -553,6 +554,7 @@ def test_a_failure_leaves_nothing_behind(folder, monkeypatch):
     assert files_in(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT")
 def test_ctrl_c_leaves_nothing_behind(folder):
     code = (

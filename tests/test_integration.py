@@ -155,6 +155,7 @@ REGRESSOR_CONSUMERS = {
 }
 
 
+@pytest.mark.few_backends
 @pytest.mark.parametrize("name", CLASSIFIER_CONSUMERS)
 def test_consumers_of_a_classifier(classifier, name):
     X, y = classes()
@@ -163,6 +164,7 @@ def test_consumers_of_a_classifier(classifier, name):
     np.testing.assert_allclose(consume(classifier, X, y), expected, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.few_backends
 @pytest.mark.parametrize("name", REGRESSOR_CONSUMERS)
 def test_consumers_of_a_regressor(regressor, name):
     X, y = numbers()
@@ -219,6 +221,7 @@ class TestPandas:
         classifier.set_params(early_stopping=True).fit(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joblib_backend", ["loky", "threading"])
 def test_grid_search_in_parallel_gives_what_it_gives_in_a_row(joblib_backend):
     X, y = classes()

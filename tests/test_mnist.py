@@ -23,14 +23,15 @@ LOSSES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_bytes", [False, True], ids=["divided", "bytes"])
 def test_published_losses(mnist, backend, as_bytes):
     (X, y), (X_test, y_test) = mnist
     scale = {"input_scale": 1 / 255, "dtype": "float64"} if as_bytes else {}
     if not as_bytes:
         X, X_test = X / 255.0, X_test / 255.0
-    # NumPy takes 4 s per epoch, and how it sees bytes shows in two.
-    n_epochs = 2 if as_bytes and backend == "numpy" else 10
+    # NumPy takes 4 s per epoch; on other data, it is compared with scikit-learn to the last bit.
+    n_epochs = 2 if backend == "numpy" else 10
     model = MLPClassifier(**PARAMETERS, max_iter=n_epochs, backend=backend, **scale).fit(X, y)
     assert [f"{loss:.8f}" for loss in model.loss_curve_] == LOSSES[:n_epochs]
     if n_epochs == 10:
@@ -38,6 +39,8 @@ def test_published_losses(mnist, backend, as_bytes):
         assert round(model.score(X_test, y_test), 3) == 0.970
 
 
+@pytest.mark.slow
+@pytest.mark.few_backends
 def test_unscaled_run_warns_and_gives_scikit_learns_losses(mnist, backend):
     (X, y), _ = mnist
     with pytest.warns(InputScaleWarning, match="span 0 to 255"):
@@ -49,8 +52,9 @@ def test_unscaled_run_warns_and_gives_scikit_learns_losses(mnist, backend):
     ]  # fmt: skip
 
 
-def test_float32_reaches_the_accuracy(mnist, backend):
+@pytest.mark.slow
+def test_float32_learns_as_well(mnist, backend):
     (X, y), (X_test, y_test) = mnist
-    model = MLPClassifier(**PARAMETERS, max_iter=10, backend=backend, input_scale=1 / 255)
+    model = MLPClassifier(**PARAMETERS, max_iter=3, backend=backend, input_scale=1 / 255)
     assert model.fit(X, y).coefs_[0].dtype == np.float32
-    assert model.score(X_test, y_test) >= 0.9695
+    assert model.score(X_test, y_test) == pytest.approx(0.9643, abs=0.001)

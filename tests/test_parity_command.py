@@ -35,6 +35,7 @@ def rows(*args, status=0):
 # ------------------------------------------------------------------------------------ it passes
 
 
+@pytest.mark.slow
 def test_every_backend_passes():
     found = rows("--n", 12)
     assert set(found) == {(b, d) for b in backends.available() for d in parity.DTYPES}
@@ -56,6 +57,7 @@ def test_table(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_seed_determines_the_result():
     first, again, other = (run("--n", 3, "--seed", seed, "--json") for seed in (1, 1, 2))
     assert first == again != other
@@ -97,6 +99,7 @@ def test_what_is_drawn():
 # ------------------------------------------------------------------------------ it can also fail
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # of what is printed and run here
 def test_rounding_in_the_numpy_backend_is_caught(monkeypatch):
     update = numpy_backend._UPDATES["adam"]
@@ -117,6 +120,7 @@ def test_rounding_in_the_numpy_backend_is_caught(monkeypatch):
     assert names["model"].n_iter_ >= 1 and names["model"].backend == "numpy"
 
 
+@pytest.mark.slow
 def test_another_epsilon_is_caught(monkeypatch):
     new_optimizer = base.BaseMLP._new_optimizer
 
@@ -132,6 +136,7 @@ def test_another_epsilon_is_caught(monkeypatch):
         assert "solver='adam'" in found[backend, "float64"]["worst"]["reproduction"]
 
 
+@pytest.mark.slow
 def test_other_initial_weights_are_caught(monkeypatch):
     def doubled(*args):
         coef, intercept = initial_layer(*args)
@@ -143,6 +148,7 @@ def test_other_initial_weights_are_caught(monkeypatch):
         assert row["largest"]["initial_weights"] == 1 and row["failures"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "status"), [(1e-10, 0), (1e-5, NOT_PASSED)])
 def test_other_backends_have_a_tolerance(monkeypatch, error, status):
     if "cython" not in backends.available():

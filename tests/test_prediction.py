@@ -121,6 +121,7 @@ def assembled(units, dtype=np.float64):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cython", "numba", "numpy"])
 def test_a_sparse_row_costs_what_it_stores(name):
     """Not what its features would: the weights of all of them are ten thousand times as many."""

@@ -70,6 +70,7 @@ def test_a_fit_that_fails_ends_the_display(capsys):
     assert not progress_bar._displays
 
 
+@pytest.mark.slow
 @needs_callbacks
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
 def test_on_a_terminal_the_line_moves():
@@ -105,6 +106,7 @@ def test_on_a_terminal_the_line_moves():
     assert re.search(r"4 of 4 epochs, loss \d\.\d{4}, 0:00:0\d\s*$", text)
 
 
+@pytest.mark.slow
 @needs_callbacks
 def test_the_notebook_runs_and_its_bar_stays(tmp_path):
     nbformat = pytest.importorskip("nbformat", reason="notebooks need nbformat")

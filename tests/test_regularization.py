@@ -61,6 +61,7 @@ class TestDropout:
             rng.uniform(size=b.size)
         return (int(word) for word in rng.randint(0, 2**32, size=2, dtype=np.uint64))
 
+    @pytest.mark.slow
     def test_backends_and_threads_agree(self):
         fits = [
             classifier(dropout=0.5, backend=name, n_threads=n, dtype="float64", augment=augment)
@@ -95,6 +96,7 @@ class TestDropout:
         model.partial_fit(DIGITS[:50], LABELS[:50])
         assert [epoch for epoch, _ in seen] == [1, 2, 3]
 
+    @pytest.mark.slow
     def test_it_regularises(self):
         few = slice(0, 200)
         plain, dropped = (
@@ -156,6 +158,7 @@ class TestSquaredError:
         multilabel = classifier(loss="squared_error", max_iter=40).fit(DIGITS, several)
         assert (multilabel.predict(DIGITS) == several).mean() > 0.9
 
+    @pytest.mark.slow
     def test_lbfgs(self):
         """The line search fails if the gradient is not that of the loss."""
         model = classifier(solver="lbfgs", loss="squared_error", max_iter=300, tol=1e-6)
@@ -225,6 +228,7 @@ class TestLabelSmoothing:
         assert model.history_["val_loss"][0] == pytest.approx(model.loss_, rel=1e-6)
         assert model.history_["val_score"][0] == model.score(DIGITS, LABELS)
 
+    @pytest.mark.slow
     def test_confidence_is_bounded(self):
         smooth, plain = (
             classifier(label_smoothing=s, max_iter=150, tol=0).fit(DIGITS, LABELS) for s in (0.2, 0)
@@ -329,6 +333,7 @@ class TestAugment:
         model.fit(DIGITS, LABELS, X_val=TEST_DIGITS, y_val=TEST_LABELS)
         assert model.validation_scores_[-1] == model.score(TEST_DIGITS, TEST_LABELS)
 
+    @pytest.mark.slow
     @pytest.mark.mnist
     def test_it_generalises(self, mnist):
         (X, y), (X_test, y_test) = ((X.reshape(len(X), -1), y) for X, y in mnist)

@@ -190,6 +190,7 @@ def digits():
 # ------------------------------------------------------------------------------------------ scores
 
 
+@pytest.mark.slow
 def test_two_classes(written, cancer, cancer_model):
     X, X_test, y, y_test = cancer
     root = written(cancer_model, X_test, y_test, X_train=X, y_train=y)
@@ -213,6 +214,7 @@ def test_two_classes(written, cancer, cancer_model):
     assert counts[1:] == confusion_matrix(y_test, cancer_model.predict(X_test)).astype(str).tolist()
 
 
+@pytest.mark.slow
 def test_several_classes(written, digits):
     model, X_test, y_test, X, y = digits
     root = written(model, X_test, y_test)
@@ -233,6 +235,7 @@ def test_several_classes(written, digits):
     assert shown == pytest.approx(recalls.tolist(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_rates_are_shares_of_the_true_class(written, digits):
     model, X_test, y_test, *_ = digits
     matrix = written(model, X_test, y_test).one("table", class_="matrix")
@@ -243,6 +246,7 @@ def test_rates_are_shares_of_the_true_class(written, digits):
             assert "".join(span.text for span in cell.all("span", class_="rate")) == text
 
 
+@pytest.mark.slow
 def test_classes_missing_from_y(written, digits):
     model, X_test, y_test, *_ = digits
     rows = np.isin(y_test, [1, 4, 7])
@@ -258,6 +262,7 @@ def test_classes_missing_from_y(written, digits):
     assert found["Balanced accuracy"][0] == pytest.approx(recalls.mean())
 
 
+@pytest.mark.slow
 def test_labels_that_the_model_does_not_know(written, digits):
     model, X_test, y_test, X, y = digits
     renamed = np.where(y_test == 3, 33, y_test)
@@ -281,6 +286,7 @@ def test_types_of_labels(written, labels):
     assert scores(root)["Accuracy"][0] == np.mean(model.predict(X) == y)
 
 
+@pytest.mark.slow
 def test_a_hundred_classes(written):
     random = np.random.RandomState(0)
     y = np.repeat(np.arange(100), 20)
@@ -309,6 +315,7 @@ def test_calibration_is_scikit_learns():
 # ---------------------------------------------------------------------------------------- training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [MLPClassifier, TheirClassifier])
 def test_kept_epoch_is_marked(written, digits, estimator):
     _, X_test, y_test, X, y = digits
@@ -322,6 +329,7 @@ def test_kept_epoch_is_marked(written, digits, estimator):
     assert len(re.findall("[ML]", curve)) == len(model.loss_curve_)
 
 
+@pytest.mark.slow
 def test_without_losses(written, cancer):
     X, X_test, y, y_test = cancer
     model = TheirClassifier((4,), solver="lbfgs", max_iter=3).fit(X.to_numpy(), y)
@@ -340,6 +348,7 @@ def diabetes():
     return model.fit(X, y), X_test, y_test, X, y
 
 
+@pytest.mark.slow
 def test_regression(written, diabetes):
     model, X_test, y_test, X, y = diabetes
     root = written(model, X_test, y_test, X_train=X, y_train=y)
@@ -359,6 +368,7 @@ def test_regression(written, diabetes):
     assert cards(root)[0].one("h4").text == f"row {X_test.index[order[0]]}"
 
 
+@pytest.mark.slow
 def test_several_outputs(written, diabetes):
     _, X_test, y_test, X, y = diabetes
     Y, Y_test = (pd.DataFrame({"a": part, "<b>": -3 * part}) for part in (y, y_test))
@@ -373,6 +383,7 @@ def test_several_outputs(written, diabetes):
     assert len(section(root, "predictions").all("svg")) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-30, 0.0, 1e30])
 def test_targets_of_any_size(written, diabetes, scale):
     model, X_test, y_test, *_ = diabetes
@@ -382,6 +393,7 @@ def test_targets_of_any_size(written, diabetes, scale):
 # ---------------------------------------------------------------------------------------- features
 
 
+@pytest.mark.slow
 def test_importance_is_scikit_learns(written, cancer, cancer_model):
     X, X_test, y, y_test = cancer
     root = written(cancer_model, X_test, y_test)
@@ -438,6 +450,7 @@ def test_pictures_can_be_read():
             np.testing.assert_array_equal(np.asarray(picture), pixels)
 
 
+@pytest.mark.slow
 def test_mean_pictures(written, digits):
     model, X_test, y_test, X, y = digits
     root = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
@@ -450,6 +463,7 @@ def test_mean_pictures(written, digits):
         assert np.abs(png(picture.attributes["src"]) - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_pictures_in_a_frame(written, digits):
     model, X_test, y_test, X, y = digits
     plain = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
@@ -477,6 +491,7 @@ def test_large_pictures_are_made_smaller(written):
 # ---------------------------------------------------------------------------------------- mistakes
 
 
+@pytest.mark.slow
 def test_mistakes(written, digits):
     model, X_test, y_test, X, y = digits
     root = written(model, X_test, y_test, X_train=X, y_train=y, image_shape=(8, 8))
@@ -511,6 +526,7 @@ def test_mistakes(written, digits):
             assert np.abs(pixels - (255 - sample.reshape(8, 8) * (255 / 16))).max() <= 1
 
 
+@pytest.mark.slow
 def test_filter(written, digits):
     model, X_test, y_test, *_ = digits
     root = written(model, X_test, y_test)
@@ -530,6 +546,7 @@ def test_filter(written, digits):
         assert root.all(id=name)
 
 
+@pytest.mark.slow
 def test_suspected_label_is_found(written, cancer):
     """A label that was changed is among the suspected ones."""
     X, X_test, y, y_test = cancer
@@ -544,6 +561,7 @@ def test_suspected_label_is_found(written, cancer):
     assert "label suspected" in first.text
 
 
+@pytest.mark.slow
 def test_neighbours_are_those_that_the_network_sees(written, cancer, cancer_model):
     X, X_test, y, y_test = cancer
     root = written(cancer_model, X_test, y_test, X_train=X, y_train=y)
@@ -615,6 +633,7 @@ def hostile():
     return make_pipeline(columns, MLPClassifier(**PARAMETERS)).fit(X, y), X, y
 
 
+@pytest.mark.slow
 def test_text_from_data_is_escaped(written):
     model, X, y = hostile()
     about = {BAD: BAD}
@@ -633,6 +652,7 @@ def test_text_from_data_is_escaped(written):
     assert [row.all("td")[1].text for row in columns] == X.isna().sum().astype(str).tolist()
 
 
+@pytest.mark.slow
 def test_rows_as_their_user_knows_them(written, digits):
     model, X_test, y_test, X, y = digits
     frame = pd.DataFrame({"file": [f"<{i}>.png" for i in range(len(X_test))]})
@@ -661,6 +681,7 @@ def test_markup():
 # ------------------------------------------------------------------------------------ other inputs
 
 
+@pytest.mark.slow
 def test_bounded_for_much_data(written):
     random = np.random.RandomState(0)
     y = random.randint(0, 10, 10_000)
@@ -698,6 +719,7 @@ def test_a_model_of_one_class(written, others):
     assert "–" in section(root, "scores").text
 
 
+@pytest.mark.slow
 def test_models_within_models(written, diabetes):
     _, X_test, y_test, X, y = diabetes
     inner = TheirRegressor(**PARAMETERS)
@@ -708,6 +730,7 @@ def test_models_within_models(written, diabetes):
     assert "3 networks; of the first" in written(model, X, y).text
 
 
+@pytest.mark.slow
 def test_parameters(written, digits):
     model, X_test, y_test, *_ = digits
     rows = section(written(model, X_test, y_test), "parameters").one("table").all("tr")
@@ -717,6 +740,7 @@ def test_parameters(written, digits):
     assert changed == {*PARAMETERS, "input_scale", "learning_rate_init"}
 
 
+@pytest.mark.slow
 def test_inputs_are_not_changed(tmp_path):
     model, X, y = hostile()
     before, labels = X.copy(deep=True), y.copy()
@@ -831,6 +855,7 @@ def test_thinned_lines_keep_their_shape():
     assert thinned(x[:5], y[:5])[0] is not None and len(thinned(x[:5], y[:5])[0]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_mnist(written, mnist):
     (X, y), (X_test, y_test) = mnist

@@ -342,6 +342,7 @@ def test_no_pickle_and_no_code_in_the_file(skops_file):
         assert not re.search(r"persistence|estimators\.MLP", archive.read("schema.json").decode())
 
 
+@pytest.mark.slow
 def test_only_loading_needs_skops(tmp_path):
     """What fastmlp saves by itself loads where skops is not installed."""
     npz = save(classifier().fit(X, TEXT), tmp_path)
@@ -613,6 +614,7 @@ def test_hostile_files(name, skops_file, tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.slow
 def test_refused_modules_are_not_imported(skops_file, tmp_path):
     (tmp_path / "payload.py").write_text("import os\nos._exit(13)\n")
     for i, node in enumerate([call("payload.f"), function("payload.f", "TypeNode")]):

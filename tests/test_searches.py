@@ -207,6 +207,7 @@ WORKERS = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joblib_backend", ["loky", "multiprocessing", "threading", "sequential"])
 def test_workers_give_a_hint_once(tmp_path, joblib_backend):
     script = tmp_path / "script.py"
@@ -308,13 +309,16 @@ class TestCtrlC:
                 pass
             process.wait()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("call", ["cross_val_score", "grid", "randomized", "halving"])
     def test_ends_a_search(self, tmp_path, call):
         assert self.interrupted(tmp_path, call, "adam", "loky", "1") == ("stopped", "")
 
+    @pytest.mark.slow
     def test_ends_a_search_with_lbfgs(self, tmp_path):
         assert self.interrupted(tmp_path, "grid", "lbfgs", "loky", "1") == ("stopped", "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("whole_group", [True, False], ids=["terminal", "signal"])
     @pytest.mark.parametrize("joblib_backend", ["loky", "threading"])
     def test_ends_a_search_with_workers(self, tmp_path, joblib_backend, whole_group):
@@ -324,6 +328,7 @@ class TestCtrlC:
         assert out == "stopped"
         assert "Training interrupted" not in err
 
+    @pytest.mark.slow
     def test_keeps_the_model_of_a_fit(self, tmp_path):
         out, err = self.interrupted(tmp_path, "fit", "adam", "loky", "1")
         assert out == "went on"

@@ -29,7 +29,7 @@ def _load():
 
 SUITE = _load()
 for _name, _test in SUITE.items():
-    _test = pytest.mark.usefixtures("auto_backend")(_test)
+    _test = pytest.mark.few_backends(pytest.mark.usefixtures("auto_backend")(_test))
     # As in scikit-learn's own configuration, warnings are no errors.
     _test = pytest.mark.filterwarnings("ignore")(_test)
     if _name in EXCEPTIONS:

@@ -474,6 +474,7 @@ def test_paths(tmp_path):
         read_table(io.StringIO("a,b\n1,2\n"))
 
 
+@pytest.mark.slow
 def test_mutated_files():
     """Whatever happens to a file: a sentence or a table, which can be described."""
     rng = np.random.RandomState(0)
@@ -821,6 +822,7 @@ def fitted():
     return fit(pipeline, X, y)
 
 
+@pytest.mark.slow
 def test_pipeline_learns(fitted):
     X, y = mixed()
     new, answers = mixed(seed=1)
@@ -888,6 +890,7 @@ def _with_many_categories(X):
     return X.assign(**{f"many{number}": words for number in range(4)})
 
 
+@pytest.mark.slow
 def test_wide_one_hot_reaches_the_estimator_as_csr(monkeypatch):
     X, y = mixed()
     wide = _with_many_categories(X)
@@ -999,6 +1002,7 @@ def test_clone_pickle_and_repeat(fitted):
     np.testing.assert_array_equal(copied.predict_proba(X), fitted.predict_proba(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 def test_set_output(many):
     X, y = mixed()
@@ -1019,6 +1023,7 @@ def test_set_output(many):
     assert issparse(fit(frames, X, y)[:-1].transform(X)) == many
 
 
+@pytest.mark.slow
 def test_grid_search():
     X, y = mixed()
     pipeline = make_table_pipeline("classification", n_rows=len(X), random_state=0, max_iter=3)
@@ -1090,6 +1095,7 @@ class TestAverages:
         parameters = {"solver": "lbfgs", "alpha": 1, "max_iter": 500, **parameters}
         return AveragedMLPClassifier(MLPClassifier((8,), **parameters), 3)
 
+    @pytest.mark.slow
     def test_sample_weights(self):
         weight = np.where(self.y == 2, 1000.0, 1.0)
         model = self.averaged()
@@ -1104,6 +1110,7 @@ class TestAverages:
         fitted = model.fit(self.X, self.y, sample_weight=(self.y == 2) * 1.0)
         assert fitted.predict_proba(self.X).shape == (60, 2)
 
+    @pytest.mark.slow
     def test_class_weights_are_of_the_labels(self):
         mean = [
             self.averaged(class_weight={1: one, 2: two})
@@ -1118,6 +1125,7 @@ class TestAverages:
         model = self.averaged(class_weight={"p": 1, "q": 50}).fit(self.X, words)
         assert model.classes_.tolist() == ["p", "q"] and set(model.predict(self.X)) <= {"p", "q"}
 
+    @pytest.mark.slow
     def test_one_class_and_several_labels(self):
         model = self.averaged().fit(self.X, self.y * 0)
         np.testing.assert_array_equal(model.predict(self.X), 0)

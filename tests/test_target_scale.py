@@ -66,6 +66,7 @@ class TestMap:
 
 
 class TestLearning:
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_hundred_thousands(self, backend, dtype):
         """As good as scikit-learn's way, and so much better than without."""

@@ -96,6 +96,7 @@ class TestFitsAtOnce:
 
 @pytest.mark.usefixtures("twelve_cpus")
 class TestJoblib:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("backend", "n_jobs", "expected"),
         [

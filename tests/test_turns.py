@@ -39,6 +39,7 @@ def in_threads(*works):
     return raised
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_callbacks_are_set_up_and_torn_down_in_the_turn():
     """Threads that fit one estimator, switching as often as they can."""
@@ -116,7 +117,7 @@ rng = np.random.RandomState(0)
 data = [(rng.standard_normal((400, width)), rng.randint(0, width, 400)) for width in (3, 300, 40)]
 model = MLPClassifier((30,), max_iter=4, backend=backend, random_state=0, n_threads=2)
 model.fit(*data[0])
-end, errors = time.monotonic() + 4, []
+end, errors = time.monotonic() + 2, []
 
 def fit(X, y):
     while time.monotonic() < end:
@@ -143,6 +144,8 @@ print("whole")
 """
 
 
+@pytest.mark.slow
+@pytest.mark.few_backends
 @pytest.mark.parametrize("way", ["beside fit", "beside predict"])
 def test_one_estimator_in_several_threads(backend, way):
     done = subprocess.run(
@@ -152,6 +155,7 @@ def test_one_estimator_in_several_threads(backend, way):
     assert done.stderr == ""  # a thread that fails says so here
 
 
+@pytest.mark.slow
 def test_partial_fits_of_several_threads_all_count():
     model = MLPClassifier((3,), random_state=0)
     classes = np.unique(LABELS)
@@ -179,8 +183,9 @@ class Interrupt:
     # are one step for Ctrl-C, tracing sees a line.
     FILES = {
         str(Path(fastmlp.__file__).parent / name)
-        for name in ("base.py", "estimators.py", "training.py")
+        for name in ("estimators/base.py", "estimators/classifier.py", "training/loop.py")
     }
+    assert all(map(os.path.exists, FILES))
 
     def __init__(self, at):
         self.at, self.count = at, 0
@@ -241,12 +246,10 @@ def assert_whole(model, n_before):
     return n_epochs
 
 
-@pytest.mark.parametrize("backend", ["numpy", "cython"])
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["fit", "warm start", "fit again", "partial_fit"])
 @pytest.mark.parametrize("solver", ["adam", "early stopping", "lbfgs"])
-def test_ctrl_c_at_every_line(backend, way, solver):
-    if backend not in fastmlp.backends.available():
-        pytest.skip(f"{backend} is not available")
+def test_ctrl_c_at_every_line(way, solver):
     if way == "partial_fit" and solver != "adam":
         pytest.skip("there is none")
     model = MLPClassifier(
@@ -255,7 +258,6 @@ def test_ctrl_c_at_every_line(backend, way, solver):
         early_stopping=solver == "early stopping",
         max_iter=2,
         random_state=0,
-        backend=backend,
         warm_start=way == "warm start",
     )
     with warnings.catch_warnings():

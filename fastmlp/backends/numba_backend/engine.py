@@ -372,25 +372,30 @@ class Engine:
         )
 
     def _compile(self, kernel: Any, *arguments: Any) -> None:
-        """Compile a kernel, once per dtype, and note how long it takes if it is not on disk."""
-        if kernels.IS_PLAIN or (kernel, self._dtype) in _compiled:
-            return
-        start, hits = time.perf_counter(), sum(kernel.stats.cache_hits.values())
-        signature = tuple(typeof(argument) for argument in arguments)
-        patience = threading.Timer(1.0, _say_that_it_compiles)  # from disk, it takes less
-        patience.daemon = True
-        patience.start()
-        try:
-            kernel.compile(signature)
-        except OSError:
-            if signature not in kernel.signatures:
-                raise
-            # It is compiled, only the disk is full.
-        finally:
-            patience.cancel()
-        if sum(kernel.stats.cache_hits.values()) == hits:
-            self.seconds_compiling += time.perf_counter() - start
-        _compiled.add((kernel, self._dtype))
+        """Compile a kernel for these arguments, and note how long that takes."""
+        self.seconds_compiling += _compile(kernel, self._dtype, *arguments)
+
+
+def _compile(kernel: Any, dtype: np.dtype, *arguments: Any) -> float:
+    """Compile a kernel, once per dtype; return the seconds, or 0 if it was on disk."""
+    if kernels.IS_PLAIN or (kernel, dtype) in _compiled:
+        return 0.0
+    start, hits = time.perf_counter(), sum(kernel.stats.cache_hits.values())
+    signature = tuple(typeof(argument) for argument in arguments)
+    patience = threading.Timer(1.0, _say_that_it_compiles)  # from disk, it takes less
+    patience.daemon = True
+    patience.start()
+    try:
+        kernel.compile(signature)
+    except OSError:
+        if signature not in kernel.signatures:
+            raise
+        # It is compiled, only the disk is full.
+    finally:
+        patience.cancel()
+    _compiled.add((kernel, dtype))
+    is_new = sum(kernel.stats.cache_hits.values()) == hits
+    return time.perf_counter() - start if is_new else 0.0
 
 
 def _say_that_it_compiles() -> None:
@@ -465,7 +470,9 @@ def _predict_few(
         name = network.output_activation if layer == top else network.activation
         following = out if layer == top else np.empty((len(X), coef.shape[1]), out.dtype)
         weights = _plain(coef, out.dtype), _plain(intercept, out.dtype)
-        kernels.few_rows(CODES[name], values, *weights, following)
+        given = (CODES[name], values, *weights, following)
+        _compile(kernels.few_rows, out.dtype, *given)
+        kernels.few_rows(*given)
         values = following
     return True
 
