@@ -1,8 +1,8 @@
 """The kernels of `fastmlp.augment`, compiled by Numba when they are first used.
 
 Numba keeps them on disk, and compiles them anew when this file changes, but not when
-`random_bits.py` does. Nothing is validated here, and no kernel reads an image after it has begun
-to write it, so images may be transformed in place.
+`core/random_bits.py` does. Nothing is validated here, and no kernel reads an image after it has
+begun to write it, so images may be transformed in place.
 
 Loops are written so that LLVM makes vector code of them: over whole planes, rows and the gaps
 between them alike, and without branches.
