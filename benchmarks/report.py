@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md and README.md from the newest record, and the chart.
+"""Write the tables in docs/benchmarks.md and README.md from the newest record, and the chart.
 
 fastmlp bench --out benchmarks/results/2026-11-22.json
 python benchmarks/report.py
@@ -17,7 +17,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 CHART = ROOT / "docs/benchmark.svg"
 TABLE = re.compile("(<!-- benchmark table -->\n).*?(<!-- /benchmark table -->\n)", re.DOTALL)
 
-#: The rows that a user asks for first, which stand in README.md.
+#: The most relevant rows, which are shown in README.md.
 SHORT = (
     *("r1", "r2", "r3", "r4", "adam-300"),
     *("wide", "tabular-float64", "digits", "sparse", "predict-1"),
@@ -39,7 +39,7 @@ def newest(folder):
 def table(record):
     """Return a row per pair of libraries."""
     lines = [
-        "| | ours | beside | theirs / ours | ours / matrix products |",
+        "| | ours | compared with | theirs / ours | ours / matrix products |",
         "|---|---|---|---|---|",
     ]
     for entry in record["cases"]:
@@ -57,9 +57,9 @@ def table(record):
 
 
 def short_table(record):
-    """Return the rows that stand in README.md, each with its first peer."""
+    """Return the rows in README.md, each with its first peer."""
     entries = {entry["name"]: entry for entry in record["cases"]}
-    lines = ["| | ours | beside | theirs / ours |", "|---|---|---|---|"]
+    lines = ["| | ours | compared with | theirs / ours |", "|---|---|---|---|"]
     for name in SHORT:
         entry = entries[name]
         ours = bench.in_words(entry["ours"]["median"], entry["unit"])

@@ -222,6 +222,10 @@ def train_epoch(
         loss, d_coefs, d_intercepts = objective(
             coefs, intercepts, hidden, out, alpha, X[batch], Y[batch], w, squared, dropout, start
         )
-        optimizer.step(coefs + intercepts, d_coefs + d_intercepts)
+        gradients = d_coefs + d_intercepts
+        norm = math.sqrt(sum((g**2).sum() for g in gradients))
+        if 0 < getattr(optimizer, "max_norm", 0) < norm:
+            gradients = [g * optimizer.max_norm / norm for g in gradients]
+        optimizer.step(coefs + intercepts, gradients)
         total += loss * len(batch)
     return total

@@ -155,13 +155,14 @@ def orders(n_samples, n_epochs):
 
 
 @cache  # for every engine
-def trained_by_the_oracle(case, dtype, optimizer, source, loss, dropout, n_epochs):
+def trained_by_the_oracle(case, dtype, optimizer, source, loss, dropout, n_epochs, max_norm):
     """Return the losses of the epochs, the parameters, the optimiser's state and its updates, \
 and the outputs afterwards."""
     network, parameters, inputs, Y, weights, batch_size = problem(
         case, dtype, source=source, loss=loss
     )
     _, theirs = optimizers(optimizer, parameters.flat.size, dtype)
+    theirs.max_norm = max_norm
     coefs, intercepts = layers(parameters)
     losses = [
         oracle.train_epoch(
@@ -194,15 +195,17 @@ def gradient_of_the_oracle(case, dtype, source, loss, dropout):
 
 
 def check_training(
-    engine_class, case, dtype, optimizer, source="float", loss="", dropout=None, n_epochs=2
-):
+    engine_class, case, dtype, optimizer, source="float", loss="", dropout=None, n_epochs=2,
+    max_norm=0.0,
+):  # fmt: skip
     """Train as the oracle does: losses, parameters, the optimiser's state and predictions."""
     network, parameters, inputs, Y, weights, batch_size = problem(
         case, dtype, source=source, loss=loss
     )
     ours, _ = optimizers(optimizer, parameters.flat.size, dtype)
+    ours.max_grad_norm = max_norm
     losses, expected, expected_states, t, expected_outputs = trained_by_the_oracle(
-        case, dtype, optimizer, source, loss, dropout, n_epochs
+        case, dtype, optimizer, source, loss, dropout, n_epochs, max_norm
     )
     engine = engine_class(network, parameters, inputs, Y, weights, 2, many_passes=True)
     for epoch, order in enumerate(orders(len(Y), n_epochs)):
@@ -271,6 +274,12 @@ class TestAgainstOracle:
     @pytest.mark.parametrize("optimizer", ["nesterov", *OPTIMIZERS])
     def test_train_epoch(self, engine_class, case, dtype, optimizer, source):
         check_training(engine_class, case, dtype, optimizer, source, n_epochs=3)
+
+    @pytest.mark.parametrize("source", ["float", "sparse", "zero-bytes-shifted"])
+    @pytest.mark.parametrize("max_norm", [0.05, 1.0])
+    def test_clipped_gradients(self, engine_class, case, dtype, source, max_norm):
+        optimizer = "adamw" if case[0] % 2 else "nesterov"
+        check_training(engine_class, case, dtype, optimizer, source, max_norm=max_norm)
 
     @pytest.mark.parametrize("source", SOURCES + ZEROS)
     def test_loss_and_gradient(self, engine_class, case, dtype, source):

@@ -228,6 +228,13 @@ def test_what_a_recipe_schedules_gives_way():
     assert facts(stdout)["solver"] == "lbfgs"
 
 
+def test_every_data_set_has_its_name_in_the_help():
+    from fastmlp.cli.options import DATA, DATA_NAMES
+
+    assert DATA_NAMES == (*datasets.DATASETS, "digits")
+    assert all(name in DATA.help for name in DATA_NAMES)
+
+
 def test_every_optimiser_is_a_solver():
     from fastmlp.cli.train import SOLVERS
     from fastmlp.core.optimizers import OPTIMIZERS

@@ -283,6 +283,11 @@ class TestToSklearn:
         with pytest.raises(ValueError, match=f"scikit-learn has no solver='{name}'"):
             model.to_sklearn()
 
+    def test_refuses_clipped_gradients(self):
+        model = MLPRegressor(**parameters(max_grad_norm=1.0)).fit(X, X[:, 0])
+        with pytest.raises(ValueError, match=r"does not clip gradients \(max_grad_norm=1.0\)"):
+            model.to_sklearn()
+
     def test_refuses_a_model_that_is_not_fitted(self):
         with pytest.raises(NotFittedError, match="This MLPRegressor instance is not fitted yet"):
             as_theirs(MLPRegressor())

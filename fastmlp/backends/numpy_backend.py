@@ -6,6 +6,7 @@ last bit. The other backends have the same names and signatures and are
 measured against this one; what their docstrings leave out stands here.
 """
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -155,6 +156,7 @@ class Engine:
                 positions = np.arange(start, start + len(batch))
                 factors = _dropout_factors(self.network, dropout, positions, self._gradient)
                 loss = self._objective(self.parameters, batch, self._gradient, factors)
+                _clip(self._gradient.flat, optimizer.max_grad_norm)
                 update = _UPDATES.get(optimizer.name, _update_by_formula)
                 update(optimizer, self.parameters.flat, self._gradient.flat)
                 summed_loss += loss * len(batch)
@@ -380,6 +382,13 @@ def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
     X = X * inputs.scale
     X += inputs.shift
     return X
+
+
+def _clip(gradient: NDArray, max_norm: float) -> None:
+    """Scale a gradient down to a norm, if it has a larger one; 0 is no limit."""
+    norm = math.sqrt(np.dot(gradient, gradient)) if max_norm > 0 else 0.0
+    if norm > max_norm:
+        gradient *= gradient.dtype.type(max_norm / norm)
 
 
 # Updates change the flat parameters by the flat gradient.

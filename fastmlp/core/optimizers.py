@@ -67,6 +67,9 @@ class Optimizer:
         ``sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t)``.
     is_sklearns : bool
         Whether scikit-learn has it.
+    max_grad_norm : float
+        If the Euclidean norm of a batch's gradient, over all parameters, is larger, the gradient is
+        multiplied by what makes it that large; 0 for no limit.
     update : callable
         ``update(w, g, state_1, state_2, settings)``: a weight and its state after a step along the
         gradient g.
@@ -81,6 +84,7 @@ class Optimizer:
 
     t: int = 0
     learning_rate: float
+    max_grad_norm: float = 0.0
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], flat: NDArray) -> Self:

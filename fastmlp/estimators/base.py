@@ -169,6 +169,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         "beta_2": [Interval(Real, 0, 1, "[)")],
         "epsilon": [Interval(Real, 0, None, "()")],
         "weight_decay": [Interval(Real, 0, None, "[)")],
+        "max_grad_norm": [Interval(Real, 0, None, "()"), constraints.NONE],
         "n_iter_no_change": [
             Interval(Integral, 1, None, "[)"),
             Exactly(np.inf, "a float among {inf}"),
@@ -228,6 +229,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         dropout: float | ArrayLike,
         augment: Callable[..., NDArray] | None,
         weight_decay: float,
+        max_grad_norm: float | None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -260,6 +262,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self.dropout = dropout
         self.augment = augment
         self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
 
     @abstractmethod
     def _encode(
@@ -554,6 +557,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                     f"{type(self._optimizer).__name__}; set it to None to begin with a new one."
                 )
             self._optimizer.adapt(parameters.flat)
+            self._optimizer.max_grad_norm = float(self.max_grad_norm or 0)
         return Preparation(X, y, samples, held_out, engine, random_state, noise)
 
     def _noise(

@@ -125,6 +125,9 @@ default="relu"
     weight_decay : float, default=0.01
         The part of itself, times the learning rate, that every weight loses with every update of
         ``solver="adamw"``. `alpha` is another penalty; 0 leaves only this one.
+    max_grad_norm : float or None, default=None
+        Where the Euclidean norm of a batch's gradient, over all weights and intercepts, is larger,
+        the gradient is scaled down to it. Not for "lbfgs".
     loss : {"log_loss", "squared_error"}, default="log_loss"
         "squared_error" trains a logistic output per class on half the squared
         error, averaged over the outputs.
@@ -237,6 +240,7 @@ default="relu"
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
         weight_decay: float = 0.01,
+        max_grad_norm: float | None = None,
         loss: str = "log_loss",
         label_smoothing: float | tuple[float, float] = 0.0,
         class_weight: dict | list | str | None = None,
@@ -273,6 +277,7 @@ default="relu"
             dropout=dropout,
             augment=augment,
             weight_decay=weight_decay,
+            max_grad_norm=max_grad_norm,
         )
         self.loss = loss
         self.label_smoothing = label_smoothing

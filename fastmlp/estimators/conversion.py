@@ -179,6 +179,11 @@ def _check_has_counterpart(model: Any) -> None:
                 f"scikit-learn has no {parameter}={value!r}, so the model cannot become one of "
                 f"scikit-learn's; train with one of {names}, or save it with fastmlp.save."
             )
+    if model.max_grad_norm is not None:
+        raise ValueError(
+            f"scikit-learn does not clip gradients (max_grad_norm={model.max_grad_norm!r}), so the "
+            "model cannot go on there as here; set it to None, or save the model with fastmlp.save."
+        )
 
 
 def _name(cls: type) -> str:

@@ -39,7 +39,7 @@ _WIDE_SPREAD = 1000.0
 
 _STOCHASTIC = (
     *("learning_rate_init", "batch_size", "shuffle", "early_stopping", "validation_fraction"),
-    *("n_iter_no_change", "lr_schedule", "dropout", "augment"),
+    *("n_iter_no_change", "lr_schedule", "dropout", "augment", "max_grad_norm"),
 )
 
 #: The parameters that some optimisers read.

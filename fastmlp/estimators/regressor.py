@@ -42,7 +42,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
     momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
     n_iter_no_change, max_fun, backend, n_threads, dtype, input_scale, lr_schedule, dropout, \
-    augment, weight_decay
+    augment, weight_decay, max_grad_norm
         As in `MLPClassifier`. With early stopping the score is R^2.
     target_scale : None, "standard", float or (scale, shift), default=None
         An affine map of the targets, ``y' = scale * y + shift``, that is part of
@@ -112,6 +112,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         dropout: float | ArrayLike = 0.0,
         augment: Callable[..., NDArray] | None = None,
         weight_decay: float = 0.01,
+        max_grad_norm: float | None = None,
         target_scale: object = None,
     ) -> None:
         super().__init__(
@@ -146,6 +147,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             dropout=dropout,
             augment=augment,
             weight_decay=weight_decay,
+            max_grad_norm=max_grad_norm,
         )
         self.loss = loss
         self.target_scale = target_scale

@@ -19,6 +19,7 @@ from fastmlp.backends.cuda_backend.plan import (
     ARGUMENTS,
     BATCHES,
     GRADIENT,
+    MAX_NORM,
     PREDICT,
     RATE,
     SETTINGS_AT,
@@ -103,7 +104,7 @@ class Engine:
         n_vectors = 1 if inputs is None else 4  # parameters, two of state, gradient
         n = network.n_parameters
         self._weights = self._arrays.room("weights", n_vectors * n, self._dtype)
-        self._arrays.room("squares", self._plan.n_tiles, np.float64)
+        self._arrays.room("squares", 2 * self._plan.n_tiles, np.float64)
         self._weights[:n].copy_to_device(parameters.flat)
         if inputs is not None:
             assert targets is not None
@@ -145,6 +146,7 @@ class Engine:
         mode = UPDATE + OPTIMIZER_CODES[optimizer.name]
         settings = optimizer.settings()
         steps[SETTINGS_AT:BATCHES] = settings
+        steps[MAX_NORM] = optimizer.max_grad_norm
         batches[:, RATE] = settings[0]
         t = optimizer.t
         if optimizer.corrects_bias:
@@ -259,7 +261,7 @@ class Engine:
         n_at_once = self._plan.rows_at_once(min(batch_size, n))
         is_fused = self._plan.is_fused(n_at_once)
         pieces = pieces_of(n, batch_size, n_at_once)
-        stages = self._plan.stages(mode, is_fused)
+        stages = self._plan.stages(mode, is_fused, steps[MAX_NORM] > 0)
         inputs = arrays.inputs
         is_weighted = self.sample_weight is not None
         table = self._plan.table(inputs, n_at_once, stages, len(steps), dropout, is_weighted)

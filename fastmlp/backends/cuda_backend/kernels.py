@@ -35,6 +35,8 @@ from fastmlp.backends.cuda_backend.plan import (
     BACKWARD,
     BATCHES,
     BEGINS_BATCH,
+    CLIP,
+    CLIPS,
     COEF,
     D_OUT,
     ENDS_BATCH,
@@ -59,6 +61,7 @@ from fastmlp.backends.cuda_backend.plan import (
     KEY_LOW,
     LAST,
     LOGISTIC,
+    MAX_NORM,
     MEASURE,
     N_FIELDS,
     N_IN,
@@ -680,6 +683,20 @@ def _tile_functions(
         return w
 
     @cuda.jit(device=True)
+    def find_weight(table, tile):
+        """Return the layer's place in the table, and the tile's first row and unit."""
+        at = HEAD
+        for layer in range(1, table[N_LAYERS]):
+            if tile >= table[U(HEAD + layer * N_FIELDS + FIRST_TILE)]:
+                at = HEAD + layer * N_FIELDS
+        n_out = table[U(at + N_OUT)]
+        n_across = (n_out + tile_columns - 1) // tile_columns
+        place = tile - table[U(at + FIRST_TILE)]
+        down = quotient(place, n_across)
+        first_row, first_unit = down * tile_rows, (place - down * n_across) * tile_columns
+        return at, first_row, first_unit
+
+    @cuda.jit(device=True)
     def weight_tile(table, steps, weights, rows, squares, mode, flags, batch, n_rows, tile, is_new,
                     here, wide):  # fmt: skip
         """Sum the gradient of a tile of weights over a piece, and update them at a batch's end.
@@ -687,21 +704,15 @@ def _tile_functions(
         The intercepts are one more row of coefficients, whose input is 1. With `is_new` the tile's
         squares are summed and no more.
         """
-        at = HEAD
-        for layer in range(1, table[N_LAYERS]):
-            if tile >= table[U(HEAD + layer * N_FIELDS + FIRST_TILE)]:
-                at = HEAD + layer * N_FIELDS
+        at, first_row, first_unit = find_weight(table, tile)
         n_in, n_out = table[U(at + N_IN)], table[U(at + N_OUT)]
-        n_across = (n_out + tile_columns - 1) // tile_columns
-        place = tile - table[U(at + FIRST_TILE)]
-        down = quotient(place, n_across)
-        first_row, first_unit = down * tile_rows, (place - down * n_across) * tile_columns
         row = first_row + cuda.threadIdx.x // tile_columns
         unit = first_unit + cuda.threadIdx.x % tile_columns
         is_weight = row <= n_in and unit < n_out
         is_coef = row < n_in and is_weight
         p = table[U(at + COEF)] + row * n_out + unit if is_coef else table[U(at + INTERCEPT)] + unit
-        w = zero
+        w, clipped = zero, zero
+        updates = mode != GRADIENT and table[CLIPS] == 0
         if is_new:
             if is_coef:
                 w = weights[U(p)]
@@ -721,18 +732,55 @@ def _tile_functions(
                     if is_coef:
                         g += real(steps[ALPHA]) * weights[U(p)]
                     g /= real(steps[U(step + TOTAL_WEIGHT)])
-                if mode == GRADIENT or not flags & ENDS_BATCH:
-                    weights[U(p + 3 * n_parameters)] = g
+                if not updates or not flags & ENDS_BATCH:
+                    weights[U(p + 3 * n_parameters)] = clipped = g
                 else:
                     updated = update(
                         steps, weights, mode, p, n_parameters, g, steps[U(step + RATE)]
                     )
                     if is_coef:
                         w = updated
-        if is_new or (mode != GRADIENT and flags & ENDS_BATCH):
+        if is_new or (updates and flags & ENDS_BATCH):
             square = sum_over(wide, np.float64(w) * np.float64(w), n_threads, n_threads)
             if cuda.threadIdx.x == 0:
                 squares[U(tile)] = square
+        elif table[CLIPS] != 0 and flags & ENDS_BATCH:
+            square = np.float64(clipped) * np.float64(clipped)
+            square = sum_over(wide, square, n_threads, n_threads)
+            if cuda.threadIdx.x == 0:
+                squares[U(table[N_TILES] + tile)] = square
+
+    @cuda.jit(device=True)
+    def clip_tile(table, steps, weights, squares, mode, batch, tile, factor, wide):
+        """Update a tile of weights by the gradient of a batch, times a factor."""
+        at, first_row, first_unit = find_weight(table, tile)
+        n_in, n_out = table[U(at + N_IN)], table[U(at + N_OUT)]
+        row = first_row + cuda.threadIdx.x // tile_columns
+        unit = first_unit + cuda.threadIdx.x % tile_columns
+        is_coef = row < n_in and unit < n_out
+        w = zero
+        if row <= n_in and unit < n_out:
+            n_parameters = table[N_PARAMETERS]
+            p = table[U(at + INTERCEPT)] + unit
+            if is_coef:
+                p = table[U(at + COEF)] + row * n_out + unit
+            g = weights[U(p + 3 * n_parameters)] * factor
+            rate = steps[U(BATCHES + batch * N_STEP + RATE)]
+            updated = update(steps, weights, mode, p, n_parameters, g, rate)
+            if is_coef:
+                w = updated
+        square = sum_over(wide, np.float64(w) * np.float64(w), n_threads, n_threads)
+        if cuda.threadIdx.x == 0:
+            squares[U(tile)] = square
+
+    @cuda.jit(device=True)
+    def clipping_factor(table, steps, squares, wide):
+        """Return what scales the gradient down to the largest norm that it may have."""
+        value, n_tiles = 0.0, table[N_TILES]
+        for i in range(cuda.threadIdx.x, n_tiles, n_threads):
+            value += squares[U(n_tiles + i)]
+        norm = math.sqrt(sum_over(wide, value, n_threads, n_threads))
+        return real(steps[MAX_NORM] / norm) if norm > steps[MAX_NORM] else one
 
     @cuda.jit(device=True)
     def sum_squares(steps, squares, n_tiles, batch, wide):
@@ -744,7 +792,7 @@ def _tile_functions(
         if cuda.threadIdx.x == 0:
             steps[U(BATCHES + batch * N_STEP + SQUARES)] = value
 
-    return forward_tile, backward_tile, weight_tile, sum_squares
+    return forward_tile, backward_tile, weight_tile, clip_tile, clipping_factor, sum_squares
 
 
 @cache
@@ -769,7 +817,8 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
                             deltas' places hold what they will be multiplied by before
     - losses : float64      OUT, the weighted loss at each position; for predictions, not 0 where
                             inputs are not finite
-    - squares : float64     scratch: the sum of squared coefficients of each tile of weights
+    - squares : float64     scratch: the sum of squared coefficients of each tile of weights, then
+                            of squared gradients, where these are clipped
     - mode : int            PREDICT, GRADIENT or, of an optimiser, UPDATE plus its code
     """
     real = dtype.type
@@ -781,8 +830,8 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
     gather, finish_rows, pass_samples = _sample_functions(
         dtype, shape, activate, differentiate, loss_of, leave_out, delta_of
     )
-    forward_tile, backward_tile, weight_tile, sum_squares = _tile_functions(
-        dtype, shape, activate, leave_out, delta_of
+    forward_tile, backward_tile, weight_tile, clip_tile, clipping_factor, sum_squares = (
+        _tile_functions(dtype, shape, activate, leave_out, delta_of)
     )
 
     @cuda.jit(device=True)
@@ -798,6 +847,11 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
             for tile in range(block, table[N_TILES], n_blocks):
                 weight_tile(table, steps, weights, rows, squares, mode, flags, batch, n_rows, tile,
                             stage == MEASURE, here, wide)  # fmt: skip
+        elif stage == CLIP:
+            if flags & ENDS_BATCH:
+                factor = clipping_factor(table, steps, squares, wide)
+                for tile in range(block, table[N_TILES], n_blocks):
+                    clip_tile(table, steps, weights, squares, mode, batch, tile, factor, wide)
         elif stage == FORWARD or stage == BACKWARD:
             n = table[U(HEAD + layer * N_FIELDS + (N_OUT if stage == FORWARD else N_IN))]
             n_tiles = (n_rows + tile_rows - 1) // tile_rows

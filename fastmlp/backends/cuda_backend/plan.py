@@ -37,7 +37,7 @@ FUSED_PARAMETERS, FUSED_ROWS = 1 << 17, 1 << 11
 PREDICT, GRADIENT, UPDATE = range(3)
 
 # Stages.
-MEASURE, SAMPLES, GATHER, FORWARD, OUTPUT, BACKWARD, WEIGHTS = range(7)
+MEASURE, SAMPLES, GATHER, FORWARD, OUTPUT, BACKWARD, WEIGHTS, CLIP = range(8)
 
 # Functions of the output layer.
 LOGISTIC, SOFTMAX, EXP = CODES["logistic"], CODES["softmax"], CODES["exp"]
@@ -47,7 +47,9 @@ N_LAYERS, HIDDEN, LAST, IS_SPARSE, IS_SCALED, IS_WEIGHTED, N_SAMPLES, N_PARAMETE
     9
 )
 PARTIAL, N_STAGES, STAGES, IS_SQUARED, KEY_LOW, KEY_HIGH, EPOCH, START = range(9, 17)
-READS_Z, HEAD = 17, 18  # the derivative of the hidden layers' function needs the pre-activation
+# Whether the derivative of the hidden layers' function needs the pre-activation; whether the
+# gradient's norm has a limit.
+READS_Z, CLIPS, HEAD = 17, 18, 19
 # Per layer: its shape; where its coefficients and intercepts begin in `weights`; where the rows of
 # its inputs, its outputs and the deltas of its outputs begin in `rows`; where two samples' inputs
 # and outputs begin in shared memory; its first tile of weights; what dropout leaves out of its
@@ -60,9 +62,9 @@ THRESHOLD, KEPT, N_FIELDS = 10, 11, 12
 N_PIECE = 4
 BEGINS_BATCH, ENDS_BATCH = 1, 2
 
-# The numbers of `steps`: the penalty, the settings of the optimiser (but for its rate, which may
-# change), three per batch, then what KEPT speaks of.
-ALPHA, SETTINGS_AT = 0, 1
+# The numbers of `steps`: the penalty, the limit of the gradient's norm, the settings of the
+# optimiser (but for its rate, which may change), three per batch, then what KEPT speaks of.
+ALPHA, MAX_NORM, SETTINGS_AT = 0, 1, 2
 BATCHES = SETTINGS_AT + len(SETTINGS)
 TOTAL_WEIGHT, RATE, SQUARES, N_STEP = 0, 1, 2, 3
 
@@ -169,7 +171,7 @@ class Plan:
         # The deltas of the output layer take its outputs' place.
         return values[:-1], values[1:], [*deltas, values[-1]], int(ends[-1])
 
-    def stages(self, mode: int, is_fused: bool) -> list[tuple[int, int]]:
+    def stages(self, mode: int, is_fused: bool, clips: bool) -> list[tuple[int, int]]:
         """Return the stages of a piece, each with its layer."""
         layers = range(len(self.network.layer_units) - 1)
         if is_fused:
@@ -178,7 +180,7 @@ class Plan:
             forward = [(GATHER, 0), *((FORWARD, layer) for layer in layers), (OUTPUT, 0)]
             backward = [(BACKWARD, layer) for layer in layers[:0:-1]]
         rest = [] if mode == PREDICT else [*backward, (WEIGHTS, 0)]
-        return [(MEASURE, 0), *forward, *rest]
+        return [(MEASURE, 0), *forward, *rest, *([(CLIP, 0)] if clips else [])]
 
     def table(
         self,
@@ -206,6 +208,7 @@ class Plan:
         table[N_TILES] = self.n_tiles
         table[PARTIAL] = GROUP * sum(units)
         table[N_STAGES], table[STAGES] = len(stages), len(table)
+        table[CLIPS] = (CLIP, 0) in stages
         rows_in, rows_out, d_out, _ = self.places(n_rows)
         coef = here = tile = 0
         intercept = sum(a * b for a, b in zip(units, units[1:], strict=False))

@@ -57,6 +57,7 @@ cdef extern from "engine.h" nogil:
         int kind
         int corrects_bias
         double *settings
+        double max_grad_norm
         int64_t t
 
     ctypedef struct dropout_spec:
@@ -358,6 +359,7 @@ cdef class Engine:
         cdef optimizer_spec spec
         spec.kind = OPTIMIZER_CODES[optimizer.name]
         spec.corrects_bias = optimizer.corrects_bias
+        spec.max_grad_norm = optimizer.max_grad_norm
         spec.t = optimizer.t
         for i, setting in enumerate(optimizer.settings()):
             spec.settings[<int> i] = setting

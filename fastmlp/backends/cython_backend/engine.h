@@ -85,6 +85,7 @@ typedef struct {
     enum optimizer kind;
     int corrects_bias;      /* the rate is Adam's, before the correction */
     double settings[N_SETTINGS];
+    double max_grad_norm;   /* gradients with a larger one are scaled down to it; 0: no limit */
     int64_t t;              /* updates so far; advanced by training */
 } optimizer_spec;
 

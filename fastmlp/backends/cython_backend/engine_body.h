@@ -85,6 +85,7 @@ typedef struct {
     int64_t cost;        /* of all blocks; 0 before it is known */
     int64_t n_weights;   /* padding included */
     double *squares;     /* (n_blocks,) sum of squares of each block's weights */
+    double *gradient_squares; /* (n_blocks,) likewise of its gradient, where that is clipped */
     int64_t input_stride;
     int64_t chunk_rows;  /* rows that the scratch below has room for */
     REAL *X;             /* gathered inputs (chunk_rows, input_stride); NULL while they are CSR.
@@ -118,6 +119,7 @@ typedef struct {
     const int64_t *order;      /* NULL: the samples as they lie */
     int64_t start, stop, batch_size;
     optimizer_spec *optimizer; /* NULL: leave the gradient in vector 3 instead of updating */
+    int clips;                 /* the gradient's norm has a limit */
     const dropout_spec *dropout; /* or NULL */
     double seconds;            /* stop after the batch that ends later than this */
     int64_t position;          /* OUT: the first sample not trained on */

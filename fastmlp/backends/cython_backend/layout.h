@@ -79,6 +79,7 @@ static void NAME(destroy)(void *handle)
     free(e->layers);
     free(e->blocks);
     free(e->squares);
+    free(e->gradient_squares);
     free(e);
 }
 
@@ -144,7 +145,8 @@ static void *NAME(create)(const network_spec *network)
     NAME(list_blocks)(e);
     e->blocks = malloc((size_t)e->n_blocks * sizeof(block));
     e->squares = calloc((size_t)e->n_blocks, sizeof(double));
-    if (e->blocks == NULL || e->squares == NULL) {
+    e->gradient_squares = calloc((size_t)e->n_blocks, sizeof(double));
+    if (e->blocks == NULL || e->squares == NULL || e->gradient_squares == NULL) {
         NAME(destroy)(e);
         return NULL;
     }

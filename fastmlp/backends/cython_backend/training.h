@@ -126,8 +126,20 @@ static void NAME(phase_b)(training_work *w, const NAME(chunk) *c, int thread, in
             return;
         NAME(fetch)(next);
         NAME(phase_b_block)(e, &w->data->inputs, index, c->m, c->is_first, c->is_last, s,
-                            w->optimizer != NULL, &features, delta_sums);
+                            w->optimizer != NULL && !w->clips, &features, delta_sums);
     }
+}
+
+/* Update by a batch's gradient, which is finished, once it is scaled down to the largest norm that
+ * it may have. Every thread adds up the same sums. */
+static void NAME(update_clipped)(training_work *w, int thread, int n_threads, step s)
+{
+    engine *e = w->e;
+    double norm = sqrt(NAME(sum)(e->gradient_squares, e->n_blocks));
+    double most = w->optimizer->max_grad_norm;
+    s.scale = norm > most ? (REAL)(most / norm) : 1;
+    for (int64_t index = thread; index < e->n_blocks; index += n_threads)
+        NAME(update_block)(e, index, &s);
 }
 
 /* What every thread of the team does: all batches, in step with the others. */
@@ -181,6 +193,11 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
         if (counts)
             NAME(phase_b)(w, &c, thread, n_threads, &s, &next);
         barrier_wait(meeting);
+        if (w->clips && c.is_last) {
+            if (counts)
+                NAME(update_clipped)(w, thread, n_threads, s);
+            barrier_wait(meeting);
+        }
         c = following;
     }
     if (thread == 0) {
@@ -263,7 +280,8 @@ static int NAME(prepare_inputs)(engine *e, const input_matrix *inputs, int n_thr
 static int NAME(prepare)(engine *e, const training_work *w, int n_threads)
 {
     const input_matrix *inputs = &w->data->inputs;
-    int accumulates = w->optimizer == NULL || w->batch_size > NAME(chunk_limit)(e, inputs);
+    int accumulates = w->optimizer == NULL || w->clips ||
+                      w->batch_size > NAME(chunk_limit)(e, inputs);
     if (e->cost == 0)
         NAME(estimate_costs)(e, inputs, w->batch_size);
     return NAME(prepare_inputs)(e, inputs, n_threads) ||
@@ -280,7 +298,8 @@ static int64_t NAME(train)(void *handle, const training_data *data, const int64_
 {
     engine *e = handle;
     training_work w = {.e = e, .data = data, .order = order, .start = start, .stop = stop,
-                       .batch_size = batch_size, .optimizer = optimizer, .dropout = dropout,
+                       .batch_size = batch_size, .optimizer = optimizer,
+                       .clips = optimizer->max_grad_norm > 0, .dropout = dropout,
                        .seconds = seconds, .summed_loss = *summed_loss};
     *n_threads = NAME(useful_threads)(e, batch_size, *n_threads);
     if (NAME(prepare)(e, &w, *n_threads))

@@ -201,6 +201,33 @@ static void NAME(sum_deltas)(const engine *e, int64_t m, REAL *sums)
                       y->width, zeros, 0, sums + first, 0);
 }
 
+/* Bring what is derived from a block's weights up to date. */
+static void NAME(weights_changed)(engine *e, int64_t index)
+{
+    const block *b = &e->blocks[index];
+    layer *y = &e->layers[b->l];
+    e->squares[index] = NAME(sum_of_squares)(
+        y->vectors[0] + b->first * y->n_in + b->row * b->width, b->n_rows * b->width);
+    if (b->l > 0)
+        NAME(transpose_rows)(y, b);
+    else if (e->shift != NULL)
+        NAME(sum_shift)(e, index);
+}
+
+/* Update a block by its gradient in vector 3, which is finished, times s->scale. */
+static void NAME(update_block)(engine *e, int64_t index, const step *s)
+{
+    const block *b = &e->blocks[index];
+    layer *y = &e->layers[b->l];
+    int64_t offset = b->first * y->n_in + b->row * b->width;
+    NAME(use_up)(y, offset, b->n_rows * b->width, y->vectors[3] + offset, 0, s, 1);
+    NAME(weights_changed)(e, index);
+    if (b->row == 0) {
+        offset = y->n_in * y->width + b->first;
+        NAME(use_up)(y, offset, b->width, y->vectors[3] + offset, 0, s, 1);
+    }
+}
+
 /* Handle block `index` over the m samples of a chunk: form the gradient sums of its weights,
  * A^T D, and with the last chunk use them up. A panel's first block takes its intercepts along. */
 static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t index, int64_t m,
@@ -237,13 +264,10 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
     }
     if (is_last) {
         NAME(use_up)(y, offset, size, place.sums, e->alpha, s, updates);
-        if (updates) {
-            e->squares[index] = NAME(sum_of_squares)(y->vectors[0] + offset, size);
-            if (b->l > 0)
-                NAME(transpose_rows)(y, b);
-            else if (e->shift != NULL)
-                NAME(sum_shift)(e, index);
-        }
+        if (updates)
+            NAME(weights_changed)(e, index);
+        else
+            e->gradient_squares[index] = NAME(sum_of_squares)(place.sums, size);
     }
     if (b->row == 0) {
         static const REAL one = 1;
@@ -252,5 +276,7 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
         NAME(product)(1, b->width, m, &one, 0, 0, D, y->width, place.before, 0, place.sums, 0);
         if (is_last)
             NAME(use_up)(y, at, b->width, place.sums, 0, s, updates);
+        if (is_last && !updates)
+            e->gradient_squares[index] += NAME(sum_of_squares)(place.sums, b->width);
     }
 }

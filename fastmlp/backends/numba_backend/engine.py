@@ -113,9 +113,8 @@ class Engine:
             self.sync()
             self._state = [self._padded(state) for state in optimizer.state]
             self._optimizer = optimizer
-        description = np.array(
-            [OPTIMIZER_CODES[optimizer.name], optimizer.corrects_bias, *optimizer.settings()], float
-        )
+        head = (OPTIMIZER_CODES[optimizer.name], optimizer.corrects_bias, optimizer.max_grad_norm)
+        description = np.array([*head, *optimizer.settings()], float)
         self._trained = True
         net = self._net(self._weights, *self._state, dropout=dropout)
         order = np.array(order, dtype=np.int64)  # a copy may be written to, as kernels may all else
@@ -195,7 +194,8 @@ class Engine:
         n_rows = min(batch_size, len(order), self._chunk_limit(data))
         if scratch is None or len(scratch.losses) < n_rows:
             self._training_scratch = scratch = self._scratch(data, n_rows, for_training=True)
-        if batch_size > len(scratch.losses) and len(net.gradient) == 0:
+        clips = len(optimizer) > 0 and optimizer[kernels.MAX_NORM] > 0
+        if (clips or batch_size > len(scratch.losses)) and len(net.gradient) == 0:
             net = net._replace(gradient=_zeros(len(net.weights), self._dtype))
         given = net, data, scratch, order, batch_size, optimizer, t
         self._compile(kernels.prepare, net)
@@ -259,6 +259,7 @@ class Engine:
             state_2=none if state_2 is None else state_2,
             gradient=none if gradient is None else gradient,
             squares=np.zeros(len(self._blocks)),
+            gradient_squares=np.zeros(len(self._blocks)),
             kept=kept,
             draws=draws,
         )
@@ -380,25 +381,30 @@ class Engine:
         )
 
     def _compile(self, kernel: Any, *arguments: Any) -> None:
-        """Compile a kernel, once per dtype, and note how long it takes if it is not on disk."""
-        if kernels.IS_PLAIN or (kernel, self._dtype) in _compiled:
-            return
-        start, hits = time.perf_counter(), sum(kernel.stats.cache_hits.values())
-        signature = tuple(typeof(argument) for argument in arguments)
-        patience = threading.Timer(1.0, _say_that_it_compiles)  # from disk, it takes less
-        patience.daemon = True
-        patience.start()
-        try:
-            kernel.compile(signature)
-        except OSError:
-            if signature not in kernel.signatures:
-                raise
-            # It is compiled, only the disk is full.
-        finally:
-            patience.cancel()
-        if sum(kernel.stats.cache_hits.values()) == hits:
-            self.seconds_compiling += time.perf_counter() - start
-        _compiled.add((kernel, self._dtype))
+        """Compile a kernel for these arguments, and note how long that takes."""
+        self.seconds_compiling += _compile(kernel, self._dtype, *arguments)
+
+
+def _compile(kernel: Any, dtype: np.dtype, *arguments: Any) -> float:
+    """Compile a kernel, once per dtype; return the seconds, or 0 if it was on disk."""
+    if kernels.IS_PLAIN or (kernel, dtype) in _compiled:
+        return 0.0
+    start, hits = time.perf_counter(), sum(kernel.stats.cache_hits.values())
+    signature = tuple(typeof(argument) for argument in arguments)
+    patience = threading.Timer(1.0, _say_that_it_compiles)  # from disk, it takes less
+    patience.daemon = True
+    patience.start()
+    try:
+        kernel.compile(signature)
+    except OSError:
+        if signature not in kernel.signatures:
+            raise
+        # It is compiled, only the disk is full.
+    finally:
+        patience.cancel()
+    _compiled.add((kernel, dtype))
+    is_new = sum(kernel.stats.cache_hits.values()) == hits
+    return time.perf_counter() - start if is_new else 0.0
 
 
 def _say_that_it_compiles() -> None:
@@ -473,7 +479,9 @@ def _predict_few(
         name = network.output_activation if layer == top else network.activation
         following = out if layer == top else np.empty((len(X), coef.shape[1]), out.dtype)
         weights = _plain(coef, out.dtype), _plain(intercept, out.dtype)
-        kernels.few_rows(CODES[name], values, *weights, following)
+        given = (CODES[name], values, *weights, following)
+        _compile(kernels.few_rows, out.dtype, *given)
+        kernels.few_rows(*given)
         values = following
     return True
 

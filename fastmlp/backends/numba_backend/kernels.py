@@ -133,7 +133,7 @@ ARRIVED, GENERATION, GROUPS_TAKEN, BLOCKS_TAKEN, STOP, STOPPING, UPDATES = range
 # Elements of the optimiser's description and, in the engine's dtype, of a row of `Scratch.steps`,
 # which says what turns gradient sums into a step: its settings follow. In place of the code stands
 # the factor of the sums there.
-CODE, CORRECTS_BIAS, SETTINGS_AT = range(3)
+CODE, CORRECTS_BIAS, MAX_NORM, SETTINGS_AT = range(4)
 SCALE = 0
 
 N_SETTINGS = len(SETTINGS)
@@ -157,6 +157,7 @@ class Net(NamedTuple):
     state_2: Any
     gradient: Any  # (n,) or (0,)
     squares: Any  # (n_blocks,) float64: sum of squares of each block's weights
+    gradient_squares: Any  # (n_blocks,) likewise of its gradient, where that is clipped
     kept: Any  # (n_layers - 1,) float64: the share of units that dropout keeps, 1 for all of them
     draws: Any  # (4 + n_layers - 1,) uint64: what dropout draws its masks from
 
@@ -981,7 +982,8 @@ def borrow_net(net):
     return Net(
         net.layers, net.blocks, net.hidden, net.reads_z, net.output, net.is_squared, net.alpha,
         borrow(net.weights), borrow(net.transposed), borrow(net.state_1), borrow(net.state_2),
-        borrow(net.gradient), borrow(net.squares), borrow(net.kept), borrow(net.draws),
+        borrow(net.gradient), borrow(net.squares), borrow(net.gradient_squares),
+        borrow(net.kept), borrow(net.draws),
     )  # fmt: skip
 
 
@@ -1320,16 +1322,26 @@ update = _chain_of_updates()
 
 
 @jit
+def updates_at_once(optimizer):
+    """Whether a block's gradient is used as soon as it is known."""
+    return len(optimizer) > 0 and optimizer[MAX_NORM] == 0
+
+
+@jit
 def use_up(net, optimizer, step, at, n, alpha, sums):
-    """Update the n weights that begin at `at` by their gradient sums, or only finish these."""
+    """Update the n weights that begin at `at` by their gradient sums."""
+    weights, first = part(net.weights, at, n), part(net.state_1, at, n)
+    second = part(net.state_2, at, n) if len(net.state_2) > 0 else first
+    update(int(optimizer[CODE]), step, alpha, sums, weights, first, second)
+
+
+@jit
+def finish_gradient(net, step, at, n, alpha, sums):
+    """Turn the gradient sums of n weights into gradients; return the sum of their squares."""
     weights = part(net.weights, at, n)
-    if len(optimizer) == 0:
-        for i in range(n):
-            sums[i] = (sums[i] + alpha * weights[i]) * step[SCALE]
-    else:
-        first = part(net.state_1, at, n)
-        second = part(net.state_2, at, n) if len(net.state_2) > 0 else first
-        update(int(optimizer[CODE]), step, alpha, sums, weights, first, second)
+    for i in range(n):
+        sums[i] = (sums[i] + alpha * weights[i]) * step[SCALE]
+    return np.float64(squares_of(sums))
 
 
 @jit
@@ -1453,7 +1465,8 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
     width, d_at = net.layers[layer, WIDTH], scratch.rows_at[layer] + first
     at = net.layers[layer, WEIGHTS_AT] + row * width + first
     vectors = units // (VECTOR_BYTES // scratch.X.itemsize)
-    keeps = not is_last or len(optimizer) == 0  # the sums are for later, not for an update now
+    keeps = not is_last or not updates_at_once(optimizer)  # the sums are for later
+    gradient_squares = 0.0
     step = part(scratch.steps, thread * STEP_SIZE, STEP_SIZE)
     alpha = step.dtype.type(net.alpha)
     # Sums go on from those of earlier chunks, or from one row of zeros.
@@ -1494,18 +1507,57 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
         n_runs, run = (1, n_rows * units) if units == width else (n_rows, units)
         for i in range(n_runs):
             sums = part(to, to_at + i * to_step, run)
-            use_up(net, optimizer, step, at + i * width, run, alpha, sums)
-        if len(optimizer) > 0:
-            sum_squares(net, index)
-            if layer > 0:
-                transpose_block(net, layer, row, n_rows, first, units)
+            if keeps:
+                gradient_squares += finish_gradient(net, step, at + i * width, run, alpha, sums)
+            else:
+                use_up(net, optimizer, step, at + i * width, run, alpha, sums)
+        if not keeps:
+            weights_changed(net, index)
     if row == 0:
         at = net.layers[layer, INTERCEPTS_AT] + first
         product(1, vectors, m, scratch.ones, 0, 0, 0, scratch.D, d_at, width,
                 before, 0 if is_first else at, 0, to, at if keeps else sums_at, 0)  # fmt: skip
         if is_last:
             sums = part(to, at if keeps else sums_at, units)
-            use_up(net, optimizer, step, at, units, step.dtype.type(0), sums)
+            zero = step.dtype.type(0)
+            if keeps:
+                gradient_squares += finish_gradient(net, step, at, units, zero, sums)
+            else:
+                use_up(net, optimizer, step, at, units, zero, sums)
+    net.gradient_squares[index] = gradient_squares
+
+
+@jit
+def weights_changed(net, index):
+    """Bring what is derived from a block's weights up to date."""
+    block = net.blocks[index]
+    sum_squares(net, index)
+    if block[LAYER] > 0:
+        transpose_block(net, block[LAYER], block[ROW], block[N_ROWS], block[FIRST], block[UNITS])
+
+
+@jit
+def update_clipped(net, optimizer, step, thread, n_threads):
+    """Update a thread's blocks by the finished gradient, once it is scaled down to the largest norm
+    that it may have. Every thread adds up the same sums."""
+    total = 0.0
+    for index in range(len(net.blocks)):
+        total += net.gradient_squares[index]
+    norm, most = math.sqrt(total), optimizer[MAX_NORM]
+    step[SCALE] = most / norm if norm > most else 1.0
+    zero = step.dtype.type(0)
+    for index in range(thread, len(net.blocks), n_threads):
+        block = net.blocks[index]
+        layer, width = block[LAYER], net.layers[block[LAYER], WIDTH]
+        at = net.layers[layer, WEIGHTS_AT] + block[ROW] * width + block[FIRST]
+        for i in range(block[N_ROWS]):
+            sums = part(net.gradient, at + i * width, block[UNITS])
+            use_up(net, optimizer, step, at + i * width, block[UNITS], zero, sums)
+        weights_changed(net, index)
+        if block[ROW] == 0:
+            at = net.layers[layer, INTERCEPTS_AT] + block[FIRST]
+            sums = part(net.gradient, at, block[UNITS])
+            use_up(net, optimizer, step, at, block[UNITS], zero, sums)
 
 
 # ------------------------------------------------------------------------------------------- team
@@ -1620,6 +1672,10 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
                     train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thread)
                     index = atomic_add(team, BLOCKS_TAKEN, 1)
             meet(team, n_threads)
+            if is_last and len(optimizer) > 0 and not updates_at_once(optimizer):
+                if counts:
+                    update_clipped(net, optimizer, step, thread, n_threads)
+                meet(team, n_threads)
         stopped = team[STOPPING] != 0
         batch += n
     return summed_loss
@@ -1629,12 +1685,7 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
 def prepare(net):
     """Make what is derived from the weights: their transposed copy, and sums of squares."""
     for index in range(len(net.blocks)):
-        block = net.blocks[index]
-        sum_squares(net, index)
-        if block[LAYER] > 0:
-            transpose_block(
-                net, block[LAYER], block[ROW], block[N_ROWS], block[FIRST], block[UNITS]
-            )
+        weights_changed(net, index)
 
 
 @entry
