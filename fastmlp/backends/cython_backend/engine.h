@@ -117,11 +117,11 @@ typedef struct {
 
     /* Train on order[start:stop] in batches, for about `seconds` at most, and return the
      * position reached, or -1 if there is no memory. Goes on adding to *summed_loss. `dropout`
-     * may be NULL. */
+     * may be NULL. *n_threads are the most there may be, and then those that it was worth. */
     int64_t (*train)(void *engine, const training_data *data, const int64_t *order,
                      int64_t start, int64_t stop, int64_t batch_size,
                      optimizer_spec *optimizer, const dropout_spec *dropout, double seconds,
-                     int n_threads, double *summed_loss);
+                     int *n_threads, double *summed_loss);
 
     /* Leave the gradient of the objective over all samples in vector 3 and its value in
      * *loss. Return nonzero if there is no memory. */
