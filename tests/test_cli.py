@@ -306,7 +306,7 @@ def test_without_mnist_the_digits_are_used(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "load", offline)
     result = CliRunner().invoke(cli.app, ["train", "--epochs", "2"])
     assert result.exit_code == 0
-    note = "mnist cannot be had ('fastmlp data fetch mnist' says why); using the digits."
+    note = "mnist is not available ('fastmlp data fetch mnist' says why); using the digits."
     assert result.stderr == f"Note: {note}\n"
     assert facts(result.stdout)["data set"] == "digits"
     assert persistence.load("model.npz").input_scale == 1 / 16  # not the recipe's
@@ -388,7 +388,7 @@ def test_a_model_is_replaced_and_nothing_else(idx_directory, monkeypatch, capsys
     for name in ("mine.npz", "toys/train-images-idx3-ubyte"):
         before = Path(name).read_bytes()
         message = refusal(monkeypatch, capsys, *train, name)
-        assert message == f"{name} exists and is not a model: name another file with --out."
+        assert message == f"{name} exists and is not a model: use another file with --out."
         assert Path(name).read_bytes() == before
     for name in ("none/m.npz", "toys"):
         assert "--out must be a file in a directory that exists" in refusal(
@@ -633,20 +633,18 @@ def test_data_info_of_pictures(monkeypatch, capsys):
     pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
     fastmlp("data", "convert", "digits", "pictures")
     rows = fastmlp("data", "info", "pictures").splitlines()
-    assert rows[0] == "pictures/train: 1437 pictures of 8 x 8, 10 labels"
-    assert rows[12] == "pictures/test: 360 pictures of 8 x 8, 10 labels"
+    assert rows[0] == "pictures/train: 1437 images of 8 x 8, 10 labels"
+    assert rows[12] == "pictures/test: 360 images of 8 x 8, 10 labels"
     assert [row.split() for row in rows[1:4]] == [["label", "pictures"], ["0", "143"], ["1", "146"]]
     assert len(rows) == 24
     images.save_folder(np.zeros((1, 2, 3), np.uint8), ["x"], "pictures/test/more")
     Path("pictures/test/3/none.png").touch()
     result = CliRunner().invoke(cli.app, ["data", "info", "pictures/test"])
-    assert result.stdout.splitlines()[0] == "pictures/test: 360 pictures of 8 x 8, 10 labels"
-    assert result.stderr == (
-        "Note: 2 of its files would be left out: 3/none.png (is empty), ....\n"
-    )
+    assert result.stdout.splitlines()[0] == "pictures/test: 360 images of 8 x 8, 10 labels"
+    assert result.stderr == ("Note: 2 of its files would be skipped: 3/none.png (is empty), ....\n")
     os.renames("pictures/test/more/x/0.png", "pictures/test/3/0.png")
     stdout = fastmlp("data", "info", "pictures/test")
-    assert stdout.startswith("pictures/test: 361 pictures of 2 sizes, most of 8 x 8, 10 labels\n")
+    assert stdout.startswith("pictures/test: 361 images of 2 sizes, most of 8 x 8, 10 labels\n")
     message = refusal(monkeypatch, capsys, "data", "info", "pictures/test/3")
     assert message.startswith("pictures/test/3 must hold IDX files, or a folder of pictures per la")
     for label in range(150):
@@ -874,7 +872,7 @@ def table_directory(idx_directory):
     return idx_directory
 
 
-NO_IMAGES = "must hold images to have them drawn, got a file without rows and columns: IDX files "
+NO_IMAGES = "must hold images to draw them, got a file without rows and columns: IDX files "
 
 
 @pytest.mark.slow
@@ -1024,7 +1022,7 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         model = MLPRegressor(max_iter=1).fit([[0.0], [1.0]], [0.0, 1.0])
     persistence.save(model, "r.npz")
     message = refusal(monkeypatch, capsys, "confusions", "r.npz", "--data", "digits")
-    assert message.startswith("confusions are of classes, but ")
+    assert message.startswith("confusions needs a classifier, but ")
     assert message.endswith(" predicts numbers: 'fastmlp evaluate' scores it.")
 
 
@@ -1054,7 +1052,7 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("show --data digits --index 355 --n 9", "--index must be at most 351, .* got 355"),
         ("show --data digits --n 361", "--n must be at most 360, because digits has .* got 361"),
         ("show --data digits --random --n 361", "--n must be at most 360, .* got 361"),
-        ("show --data digits --random --index 1", "--index and --random exclude each other"),
+        ("show --data digits --random --index 1", "--index and --random are mutually exclusive"),
         ("show --data digits --out a.gif", r"--out must end in .png, .svg or .pdf, got a.gif"),
         ("show --data digits --out no/a.png", "file in a directory that exists, got no.a.png"),
         ("show --data mnits", "got 'mnits'"),

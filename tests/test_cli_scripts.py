@@ -244,8 +244,8 @@ def test_proba_of_a_regressor_is_refused_before_the_data_are_read(monkeypatch, c
     with pytest.warns(UserWarning, match="Maximum iterations"):
         persistence.save(MLPRegressor(max_iter=1).fit([[0.0], [1.0]], [0.0, 1.0]), "r.npz")
     message = refusal(monkeypatch, capsys, "predict", "r.npz", "nothing.npy", "--proba")
-    assert message.startswith("--proba is for models of classes, but ")
-    assert message.endswith(" predicts numbers: leave it out.")
+    assert message.startswith("--proba is for classifiers, but ")
+    assert message.endswith(" predicts numbers: omit it.")
 
 
 def test_what_is_not_finite_is_null():
@@ -259,7 +259,7 @@ def test_bench_s_json_file_of_before_still_works(monkeypatch):
     monkeypatch.setattr(bench, "measure", lambda *_: measured())
     result = CliRunner().invoke(cli.app, ["bench", "--suite", "sparse", "--json", "run.json"])
     assert result.exit_code == 0 and "scikit-learn float64" in result.stdout
-    assert "Note: --json run.json is old: write --out run.json.\n" in result.stderr
+    assert "Note: --json run.json is deprecated: use --out run.json.\n" in result.stderr
     document = json.loads(Path("run.json").read_text())
     assert document_of("bench", "--suite", "sparse", "--out", "new.json") == document
     assert json.loads(Path("new.json").read_text()) == document
@@ -315,8 +315,8 @@ def test_a_line_per_epoch(path):
         ("run", "--log must end in .jsonl or .csv, got run."),
         ("no/run.csv", "--log must be a file in a directory that exists, got no/run.csv."),
         ("folder.csv", "--log must be a file in a directory that exists, got folder.csv."),
-        ("mine.csv", "mine.csv exists and is not a log of epochs: name another file with --log."),
-        ("mine.jsonl", "mine.jsonl exists and is not a log of epochs: name another file with"),
+        ("mine.csv", "mine.csv exists and is not a log of epochs: use another file with --log."),
+        ("mine.jsonl", "mine.jsonl exists and is not a log of epochs: use another file with"),
     ],
 )
 def test_a_log_is_refused_before_data_is_loaded(path, message, monkeypatch, capsys):
@@ -348,7 +348,7 @@ def test_training_goes_on_when_the_log_cannot(monkeypatch):
     monkeypatch.setattr(Path, "open", full)
     arguments = [str(arg) for arg in (*TRAIN, "--epochs", 3, "--log", "run.csv")]
     result = CliRunner().invoke(cli.app, arguments)
-    note = "run.csv cannot be written (No space left on device): training goes on without it."
+    note = "run.csv cannot be written (No space left on device): training continues without it."
     assert result.exit_code == 0 and result.stderr == f"Note: {note}\n"
     assert facts(result.stdout)["epochs"].startswith("3 of 3")
 
@@ -482,11 +482,11 @@ def test_a_note_is_shown_once(setup, shown):
         ("train --learning-rate 0", "--learning-rate must be a number above 0, got '0'."),
         ("train --alpha nan", "--alpha must be a number of at least 0, got 'nan'."),
         ("train --hidden 3 --dropout 0.1,0.2", "one for each hidden layer, got 0.1,0.2 for 3 u"),
-        ("train --epochs", "--epochs requires an argument: 'fastmlp train -h' shows what it take"),
-        ("train --quiet=3", "--quiet does not take a value: 'fastmlp train -h' shows what it tak"),
-        ("train mnist", "(mnist): 'fastmlp train -h' shows what it takes."),
-        ("evaluate", "fastmlp evaluate needs MODEL: 'fastmlp evaluate -h' says what it is."),
-        ("data convert a", "fastmlp data convert needs TARGET: 'fastmlp data convert -h' says"),
+        ("train --epochs", "--epochs requires an argument: see 'fastmlp train -h'."),
+        ("train --quiet=3", "--quiet does not take a value: see 'fastmlp train -h'."),
+        ("train mnist", "(mnist): see 'fastmlp train -h'."),
+        ("evaluate", "fastmlp evaluate needs MODEL: see 'fastmlp evaluate -h'."),
+        ("data convert a", "fastmlp data convert needs TARGET: see 'fastmlp data convert -h'."),
         ("show --n x", "--n must be a whole number of at least 1, got 'x'."),
         ("show --part tset", "--part must be one of train, test, got 'tset'. Did you mean 'test'?"),
     ],
@@ -515,7 +515,7 @@ def test_help_fits_and_has_no_noise(command, columns, monkeypatch):
     text = run(*command.split(), "--help")
     assert max(map(len, text.splitlines())) <= columns
     words = " ".join(text.replace("│", " ").split())
-    assert "Exit status: 0 if all went well, " in words and "130 after Ctrl-C." in words
+    assert "Exit status: 0 on success, " in words and "130 after Ctrl-C." in words
     assert ("1 if" in words) == (command in ("parity", "bench"))
     assert not re.search(r"<\w+>|bool|\[x>=|INTEGER|FLOAT|BOOLEAN", text)
     examples = re.findall(r"^  (fastmlp .*?) *$", text, re.MULTILINE)

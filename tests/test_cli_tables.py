@@ -85,7 +85,7 @@ def test_train_says_what_it_has_read_and_does():
     assert re.search(r"town +category +3 +one-hot of 3", text)
     assert "target: price (it is the last column)" in text
     assert "task: regression (the target has numbers with fractions)" in text
-    assert "96 rows to train on, 24 set aside" in text
+    assert "96 rows to train on, 24 held out" in text
     for score in ("R²", "MAE", "RMSE"):
         assert re.search(rf"{score} +-?[0-9.e-]+ +-?[0-9.e-]+", text)
 
@@ -239,7 +239,7 @@ def test_confusions_of_rows(rated):
     frame.to_parquet("rated.parquet")
     wrong = np.flatnonzero((predicted != frame["price"]) & frame["price"].notna())
     text = run("confusions", rated, "--data", "rated.parquet")
-    assert f"{len(wrong)} of 119 rows are taken for another class" in text
+    assert f"{len(wrong)} of 119 rows are misclassified" in text
     options = ("--pair", "dear,cheap", "--n", 200)
     found = json.loads(run("confusions", rated, "--data", "rated.parquet", *options, "--json"))
     assert sorted(mistake["index"] for mistake in found["mistakes"]) == wrong.tolist()
@@ -258,7 +258,7 @@ def test_what_cannot_be_meant_is_said(rated):
     notes = notes_of("evaluate", rated, "--data", "strange.parquet")
     assert "columns that the model does not know are ignored: 'colour'" in notes
     assert "10 of 120 rows have classes that the model does not know (free)" in notes
-    assert "the column 'size' has the median" in notes and "are these the same units?" in notes
+    assert "the column 'size' has the median" in notes and "are the units the same?" in notes
     assert "units" in notes_of("predict", rated, "strange.parquet")
     frame.iloc[:19].to_parquet("few.parquet")
     assert "units" not in notes_of("predict", rated, "few.parquet")
@@ -489,7 +489,7 @@ def test_predictions_do_not_replace_what_is_read(rated):
     before = {path: Path(path).read_bytes() for path in (rated, "rated.parquet")}
     for file in ("rated.parquet", "./rated.parquet"):
         message = refused("predict", rated, "rated.parquet", "--out", file)
-        assert message.startswith("--out must not be a file that is read, got rated.parquet")
+        assert message.startswith("--out must not be an input file, got rated.parquet")
     assert before == {path: Path(path).read_bytes() for path in before}
     for _ in range(2):  # predictions are replaced by predictions
         run("predict", rated, "rated.parquet", "--out", "p.csv")
@@ -522,8 +522,8 @@ def test_new_categories_are_said(as_typed):
     table.to_csv("new.csv", index=False)
     _, _, err = as_typed("predict", "model.skops", "new.csv")
     assert err == (
-        "Note: the column 'town' has values that were not in training, in 4 of 120 rows "
-        "('Lugano'): they count as rare ones.\n"
+        "Note: the column 'town' has values that were not in the training data, in 4 of 120 rows "
+        "('Lugano'): they are treated as infrequent.\n"
     )
 
 
@@ -567,7 +567,7 @@ class TestPictures:
             picture.unlink()
         Path("bars/lies").rmdir()
         message = refused("train", "--data", "bars")
-        assert message.startswith("bars must hold pictures of two labels or more, got only stands")
+        assert message.startswith("bars must hold images of two labels or more, got only stands")
 
     def test_a_folder_is_trained_on_and_single_pictures_are_predicted(self):
         self.draw("bars", 60)
@@ -602,12 +602,12 @@ class TestPictures:
         Path("grayer/lies").rename("grayer/rests")
         run("train", "--data", "bars", "--solver", "adam", "--epochs", 2, "--quiet")
         for command in ("evaluate", "confusions"):
-            assert "looks unlike" not in notes_of(command, "model.npz", "--data", "bars")
+            assert "differs from the" not in notes_of(command, "model.npz", "--data", "bars")
             notes = notes_of(command, "model.npz", "--data", "grayer")
-            assert "grayer looks unlike what the model was trained on (bars)" in notes
+            assert "grayer differs from the training data (bars)" in notes
             assert "16 of 32 labels of grayer are classes that the model does not know (r" in notes
-        assert "looks unlike" in notes_of("predict", "model.npz", "grayer")
-        assert "looks unlike" not in notes_of("predict", "model.npz", "bars")
+        assert "differs from the training data" in notes_of("predict", "model.npz", "grayer")
+        assert "differs from the training data" not in notes_of("predict", "model.npz", "bars")
 
     def test_pictures_of_several_sizes_become_equal(self):
         self.draw("bars", 10)

@@ -1,7 +1,7 @@
-"""The command line: ``fastmlp train``, ``evaluate``, ``show``, ``confusions``, ``data`` and so on.
+"""The command line: ``fastmlp train``, ``evaluate``, ``show``, ``confusions``, ``data`` and more.
 
 NumPy, scikit-learn and rich are imported where they are needed, so that ``fastmlp --help`` is
-quick. Results go to standard output; notes and errors, a sentence each, to standard error.
+fast. Results go to standard output; notes and errors, one sentence each, to standard error.
 """
 
 import sys
@@ -38,7 +38,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend becomes one sentence."""
+    """Run the command line; expected errors are printed as one sentence."""
     try:
         app(prog_name="fastmlp")
     except (
@@ -67,7 +67,7 @@ def _options(
             *("--version", "-V"),
             callback=_show_version,
             is_eager=True,
-            help="Print the version and leave.",
+            help="Print the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -79,7 +79,7 @@ def _add(command: Callable[..., None], failure: str = "") -> None:
     app.command(cls=Command, epilog=epilog)(command)
 
 
-# In the order of the help.
+# In the order of the help text.
 _add(train.train)
 _add(evaluate.evaluate)
 _add(predict.predict)
@@ -93,7 +93,7 @@ app.add_typer(data.app, name="data", help="Fetch, inspect and convert data sets.
 
 
 def _in_words(error: Exception) -> str:
-    """Return an error as the sentence that its user reads."""
+    """Return the text of an error for the user."""
     if isinstance(error, MemoryError):
         return f"there is not enough memory. {error}".rstrip()
     if isinstance(error, OSError) and error.filename and error.strerror:

@@ -1,4 +1,4 @@
-"""``fastmlp bench``: how fast, beside others."""
+"""``fastmlp bench``: speed compared with other libraries."""
 
 import sys
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from fastmlp.utils.terminal import shows_progress
 
 _UNEQUAL_LOSSES = 1
 
-#: As shells complete them: importing `fastmlp.bench` for its names would take too long.
+#: For shell completion: importing `fastmlp.bench` for its names would take too long.
 _SUITES = (
     *("mnist", "tabular", "sparse", "predict", "startup", "memory", "backends", "threads", "all"),
     "devices",
@@ -26,17 +26,19 @@ def bench(
         typer.Option(
             metavar="NAME",
             autocompletion=complete(_SUITES),
-            help="mnist, tabular, sparse, predict, startup, memory, backends, threads, all, or a "
-            "case of theirs, or devices; may be given again. Otherwise all, without devices.",
+            help="mnist, tabular, sparse, predict, startup, memory, backends, threads, all, "
+            "devices, or the name of a case; may be repeated. Default: all, without devices.",
         ),
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="A tenth of the samples: shows that it works, not how fast."),
+        typer.Option("--quick", help="A tenth of the samples, to check that it works."),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write all that was measured, as --json prints it."),
+        typer.Option(
+            metavar="FILE", help="Write all measurements to a file, in the format of --json."
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
@@ -49,18 +51,17 @@ def bench(
     quiet: Quiet = False,
     json_file: Annotated[Path | None, typer.Argument(hidden=True)] = None,
 ) -> None:
-    """Measure fastmlp beside scikit-learn, and PyTorch and JAX if they are installed.
+    """Compare fastmlp with scikit-learn, and with PyTorch and JAX if they are installed.
 
-    Every library works in a process of its own, in turns, on the same data with the same initial
-    weights. Shown are the medians, how many times as long the other takes (the lowest and highest
-    of the rounds in brackets), how far the losses are apart, and the bare matrix products of the
-    same epoch with our share of their time.
+    Each library runs in its own process, alternating, with the same data and initial weights.
+    Shown are the medians, the ratio of the times (lowest and highest round in parentheses), the
+    difference of the losses, and the time of the epoch's matrix products alone.
 
-    The suite "devices" shows from where on a GPU pays: seconds per epoch of every backend, and of
-    PyTorch on the GPU, for several widths and batch sizes.
+    The suite "devices" shows at which sizes a GPU is faster: seconds per epoch of every backend,
+    and of PyTorch on the GPU, for several widths and batch sizes.
 
-    The exit status is 1 if losses are further apart than they may be. A full run takes some
-    minutes, on a machine that has nothing else to do.
+    The exit status is 1 if losses differ by more than the tolerance. A full run takes a few
+    minutes, on an otherwise idle machine.
 
     For example:
 
@@ -78,13 +79,13 @@ def bench(
     from fastmlp.utils.files import atomic_write
 
     if json_file is not None:
-        # "--json FILE" was the option before --json printed; typer has no option with a value or
-        # without, but it can tell what follows.
+        # Formerly, "--json FILE" wrote a file. typer has no options with an optional value, so the
+        # file arrives as an argument.
         if not as_json:
             raise ValueError(
-                f"bench takes options only, got {json_file}: '--suite {json_file}' names a suite."
+                f"bench has no arguments, got {json_file}: use '--suite {json_file}' for a suite."
             )
-        note(f"--json {json_file} is old: write --out {json_file}.")
+        note(f"--json {json_file} is deprecated: use --out {json_file}.")
         as_json, out = False, out or json_file
     others = [name for name in suite or ["all"] if name != "devices"]
     cases = bench.select(others) if others else []
@@ -139,7 +140,7 @@ def bench(
 
 
 def _print_bench(document: Mapping[str, Any]) -> None:
-    """Print a line per pair, then why somebody is missing and whose losses differ."""
+    """Print a line per pair, then which libraries are missing and whose losses differ."""
     from fastmlp.bench import in_words
 
     headings = (
@@ -163,7 +164,7 @@ def _print_bench(document: Mapping[str, Any]) -> None:
             right = (in_words(floor["median"], unit), share)
         for peer in entry["peers"]:
             if "missing" in peer:
-                notes.append(f"{entry['name']}, beside {peer['label']}: {peer['missing']}")
+                notes.append(f"{entry['name']}, compared with {peer['label']}: {peer['missing']}")
                 continue
             ratio, losses = peer["ratio"], peer["losses"]
             difference = losses["difference"]
@@ -173,8 +174,8 @@ def _print_bench(document: Mapping[str, Any]) -> None:
             if not losses["equal"]:
                 verdict = f"{verdict} FAILED"
                 notes.append(
-                    f"{entry['name']}, beside {peer['label']}: losses may differ by "
-                    f"{losses['tolerance']:g}. A ratio of unequal trainings means nothing."
+                    f"{entry['name']}, compared with {peer['label']}: losses may differ by "
+                    f"{losses['tolerance']:g}. The ratio is not meaningful."
                 )
             spread = f"({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
             theirs = in_words(peer["median"], unit)
@@ -183,13 +184,13 @@ def _print_bench(document: Mapping[str, Any]) -> None:
             left, right = ("", "", ""), ("", "")
     print_table(headings, rows, right=(2, 4, 5, 6, 7, 8), names=names)
     if document["quick"]:
-        notes.insert(0, "--quick shows that it works, not how fast.")
+        notes.insert(0, "--quick only checks that it works; its times are not representative.")
     for text in notes:
         note(text)
 
 
 def _print_devices(found: Mapping[str, Any]) -> None:
-    """Print a line per cell of the grid, and from where on a GPU pays."""
+    """Print a line per cell of the grid, and at which sizes a GPU is faster."""
     from fastmlp.bench import devices, in_words
 
     labels = list(found["cells"][0]["epoch"]) if found["cells"] else []
@@ -212,4 +213,4 @@ def _print_devices(found: Mapping[str, Any]) -> None:
         typer.echo(sentence)
     for label, reason in found["missing"].items():
         if label != "cuda":
-            note(f"beside {label}: {reason}")
+            note(f"compared with {label}: {reason}")

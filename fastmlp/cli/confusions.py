@@ -1,4 +1,4 @@
-"""``fastmlp confusions``: which classes a saved model takes for another."""
+"""``fastmlp confusions``: which classes a saved model confuses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -40,18 +40,20 @@ def confusions(
             metavar="A,B", help="Show the mistakes between these two classes, such as 3,8."
         ),
     ] = None,
-    n: Annotated[int, typer.Option("--n", **whole(1), help="Pairs, or mistakes, at most.")] = 10,
+    n: Annotated[
+        int, typer.Option("--n", **whole(1), help="Maximum number of pairs or mistakes.")
+    ] = 10,
     out: PictureFile = None,
     backend: Backend = None,
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show which classes a saved model confuses, and how it errs.
+    """Show which classes a saved model confuses, and its mistakes.
 
-    Without --pair, a table of the classes that are taken for another, the most frequent first;
-    --out draws the confusion matrix. With --pair, the mistakes between two classes, the most
-    confident first: where they are in the data, and the images; --out draws these.
+    Without --pair, a table of the confused pairs of classes, the most frequent first; --out draws
+    the confusion matrix. With --pair, the mistakes between two classes, the most confident first,
+    with their index and image; --out draws the images.
 
     For example:
 
@@ -69,7 +71,7 @@ def confusions(
     model = load_model(model_file, backend, threads)
     if not hasattr(model, "classes_"):
         raise ValueError(
-            f"confusions are of classes, but {model_file} predicts numbers: 'fastmlp evaluate' "
+            f"confusions needs a classifier, but {model_file} predicts numbers: 'fastmlp evaluate' "
             "scores it."
         )
     two = () if pair is None else tuple(pair.split(","))
@@ -108,7 +110,7 @@ def confusions(
         if as_json:
             print_json(document)
             return
-        typer.echo(f"{data}: {n_wrong} of {len(y)} {samples} are taken for another class")
+        typer.echo(f"{data}: {n_wrong} of {len(y)} {samples} are misclassified")
         _print_pairs(pairs)
         if out is not None:
             typer.echo(out)
@@ -153,13 +155,13 @@ def confusions(
 
 def _refuse_pair(pair: str, classes: Iterable[Any]) -> NoReturn:
     raise ValueError(
-        f"--pair must be two of the classes {', '.join(map(str, classes))} with a comma between "
-        f"them, got {pair!r}."
+        f"--pair must be two of the classes {', '.join(map(str, classes))}, separated by a "
+        f"comma, got {pair!r}."
     )
 
 
 def _most_confused(confusion: "ConfusionDisplay", n: int) -> list[dict[str, Any]]:
-    """Return the most confused pairs, and how large a part of the true class each is."""
+    """Return the most confused pairs, with their share of the true class."""
     sizes = dict(
         zip(
             confusion.display_labels.tolist(),
@@ -197,7 +199,7 @@ def _print_pairs(pairs: Sequence[Mapping[str, Any]]) -> None:
 def _first_mistakes(
     mistakes: "MistakesDisplay", n: int, numbers: "NDArray"
 ) -> list[dict[str, Any]]:
-    """Return where mistakes between two classes are, the most confident first."""
+    """Return the indices of the mistakes between two classes, the most confident first."""
     return [
         {
             "index": numbers[i],
@@ -210,7 +212,7 @@ def _first_mistakes(
 
 
 def _print_mistakes(mistakes: "MistakesDisplay", where: str, n: int, numbers: "NDArray") -> None:
-    """Print where the mistakes between two classes are."""
+    """Print the mistakes between two classes."""
     total = len(mistakes.indices)
     a, b = mistakes.pair or ("", "")
     more = f", of which these are the first {n}" if total > n else ""

@@ -38,9 +38,9 @@ def fetch(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make sure that data sets are here and genuine, and print where.
+    """Download data sets if necessary, verify them, and print their directories.
 
-    They are looked for in the data directory first, see 'fastmlp info'.
+    They are looked up in the data directory first, see 'fastmlp info'.
 
     For example:
 
@@ -65,16 +65,16 @@ def inspect(
         str,
         typer.Argument(
             metavar="NAME|PATH",
-            help="A data set, a table, a directory, also of pictures, or an IDX file.",
+            help="A data set, a table, a directory (of IDX files or images), or an IDX file.",
         ),
     ],
     data_home: DataHome = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the columns of a table, the headers of IDX files, or what a directory of pictures holds.
+    """Show the columns of a table, the headers of IDX files, or the contents of an image directory.
 
-    A data set that is named must have been fetched before.
+    A data set given by name must have been fetched before.
 
     For example:
 
@@ -93,7 +93,7 @@ def inspect(
             raise
         except datasets.DatasetError:
             raise ValueError(
-                f"{source} is not on this machine: 'fastmlp data fetch {source}' gets it."
+                f"{source} is not on this machine: 'fastmlp data fetch {source}' downloads it."
             ) from None
         path = datasets.fetch(source, data_home)
     elif not path.exists():
@@ -132,13 +132,13 @@ def inspect(
         if of_part.unreadable:
             file, reason = of_part.unreadable[0]
             note(
-                f"{len(of_part.unreadable)} of its files would be left out: {file} ({reason})"
+                f"{len(of_part.unreadable)} of its files would be skipped: {file} ({reason})"
                 f"{', ...' if len(of_part.unreadable) > 1 else ''}."
             )
 
 
 def _show_table(source: str, as_json: bool) -> None:
-    """Say what `fastmlp train` would make of a table."""
+    """Describe how `fastmlp train` would use a table."""
     from fastmlp.tables import describe, find_target, find_task
 
     with noting_warnings():
@@ -168,7 +168,7 @@ def _idx_files(directory: Path) -> list[Path]:
 
 
 def _header(file: Path) -> dict[str, Any]:
-    """Return what the header of an IDX file says."""
+    """Return the header of an IDX file."""
     from fastmlp import datasets, idx
 
     header = idx.info(file)
@@ -199,7 +199,7 @@ def _show_headers(headers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _find_pictures(directory: Path, with_progress: bool) -> dict[Path, "images.Pictures"]:
-    """Return what pictures there are in a directory's parts, or in itself."""
+    """Return the images in the parts of a directory, or in the directory itself."""
     from fastmlp import images
 
     names = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
@@ -214,7 +214,7 @@ def _find_pictures(directory: Path, with_progress: bool) -> dict[Path, "images.P
 
 
 def _picture_entry(part: Path, pictures: "images.Pictures") -> dict[str, Any]:
-    """Return what pictures there are, as JSON has it."""
+    """Return the found images, for --json."""
     return {
         "directory": part,
         "pictures": sum(pictures.labels.values()),
@@ -228,13 +228,13 @@ def _picture_entry(part: Path, pictures: "images.Pictures") -> dict[str, Any]:
 
 
 def _show_pictures(part: Path, pictures: "images.Pictures") -> None:
-    """Print how many pictures there are of which labels and sizes."""
+    """Print the number of images per label and size."""
     sizes = sorted(pictures.sizes, key=lambda size: (-pictures.sizes[size], size))
     of_sizes = " x ".join(map(str, sizes[0]))
     if len(sizes) > 1:
         of_sizes = f"{len(sizes)} sizes, most of {of_sizes}"
     n_pictures = sum(pictures.labels.values())
-    typer.echo(f"{part}: {n_pictures} pictures of {of_sizes}, {len(pictures.labels)} labels")
+    typer.echo(f"{part}: {n_pictures} images of {of_sizes}, {len(pictures.labels)} labels")
     rows = [(label, str(count)) for label, count in [*pictures.labels.items()][:_MOST_LABELS]]
     if len(pictures.labels) > _MOST_LABELS:
         rows.append(("...", ""))
@@ -247,12 +247,15 @@ def convert(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A data set by name, a directory with four IDX files, a directory of pictures, or "
+            help="A data set by name, a directory with four IDX files, a directory of images, or "
             "an IDX, .npz, .npy, .csv or .parquet file.",
         ),
     ],
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="What to write; its name says of which kind.")
+        str,
+        typer.Argument(
+            metavar="TARGET", help="File or directory to write; its name determines the format."
+        ),
     ],
     size: Size = None,
     force: Annotated[bool, typer.Option("--force", help="Replace TARGET if it exists.")] = False,
@@ -260,16 +263,16 @@ def convert(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a data set between IDX, NPZ, CSV, Parquet and folders of pictures.
+    """Convert a data set between IDX, NPZ, CSV, Parquet and folders of images.
 
-    The name of TARGET says what it becomes: ending in .npz, .npy, .csv or .parquet; with idx or
-    ubyte in it, or ending in .gz, IDX; without an ending, folders of pictures, one per label
-    (with fastmlp's extra 'images').
+    The name of TARGET determines the format: the extension .npz, .npy, .csv or .parquet; IDX if
+    the name contains idx or ubyte or ends in .gz; without an extension, one folder of images per
+    label (needs the extra 'images').
 
-    Training and test images become train/ and test/ with pictures in them, four IDX files in a
-    directory, one .npz file, or two tables: mnist_train.csv and mnist_test.csv for mnist.csv.
-    Tables have a header, then a row per image: label, pixels. A file with one array (IDX, .npy,
-    .npz) stays one array, unless TARGET needs labels: those of images-idx3-ubyte are looked for in
+    Training and test images become folders train/ and test/, four IDX files in a directory, one
+    .npz file, or two tables: mnist_train.csv and mnist_test.csv for mnist.csv. Tables have a
+    header and one row per image: label, pixels. A file with one array (IDX, .npy, .npz) stays one
+    array, unless TARGET needs labels: those of images-idx3-ubyte are read from
     labels-idx1-ubyte.
 
     For example:
@@ -287,7 +290,7 @@ def convert(
         file_display(not as_json) as progress,
     ):
         warnings.simplefilter("ignore")
-        warnings.simplefilter("always", FastMLPWarning)  # files that were left out
+        warnings.simplefilter("always", FastMLPWarning)  # skipped files
         written = convert_files(
             source, target, data_home=data_home, size=size, force=force, progress=progress
         )

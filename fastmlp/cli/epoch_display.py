@@ -1,4 +1,4 @@
-"""What ``fastmlp train`` shows of its epochs: lines, and a bar below them on a terminal."""
+"""The progress of ``fastmlp train``: a line per epoch, and a progress bar on a terminal."""
 
 import math
 import sys
@@ -15,31 +15,31 @@ from fastmlp.utils.terminal import shows_progress
 
 
 class EpochDisplay(Observer):
-    """What a run of training shows: a line per epoch, and a bar below it on a terminal.
+    """Shows a line per epoch, and a progress bar below it on a terminal.
 
-    A context manager, in which the bar lives, and an observer of the fits within.
+    A context manager that shows the bar, and an observer of the fits in it.
 
     Parameters
     ----------
     max_iter : int
-        Epochs at most, of a network.
+        Maximum number of epochs of a network.
     wanted : bool
-        Whether anything is to be shown.
+        Whether to show anything.
     lines : bool
-        Whether there are lines; the bar has more to say if not.
+        Whether to print lines; without them, the bar shows more.
     log : EpochLog, optional
         Gets a line per epoch in any case.
     val_name : str
-        What the validation data are called.
+        Name of the validation data.
     n_networks : int
-        How many networks are trained, one after the other.
+        Number of networks that are trained, one after the other.
     training_score : bool
-        Whether epochs are scored on the training data, too.
+        Whether to compute the score on the training data, too.
 
     Attributes
     ----------
     interrupted : bool
-        Whether Ctrl-C has come. Then the networks that follow end after an epoch.
+        Whether Ctrl-C was pressed. The following networks then stop after one epoch.
     """
 
     handles_interrupts = True
@@ -58,7 +58,7 @@ class EpochDisplay(Observer):
         self.wants_training_score, self.interrupted = training_score, False
         self._max_iter, self._wanted, self._lines, self._log = max_iter, wanted, lines, log
         self._console, self._val_name = new_console(), val_name
-        self._is_narrow = self._console.width < 80  # where the bar would be cut
+        self._is_narrow = self._console.width < 80  # where the bar would be truncated
         columns = (
             SpinnerColumn(),
             TextColumn("{task.fields[epoch]}"),
@@ -77,28 +77,28 @@ class EpochDisplay(Observer):
         self._said = ""
 
     def __enter__(self) -> Self:
-        """Begin to show the bar."""
+        """Show the bar."""
         if self._wanted:
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._wanted:
             self._bar.stop()
 
     def fit_began(self, fit: Fit) -> None:
-        """Take note of a network: the bar can move within its first epoch."""
+        """Record that a network starts: the bar can move within its first epoch."""
         self._n_begun += 1
         self._epoch, self._begun = 0, time.perf_counter()
 
     def samples_done(self, fit: Fit, n_samples: int) -> None:
-        """Show how far the epoch has come."""
+        """Show the progress within the epoch."""
         if n_samples:
             self._show(min(1.0, n_samples / fit.n_samples))
 
     def epoch_ended(self, fit: Fit, report: EpochReport) -> bool:
-        """Show an epoch that is over; return whether it was the last, after Ctrl-C."""
+        """Show a finished epoch; return whether to stop, after Ctrl-C."""
         self._epoch = report.epoch
         self._n_epochs += 1
         if self._log is not None:
@@ -108,11 +108,11 @@ class EpochDisplay(Observer):
         return self.interrupted
 
     def fit_ended(self, fit: Fit, outcome: Outcome) -> None:
-        """Take note of Ctrl-C."""
+        """Record Ctrl-C."""
         self.interrupted |= outcome.interrupted
 
     def _show_epoch(self, report: EpochReport) -> None:
-        """Show what an epoch has brought."""
+        """Show the results of an epoch."""
         line = f"Iteration {report.epoch}, loss = {report.loss:.8f}"
         if report.training_score is not None:
             line += f", score = {report.training_score:.4f}"
@@ -130,8 +130,8 @@ class EpochDisplay(Observer):
         self._show(0)
 
     def _show(self, part: float) -> None:
-        """Show the epochs that are done and a part of one, and the time that the others take."""
-        # Not rich's own estimate, which forgets what is longer ago than half a minute.
+        """Show the number of finished epochs, with a fraction, and the remaining time."""
+        # Not rich's own estimate, which uses only the last half minute.
         if self._n_epochs:
             seconds = self._seconds / self._n_epochs
         else:
@@ -144,11 +144,11 @@ class EpochDisplay(Observer):
 
     @property
     def _network(self) -> int:
-        """Networks that are done."""
+        """Number of finished networks."""
         return max(0, self._n_begun - 1)
 
     def _position(self, epoch: int) -> str:
-        """Return which epoch it is, and of which network if there are several."""
+        """Return the epoch and, if there are several, the network in words."""
         words = f"epoch {epoch}/{self._max_iter}"
         if self._n_networks == 1:
             return words

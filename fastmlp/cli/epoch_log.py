@@ -1,4 +1,4 @@
-"""``fastmlp train --log``: a line per epoch, in a file that outlives the process."""
+"""``fastmlp train --log``: a file with a line per epoch."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".jsonl", ".csv")
 
-#: What a line says, in the order of CSV's columns.
+#: The keys of a line, in the order of the CSV columns.
 COLUMNS = (
     *("time", "network", "epoch", "loss", "training_score", "validation_loss", "validation_score"),
     *("n_samples", "seconds"),
@@ -24,19 +24,19 @@ COLUMNS = (
 
 
 class EpochLog:
-    """A file that gets a line per epoch, at its end.
+    """A file to which a line per epoch is appended.
 
-    A line is written whole and at once, so that it stays when the process is killed.
+    Each line is written immediately and in one piece, so it is kept if the process is killed.
 
     Parameters
     ----------
     path : Path
-        Ends in .jsonl or .csv. The log of another run is continued, any other file is refused.
+        Ends in .jsonl or .csv. An existing log is continued, any other file is refused.
 
     Raises
     ------
     ValueError
-        For another ending, a directory that does not exist, or a file that is no log.
+        For another extension, a missing directory, or a file that is not a log.
     OSError
         If the file cannot be read or written.
     """
@@ -49,7 +49,7 @@ class EpochLog:
         if path.is_dir() or not path.parent.is_dir():
             raise ValueError(f"--log must be a file in a directory that exists, got {path}.")
         check_writable(path.resolve().parent, path)
-        # Not the whole of it: it may be long.
+        # Not the whole file: it may be long.
         with path.open("a+b") as file:
             end = file.tell()
             file.seek(0)
@@ -59,18 +59,18 @@ class EpochLog:
         self._needs_header = self._is_csv and not first
         if first and not self._is_of_a_log(first):
             raise ValueError(
-                f"{path} exists and is not a log of epochs: name another file with --log."
+                f"{path} exists and is not a log of epochs: use another file with --log."
             )
         self._failed = False
 
     def add(self, report: "EpochReport", network: int = 1) -> None:
-        """Write the line of an epoch; if that fails, training goes on.
+        """Write the line of an epoch; if that fails, training continues.
 
         Parameters
         ----------
         report : EpochReport
         network : int
-            Which of several networks it is of, from 1.
+            Number of the network, from 1.
         """
         line = self._line(report, network)
         if self._needs_header:
@@ -84,7 +84,9 @@ class EpochLog:
                 file.write(line.encode())
         except OSError as error:
             self._failed = True
-            note(f"{self.path} cannot be written ({error.strerror}): training goes on without it.")
+            note(
+                f"{self.path} cannot be written ({error.strerror}): training continues without it."
+            )
         self._needs_header = self._needs_newline = False
 
     def _line(self, report: "EpochReport", network: int) -> str:
@@ -113,5 +115,5 @@ class EpochLog:
 
 
 def _number(value: Any) -> Any:
-    """Return NumPy's numbers as Python's."""
+    """Convert NumPy numbers to Python numbers."""
     return value.item() if hasattr(value, "item") else value

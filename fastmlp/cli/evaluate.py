@@ -1,4 +1,4 @@
-"""``fastmlp evaluate``: how well a saved model does on a data set."""
+"""``fastmlp evaluate``: the score of a saved model on a data set."""
 
 import time
 from pathlib import Path
@@ -30,7 +30,7 @@ def evaluate(
 ) -> None:
     """Score a saved model on a data set.
 
-    Any data set with as many features will do.
+    Any data set with the same number of features can be used.
 
     For example:
 
@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _evaluate_table(pipeline: Any, model_file: Path, data: str, as_json: bool) -> None:
-    """Score a pipeline on a table that has the target's column."""
+    """Score a pipeline on a table with the target column."""
     X, y = scored_rows(pipeline, model_file, data)
     with noting_warnings():
         started = time.perf_counter()

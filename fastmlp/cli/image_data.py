@@ -1,4 +1,4 @@
-"""Images on the command line: known data sets, IDX files, arrays, and pictures of any kind."""
+"""Images on the command line: known data sets, IDX files, arrays and image files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Of images that are not in two parts, so many are set aside to score the model.
+#: Fraction of the images held out for testing if there is no test part.
 HELD_OUT = 0.2
 
-#: Pictures of several sizes, or larger ones, become as large as this.
+#: Images of several sizes, or larger ones, are resized to this.
 DEFAULT_SIZE = (32, 32)
-_LARGEST = 64  # rows or columns that are left as they are
+_LARGEST = 64  # rows or columns up to which images are not resized
 
 # How files of PNG, JPEG, BMP, GIF, TIFF, WebP and PNM begin.
 _SIGNATURES = (
@@ -25,23 +25,23 @@ _SIGNATURES = (
     *(b"P%d" % kind for kind in range(1, 8)),
 )
 _PICTURES_AT_ONCE = 1000
-_GRID = 4  # parts of an image, along either side, whose grays are compared
-_SAMPLES_TO_JUDGE = 30  # fewer differ too much by chance
-_LEAST_SPREAD = 5.0  # grays; parts that are always black differ by some
+_GRID = 4  # blocks per side of an image whose gray levels are compared
+_SAMPLES_TO_JUDGE = 30  # fewer samples vary too much
+_LEAST_SPREAD = 5.0  # gray levels; added because constant blocks have no spread
 _FAR = 0.65  # standard deviations
-_DARK, _LIGHT = 85, 170  # grays up to and from which a background is one or the other
+_DARK, _LIGHT = 85, 170  # gray levels below and above which a background is dark or light
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """Images to train on and to score, as rows.
+    """Training and test images, as rows.
 
     Attributes
     ----------
     train, test : (X, y)
         Arrays of shape (n_samples, n_pixels), uint8, and (n_samples,).
     shape : (rows, columns) or None
-        None if rows of a file are no images.
+        None if the rows are not images.
     """
 
     train: tuple["NDArray[np.uint8]", "NDArray[Any]"]
@@ -52,16 +52,16 @@ class ImageData:
 def load(
     data: str, data_home: Path | None = None, size: tuple[int, int] | None = None
 ) -> ImageData:
-    """Load a data set by name, a directory or file of IDX, .npz of images, or a folder of pictures.
+    """Load images from a data set by name, an IDX directory or file, .npz, or an image folder.
 
     Parameters
     ----------
     data : str
     data_home : Path, optional
-        For names, as `fastmlp.datasets.load` takes it.
+        For names; see `fastmlp.datasets.load`.
     size : (rows, columns), optional
-        Of pictures, after they are resized; by default their own, if they all have one that is
-        not too large, else `DEFAULT_SIZE`.
+        Size to resize images to. By default their own, if it is the same for all and not too
+        large, otherwise `DEFAULT_SIZE`.
     """
     from fastmlp import datasets
     from fastmlp.convert import read
@@ -97,13 +97,13 @@ def load(
 
 
 def check_classes(data: str, loaded: ImageData) -> None:
-    """Refuse a folder of pictures of one label: there is nothing to learn."""
+    """Refuse a folder of images of a single label."""
     import numpy as np
 
     labels = np.unique(loaded.train[1])
     if len(labels) == 1 and is_folder(data):
         raise ValueError(
-            f"{data} must hold pictures of two labels or more, got only {labels[0]!s}; make a "
+            f"{data} must hold images of two labels or more, got only {labels[0]!s}; make a "
             "folder for each label."
         )
 
@@ -113,7 +113,7 @@ def _rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 def is_folder(data: str) -> bool:
-    """Return whether a source is a directory of pictures, and not one of IDX files."""
+    """Return whether a source is a directory of images, not of IDX files."""
     from fastmlp import datasets
 
     path = Path(data).expanduser()
@@ -130,7 +130,7 @@ def _is_idx_directory(path: Path) -> bool:
 
 
 def _size_of(directory: Path) -> tuple[int, int] | None:
-    """Return the size that pictures must be given, or None if they may stay as they are."""
+    """Return the size to resize images to, or None if they need no resizing."""
     from fastmlp import images
 
     parts = list(images.find_parts(directory).values()) or [directory]
@@ -142,14 +142,14 @@ def _size_of(directory: Path) -> tuple[int, int] | None:
     height, width = DEFAULT_SIZE
     what = f"{len(sizes)} sizes" if len(sizes) > 1 else "more pixels than a network needs"
     note(
-        f"the pictures have {what}: they become {height} x {width}, and gray. Only 'fastmlp train' "
-        "has --size HxW to change that."
+        f"the images have {what}: they are resized to {height} x {width}, in grayscale. Only "
+        "'fastmlp train' has --size HxW to change that."
     )
     return DEFAULT_SIZE
 
 
 def _split(X: Any, y: Any, data: str) -> list[tuple[Any, Any]]:
-    """Set images aside, the same ones every time, with as many of each class if that can be."""
+    """Hold out images for testing, always the same ones, stratified if possible."""
     import numpy as np
     from sklearn.model_selection import train_test_split
 
@@ -158,7 +158,7 @@ def _split(X: Any, y: Any, data: str) -> list[tuple[Any, Any]]:
     _, counts = np.unique(y, return_counts=True)
     n_test = int(np.ceil(HELD_OUT * len(y)))
     can_be_stratified = counts.min() >= 2 and len(counts) <= min(n_test, len(y) - n_test)
-    note(f"{data} has no test part: {n_test} of {len(X)} images are set aside to score the model.")
+    note(f"{data} has no test part: {n_test} of {len(X)} images are held out for testing.")
     X, X_test, y, y_test = train_test_split(
         X, y, test_size=HELD_OUT, random_state=0, stratify=y if can_be_stratified else None
     )
@@ -169,7 +169,7 @@ def _split(X: Any, y: Any, data: str) -> list[tuple[Any, Any]]:
 
 
 def metadata(data: str, loaded: ImageData) -> dict[str, Any]:
-    """Return what a model is to remember of the images that it was trained on."""
+    """Return the metadata of the training images, to be saved with a model."""
     X, _ = loaded.train
     if loaded.shape is None:
         return {"kind": "rows", "data": data}
@@ -194,7 +194,7 @@ def background(images: "NDArray") -> float:
 
 
 def _grays(images: "NDArray") -> "NDArray":
-    """Return the mean grays of the parts of images, 4 x 4 of them, shape (n_samples, n_parts)."""
+    """Return the mean gray levels of 4 x 4 blocks of images, shape (n_samples, n_blocks)."""
     import numpy as np
 
     rows, columns = (
@@ -212,10 +212,10 @@ def _grays(images: "NDArray") -> "NDArray":
 
 
 def note_strangers(model: Any, data: str, X: "NDArray", y: "NDArray | None" = None) -> None:
-    """Say so where samples can hardly be what a model was trained on.
+    """Print a note if samples differ from the training data of a model.
 
-    Their classes are unknown to it, or their grays differ by more than those of two samples of one
-    data set do: test images of MNIST differ by 0.2 standard deviations, Fashion-MNIST by 1.8.
+    This is when they have unknown classes, or their gray levels differ more than between two
+    samples of one data set: MNIST's test images by 0.2 standard deviations, Fashion-MNIST by 1.8.
     """
     import numpy as np
 
@@ -230,13 +230,13 @@ def note_strangers(model: Any, data: str, X: "NDArray", y: "NDArray | None" = No
     distance = float(np.sqrt(np.mean(((grays - about["grays"]) / spread) ** 2)))
     if distance > _FAR:
         note(
-            f"{data} looks unlike what the model was trained on ({about['data']}): grays differ by "
-            f"{distance:.1f} standard deviations. Its predictions may mean nothing."
+            f"{data} differs from the training data ({about['data']}): gray levels differ by "
+            f"{distance:.1f} standard deviations. Predictions may be meaningless."
         )
 
 
 def shape_of_model(model: Any) -> tuple[int, int] | None:
-    """Return the shape of the images that a model was trained on, as far as that is known."""
+    """Return the shape of the training images of a model, or None if it is not known."""
     known = getattr(model, "metadata_", {}).get("shape")
     if known is not None:
         return known[0], known[1]
@@ -244,18 +244,18 @@ def shape_of_model(model: Any) -> tuple[int, int] | None:
 
 
 def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]]:
-    """Return one picture, or all of a folder, as rows that a model takes, and their names.
+    """Return one image, or all of a folder, as input rows of a model, and their names.
 
-    They become gray and as large as the training images were; a light background becomes dark, or
-    the other way round, if that is how the training images were.
+    They are converted to grayscale and resized to the size of the training images. Gray levels are
+    inverted if the background is light and that of the training images dark, or vice versa.
     """
     from fastmlp import images
 
     shape = shape_of_model(model)
     if shape is None:
         raise ValueError(
-            f"the model must have been trained on images to take pictures, got a model of "
-            f"{model.n_features_in_} features: give it rows, in IDX, .npy or .npz files."
+            f"the model must have been trained on images to predict images, got a model with "
+            f"{model.n_features_in_} features: use rows in IDX, .npy or .npz files."
         )
     rows, names = images.read_pictures(path, shape)
     trained_on = getattr(model, "metadata_", {}).get("background")
@@ -264,13 +264,13 @@ def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]
         (trained_on < _DARK and found > _LIGHT) or (trained_on > _LIGHT and found < _DARK)
     ):
         here, there = ("light", "dark") if found > _LIGHT else ("dark", "light")
-        note(f"the background is {here}, of the training images {there}: grays are inverted.")
+        note(f"the background is {here}, not {there} as in training: gray levels are inverted.")
         rows = 255 - rows
     return rows.reshape(len(rows), -1), names
 
 
 def is_picture(path: Path) -> bool:
-    """Return whether a file is a picture that can be read, or a directory."""
+    """Return whether a path is a readable image file, or a directory."""
     from fastmlp import images
 
     if path.is_dir() or not path.exists():

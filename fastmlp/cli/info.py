@@ -1,4 +1,4 @@
-"""``fastmlp info``: what is installed."""
+"""``fastmlp info``: versions and backends."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def info(as_json: Json = False, quiet: Quiet = False) -> None:
         from fastmlp.backends import cython_backend
 
         isa, isas = cython_backend.ISA, list(cython_backend.supported_isas())
-        facts["instruction set"] = f"{isa} (this CPU can: {', '.join(isas)})"
+        facts["instruction set"] = f"{isa} (supported by this CPU: {', '.join(isas)})"
     facts["threads"] = str(usable_threads())
     facts["data directory"] = str(datasets.data_home_path())
     if as_json:

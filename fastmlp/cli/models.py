@@ -1,4 +1,4 @@
-"""Saved models, as ``fastmlp evaluate``, ``predict`` and ``confusions`` take them."""
+"""Saved models, for ``fastmlp evaluate``, ``predict`` and ``confusions``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_model(path: Path, backend: str | None, threads: int | None) -> Any:
-    """Load a model, to be used with another backend or number of threads if these are given."""
+    """Load a model, and set its backend and number of threads if they are given."""
     import fastmlp
 
     try:
@@ -37,17 +37,17 @@ def load_model(path: Path, backend: str | None, threads: int | None) -> Any:
 
 
 def is_pipeline(model: Any) -> bool:
-    """Return whether a model has steps, as those of tables have."""
+    """Return whether a model is a pipeline, as for tables."""
     return hasattr(model, "steps")
 
 
 def own_size(model: Any, data: str) -> tuple[int, int] | None:
-    """Return the size that pictures must get for a model."""
+    """Return the size to resize images to for a model."""
     return image_data.shape_of_model(model) if Path(data).expanduser().is_dir() else None
 
 
 def check_features(model_file: Path, model: "MLPClassifier", source: object, X: "NDArray") -> None:
-    """Refuse samples that are not of the kind that a model has been trained on."""
+    """Refuse samples with another number of features than the model's."""
     if X.shape[1] != model.n_features_in_:
         raise ValueError(
             f"{source} must hold samples of {model.n_features_in_} features, as {model_file} was "
@@ -56,7 +56,7 @@ def check_features(model_file: Path, model: "MLPClassifier", source: object, X: 
 
 
 def scored_rows(pipeline: Any, model_file: Path, data: str) -> tuple["pd.DataFrame", "NDArray"]:
-    """Return the rows of a table and the target that a pipeline is to be compared with."""
+    """Return the rows of a table and the true targets for a pipeline."""
     from fastmlp.tables import take_target
 
     check_is_table(data, model_file)
@@ -75,7 +75,7 @@ def scored_rows(pipeline: Any, model_file: Path, data: str) -> tuple["pd.DataFra
 
 
 def check_is_table(data: str, model_file: Path | None) -> None:
-    """Refuse what is no table."""
+    """Refuse a source that is not a table."""
     if data != "-" and not Path(data).expanduser().exists():
         hint = "with --data" if model_file is not None else "or - for standard input"
         raise ValueError(f"{data} does not exist: name a table, {hint}.")

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, and how their values are read."""
+"""Options and arguments shared by several commands, and the parsing of their values."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,9 +17,9 @@ script_option = partial(typer.Option, rich_help_panel="For scripts")
 
 
 def one_of(*names: str, help: str, more: str = "") -> dict[str, Any]:
-    """Return the options of an option that takes one of these names, which its help lists.
+    """Return the arguments of an option with these choices, which its help lists.
 
-    Of a Literal, typer says "Value error, ..." where it refuses.
+    Not a Literal, because typer's errors would begin with "Value error, ...".
     """
 
     def parse(text: str) -> str:
@@ -34,7 +34,7 @@ def one_of(*names: str, help: str, more: str = "") -> dict[str, Any]:
 
 
 def whole(least: int, most: int | None = None) -> dict[str, Any]:
-    """Return the options of an option that takes a whole number."""
+    """Return the arguments of an option with an integer value."""
 
     def parse(text: str) -> int:
         try:
@@ -50,7 +50,7 @@ def whole(least: int, most: int | None = None) -> dict[str, Any]:
 
 
 def number(rule: str, accepts: Callable[[float], bool]) -> dict[str, Any]:
-    """Return the options of an option that takes a number, finite and as the rule says."""
+    """Return the arguments of an option with a finite number as its value, checked by a rule."""
 
     def parse(text: str) -> float:
         try:
@@ -73,7 +73,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def complete(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """Return what a shell asks for the names that begin like a word."""
+    """Return the completion function for these names."""
 
     def names_like(incomplete: str) -> list[str]:
         return [name for name in names if name.startswith(incomplete)]
@@ -87,25 +87,25 @@ def _silence_if(quiet: bool) -> bool:
     return quiet
 
 
-#: Names of data sets, as shells complete them; whatever else there is, is found by its path.
+#: Names of data sets, for shell completion.
 DATA_NAMES = ("mnist", "fashion", "kmnist", "digits")
 
 DATA = data_option(
     metavar="NAME|PATH",
-    help="mnist, fashion, kmnist, digits; a folder of pictures with a folder per label, or of four "
-    "IDX files, which may be torchvision's root; a file with a table.",
+    help="mnist, fashion, kmnist, digits; a directory with one folder of images per label, or with "
+    "four IDX files (or torchvision's root); a file with a table.",
     autocompletion=complete(DATA_NAMES),
 )
 DataHome: TypeAlias = Annotated[
     Path | None,
     data_option(
         metavar="DIR",
-        help="Where data sets are kept. Otherwise $FASTMLP_DATA, else the cache.",
+        help="Directory of the data sets. Default: $FASTMLP_DATA, otherwise the cache.",
     ),
 ]
 Size: TypeAlias = Annotated[
     Any,
-    data_option(parser=_size, metavar="HxW", help="Resize pictures to this height and width."),
+    data_option(parser=_size, metavar="HxW", help="Resize images to this height and width."),
 ]
 Backend: TypeAlias = Annotated[
     str | None,
@@ -116,17 +116,19 @@ Backend: TypeAlias = Annotated[
     ),
 ]
 Threads: TypeAlias = Annotated[
-    int | None, engine_option(**whole(1), help="Threads at most; otherwise all.")
+    int | None, engine_option(**whole(1), help="Maximum number of threads. Default: all CPUs.")
 ]
 ModelFile: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A model that 'fastmlp train' has saved.")
+    Path, typer.Argument(metavar="MODEL", help="A model saved by 'fastmlp train'.")
 ]
 Part: TypeAlias = Annotated[
-    str, data_option(**one_of("train", "test", help="Which of its samples"))
+    str, data_option(**one_of("train", "test", help="Part of the data set"))
 ]
 PictureFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Write a picture: .png, .svg or .pdf. A file is replaced."),
+    typer.Option(
+        metavar="FILE", help="Write an image: .png, .svg or .pdf. An existing file is replaced."
+    ),
 ]
 Json: TypeAlias = Annotated[
     bool,
@@ -135,6 +137,6 @@ Json: TypeAlias = Annotated[
 Quiet: TypeAlias = Annotated[
     bool,
     script_option(
-        "--quiet", "-q", callback=_silence_if, help="No progress and no notes, only results."
+        "--quiet", "-q", callback=_silence_if, help="Print results only, no progress and no notes."
     ),
 ]

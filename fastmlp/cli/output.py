@@ -1,4 +1,4 @@
-"""What commands print, and how: facts, tables, JSON, notes, and models in words."""
+"""Output of the commands: tables, JSON, notes and descriptions of models."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastmlp.estimators import MLPClassifier
 
-_WIDE = 500  # in a file or a pipe there is no edge of a screen to break lines at
+_WIDE = 500  # for files and pipes, whose lines are not wrapped
 
 
 # ----------------------------------------------------------------------------------------- results
@@ -36,7 +36,7 @@ def print_facts(facts: Mapping[str, str]) -> None:
     margin = max(map(cell_len, facts)) + 2
     for name, value in facts.items():
         lines = [value]
-        if margin + cell_len(value) > console.width:  # a path stays whole
+        if margin + cell_len(value) > console.width:  # paths are not wrapped
             lines = textwrap.wrap(
                 value, max(20, console.width - margin), break_long_words=False,
                 break_on_hyphens=False,
@@ -55,18 +55,18 @@ def print_table(
     names: Sequence[str] | None = None,
     pad_edge: bool = False,
 ) -> None:
-    """Print a table; if it is wider than the terminal, a block of names and values per row.
+    """Print a table; if it is too wide for the terminal, a block of lines per row.
 
     Parameters
     ----------
     headings : sequence of str
     rows : sequence of sequences of str
     right : sequence of int
-        The columns whose cells are aligned at the right.
+        The right-aligned columns.
     names : sequence of str, optional
-        What blocks call the columns, otherwise as `headings`. Empty cells are left out there.
+        Names of the columns in blocks, by default `headings`. Blocks omit empty cells.
     pad_edge : bool, default=False
-        Put a blank before every line.
+        Begin every line with a space.
     """
     from rich.table import Table
 
@@ -98,12 +98,12 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: no arrays, no paths, and null for what is not finite."""
+    """Convert a value for JSON: no arrays, no paths, and None for non-finite numbers."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
-    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
+    if hasattr(value, "tolist"):  # NumPy arrays and numbers
         return _plain(value.tolist())
     if isinstance(value, Path):
         return str(value)
@@ -116,23 +116,23 @@ def _plain(value: Any) -> Any:
 
 
 class _NoteHandler(logging.Handler):
-    """Writes notes to standard error, unless the program's own logging shows them there."""
+    """Writes notes to standard error, unless the program's logging already does."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a sentence."""
+        """Write a note."""
         streams = (sys.stderr, sys.__stderr__, sys.stdout, sys.__stdout__)
         for handler in LOGGER.handlers + logging.getLogger().handlers:
             stream = getattr(handler, "stream", None)
             if stream is not None and stream in streams and record.levelno >= handler.level:
                 return
-        # Not typer.echo, which looks behind what a progress bar has put in the place of sys.stderr.
+        # Not typer.echo, which bypasses a progress bar's replacement of sys.stderr.
         sys.stderr.write(f"Note: {record.getMessage()}\n")
 
 
 @contextmanager
 def showing_notes() -> Iterator[None]:
     """Write the notes of the commands to standard error."""
-    # The lines of a training, of a lower level, are on standard output.
+    # The lines of a training have a lower level; they go to standard output.
     handler, level = _NoteHandler(logging.WARNING), LOGGER.level
     LOGGER.addHandler(handler)
     try:
@@ -143,17 +143,17 @@ def showing_notes() -> Iterator[None]:
 
 
 def silence() -> None:
-    """Show no notes and no progress from now on, until `showing_notes` ends."""
+    """Hide notes and progress until `showing_notes` ends."""
     LOGGER.setLevel(logging.ERROR)
 
 
 def note(text: str) -> None:
-    """Write a sentence to standard error, as a record of the logger ``fastmlp``."""
+    """Write a note to standard error, as a record of the logger ``fastmlp``."""
     LOGGER.warning("%s", text)
 
 
 def note_columns(data: str) -> None:
-    """Say which column of a data set's labels is the class, if there are several."""
+    """Print a note on which column of the labels is the class, if there are several."""
     from fastmlp import datasets
 
     n_columns = datasets.label_columns(data)
@@ -162,7 +162,7 @@ def note_columns(data: str) -> None:
 
 
 def note_unknown_classes(model: Any, y: "NDArray", samples: str) -> None:
-    """Say so where samples are of classes that a model does not know.
+    """Print a note if samples have classes unknown to a model.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def note_unknown_classes(model: Any, y: "NDArray", samples: str) -> None:
     y : array of shape (n_samples,)
         Labels; compared as text.
     samples : str
-        What they are in the sentence, such as "rows have".
+        Subject of the note, such as "rows have".
     """
     import numpy as np
 
@@ -180,13 +180,13 @@ def note_unknown_classes(model: Any, y: "NDArray", samples: str) -> None:
         shown = ", ".join(map(str, labels[is_new][:5])) + (", ..." if is_new.sum() > 5 else "")
         note(
             f"{counts[is_new].sum():,} of {len(y):,} {samples} classes that the model does not "
-            f"know ({shown}): it cannot be right there."
+            f"know ({shown}): it cannot predict them correctly."
         )
 
 
 @contextmanager
 def noting_warnings() -> Iterator[None]:
-    """Show the library's warnings as notes, each text once."""
+    """Show warnings of the library as notes, each once."""
     from sklearn.exceptions import ConvergenceWarning
 
     texts: list[str] = []
@@ -199,7 +199,7 @@ def noting_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the summary says it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the summary shows it
         warnings.showwarning = show  # type: ignore[assignment]
         yield
 
@@ -208,29 +208,29 @@ def noting_warnings() -> Iterator[None]:
 
 
 def network_in_words(model: "MLPClassifier") -> str:
-    """Return the units of every layer and the activation of the hidden ones."""
+    """Return the units per layer and the activation of the hidden layers, in words."""
     return f"{'-'.join(map(str, units_of(model)))}, {model.activation}"
 
 
 def units_of(model: "MLPClassifier") -> list[int]:
-    """Return the units of every layer, input and output included."""
+    """Return the units per layer, including input and output."""
     return [model.n_features_in_, *(len(intercept) for intercept in model.intercepts_)]
 
 
 def backend_in_words(name: str) -> str:
-    """Return the backend's name and, if it has some to choose from, the instruction set."""
+    """Return the name of the backend and, if it has several, the instruction set."""
     name = backends.resolve(name)
     isa = instruction_set(name)
     return f"{name} ({isa})" if isa else name
 
 
 def instruction_set(name: str) -> str | None:
-    """Return the instruction set that a backend uses, if it has some to choose from."""
+    """Return the instruction set of a backend, None if it has only one."""
     return getattr(backends.get(name), "ISA", None)
 
 
 def new_console(width: int | None = None) -> "Console":
-    """Return a console for standard output that prints text as it is."""
+    """Return a console for standard output that prints text unchanged."""
     from rich.console import Console
 
     terminal = on_terminal(sys.stdout)

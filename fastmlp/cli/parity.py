@@ -1,4 +1,4 @@
-"""``fastmlp parity``: whether all backends give scikit-learn's numbers."""
+"""``fastmlp parity``: compare all backends with scikit-learn's numbers."""
 
 import sys
 from collections.abc import Sequence
@@ -18,14 +18,16 @@ _NO_PARITY = 1
 
 
 def parity(
-    n: Annotated[int, typer.Option("--n", **whole(1), help="Configurations to draw.")] = 200,
-    seed: Annotated[int, typer.Option(**whole(0), help="Determines what is drawn.")] = 0,
+    n: Annotated[
+        int, typer.Option("--n", **whole(1), help="Number of random configurations.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(**whole(0), help="Seed of the random configurations.")] = 0,
     backend: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help=f"Check this backend: {', '.join(backends.NAMES)}; may be given again. Otherwise "
-            "all that are available.",
+            help=f"Check this backend: {', '.join(backends.NAMES)}; may be repeated. Default: "
+            "all available backends.",
             autocompletion=complete(backends.NAMES),
         ),
     ] = None,
@@ -34,14 +36,14 @@ def parity(
 ) -> None:
     """Compare every backend with the installed scikit-learn.
 
-    Both learn random data with random parameters. Shown are the largest differences in initial
-    weights, losses, weights and predictions, relative to the largest number (losses: to each),
-    and the share of the labels that differ. In float64 the NumPy backend must give
-    scikit-learn's numbers exactly; the others may differ by 1e-8 in losses and by 1e-6 in weights
-    and predictions. In float32 only losses are judged: by 1e-3.
+    Both are trained on random data with random parameters. Shown are the largest differences in
+    initial weights, losses, weights and predictions, relative to the largest number (losses: to
+    each), and the share of differing labels. In float64 the NumPy backend must give
+    scikit-learn's numbers exactly; the others may differ by 1e-8 in losses and 1e-6 in weights
+    and predictions. In float32 only losses are compared, with a tolerance of 1e-3.
 
-    The exit status is 1 if a difference is larger; the worst configuration is then printed as
-    code that reproduces it.
+    The exit status is 1 if a difference is larger; code that reproduces the worst configuration
+    is then printed.
     """
     import numpy as np
     import sklearn
@@ -78,7 +80,7 @@ def parity(
 
 
 def _print_parity(rows: Sequence["Row"]) -> None:
-    """Print the largest differences, and the worst configuration of every row that failed."""
+    """Print the largest differences, and the worst configuration of every failed row."""
     from dataclasses import astuple
 
     headings = ("initial\nweights", "loss\ncurves", "weights", "predictions", "labels")
@@ -91,13 +93,13 @@ def _print_parity(rows: Sequence["Row"]) -> None:
     print_table(("backend", "dtype", "fits", *headings, "verdict"), lines)
     if unstable := max(row.unstable for row in rows):
         note(
-            f"in float32, {unstable} are not judged: scikit-learn's own losses change too much "
+            f"in float32, {unstable} are not compared: scikit-learn's own losses change too much "
             "when X is rounded."
         )
     for row in rows:
         name = f"{row.backend} {row.dtype}"
         if row.unequal:
-            note(f"{name}: {row.unequal} stopped in another epoch than scikit-learn.")
+            note(f"{name}: {row.unequal} stopped in a different epoch than scikit-learn.")
         if row.failures:
             typer.echo(f"\n{name}: {len(row.failures)} of {row.fits} failed. The worst:\n")
             typer.echo(row.as_dict()["worst"]["reproduction"])

@@ -1,4 +1,4 @@
-"""Pictures of samples and models: what can be drawn, where to, and writing it."""
+"""Plots of samples and models: checks of their files, and saving."""
 
 import shutil
 import tempfile
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_picture(out: Path) -> None:
-    """Refuse a file for a picture, or to draw at all, before anything is computed."""
+    """Check that a plot can be drawn and written, before anything is computed."""
     from fastmlp.displays import check_matplotlib
 
     check_matplotlib()
@@ -25,7 +25,7 @@ def check_picture(out: Path) -> None:
 
 
 def check_writable(folder: Path, named: Path) -> None:
-    """Refuse a directory that cannot be written, by the name that the user gave."""
+    """Refuse a directory that is not writable, naming the user's path."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -33,19 +33,19 @@ def check_writable(folder: Path, named: Path) -> None:
 
 
 def save_picture(path: Path, draw: Callable[..., Any]) -> Path:
-    """Write the picture of a display, which `draw` draws on an Axes, in the display's size."""
+    """Save a display, which `draw` draws on an Axes, in the display's size."""
     return save_pictures({path: draw})[0]
 
 
 def save_pictures(drawings: Mapping[Path, Callable[..., Any]]) -> list[Path]:
-    """Write pictures as `save_picture` does, all or none."""
+    """Save several displays, all or none."""
     from matplotlib.figure import Figure
 
     from fastmlp.utils.files import atomic_files
 
     with atomic_files(list(drawings)) as files:
         for file, (path, draw) in zip(files, drawings.items(), strict=True):
-            figure = Figure(layout="constrained")  # not pyplot's: there may be no screen
+            figure = Figure(layout="constrained")  # not pyplot's, which may need a screen
             display = draw(ax=figure.subplots())
             figure.set_size_inches(*display.figsize_)
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
@@ -61,8 +61,8 @@ def print_images(X: "NDArray", shape: tuple[int, int], captions: Sequence[str]) 
 
 
 def no_images(data: str) -> str:
-    """Return the sentence for a data set whose samples are no images."""
+    """Return the message for a data set whose samples are not images."""
     return (
-        f"{data} must hold images to have them drawn, got a file without rows and columns: IDX "
+        f"{data} must hold images to draw them, got a file without rows and columns: IDX "
         "files of shape (n_samples, rows, columns) are images."
     )

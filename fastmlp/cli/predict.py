@@ -1,4 +1,4 @@
-"""``fastmlp predict``: what a saved model makes of samples, one a line."""
+"""``fastmlp predict``: the predictions of a saved model, one per line."""
 
 import csv
 import math
@@ -20,13 +20,13 @@ def predict(
         str,
         typer.Argument(
             metavar="FILE",
-            help="For a model of a table, a table, or - for standard input; for one of images, a "
-            "picture, a folder of them, IDX, .npy or .npz.",
+            help="For a model of tables: a table, or - for standard input. For a model of images: "
+            "an image, a folder of images, IDX, .npy or .npz.",
         ),
     ],
     proba: Annotated[
         bool,
-        typer.Option("--proba", help="Print CSV: the classes, then their probabilities."),
+        typer.Option("--proba", help="Print CSV: a header with the classes, then probabilities."),
     ] = False,
     out: Annotated[
         Path | None,
@@ -36,17 +36,19 @@ def predict(
         ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the columns of a table beside the predictions.")
+        bool,
+        typer.Option(
+            "--keep", help="Keep the columns of the table in addition to the predictions."
+        ),
     ] = False,
     backend: Backend = None,
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print what a saved model predicts for every sample, one a line.
+    """Print the predictions of a saved model, one per line.
 
-    Labels go to standard output, from where they can be redirected. For a table they are CSV, with
-    a header; its columns are matched by name.
+    For a table, the output is CSV with a header; columns are matched by name.
 
     For example:
 
@@ -60,16 +62,14 @@ def predict(
     model = load_model(model_file, backend, threads)
     is_classifier = hasattr(model, "classes_")
     if proba and not is_classifier:
-        raise ValueError(
-            f"--proba is for models of classes, but {model_file} predicts numbers: leave it out."
-        )
+        raise ValueError(f"--proba is for classifiers, but {model_file} predicts numbers: omit it.")
     if is_pipeline(model):
         _predict_table(model, model_file, file, proba, out, keep, as_json)
         return
     for option, is_given in {"--out": out is not None, "--keep": keep}.items():
         if is_given:
             raise ValueError(
-                f"{option} is for models of tables, but {model_file} is none: leave it out."
+                f"{option} is for models of tables, but {model_file} is not one: omit it."
             )
     path, names = Path(file).expanduser(), None
     if image_data.is_picture(path):
@@ -106,7 +106,7 @@ def predict(
         lines = [[f"{value:.6g}" for value in row] for row in probabilities]
     elif predictions is not None:
         lines = predictions.reshape(len(X), -1).tolist()
-    if files is not None:  # then rows say of which they are
+    if files is not None:  # then rows show their index
         header = ["file", *(header or ["prediction"])]
         lines = [[name, *line] for name, line in zip(files, lines, strict=True)]
     if header:
@@ -123,7 +123,7 @@ def _predict_table(
     keep: bool,
     as_json: bool,
 ) -> None:
-    """Print or write a row of predictions for every row of a table."""
+    """Print or write a row of predictions per row of a table."""
     if out is not None:
         tables.check_out(out, model_file, Path(file).expanduser())
     check_is_table(file, None)

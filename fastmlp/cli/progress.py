@@ -1,4 +1,4 @@
-"""A progress bar over files, which only a terminal shows."""
+"""A progress bar over files, shown only in a terminal."""
 
 import math
 import sys
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from fastmlp.cli.output import new_console
 from fastmlp.utils.terminal import shows_progress
 
-_QUIET_SECONDS = 1.0  # what takes no longer needs no progress bar
+_QUIET_SECONDS = 1.0  # shorter work needs no progress bar
 
 
 @contextmanager
 def file_display(wanted: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal, if it is not all done within a second."""
+    """Show a progress bar in a terminal, if the work takes more than a second."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn()

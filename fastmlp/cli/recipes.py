@@ -1,4 +1,4 @@
-"""``fastmlp recipes``: the published systems that can be trained again."""
+"""``fastmlp recipes``: published models that can be reproduced."""
 
 from fastmlp.cli.options import Json, Quiet
 from fastmlp.cli.output import print_json, print_table
@@ -6,12 +6,12 @@ from fastmlp.recipes import RECIPES, TABLE, TABLE_DESCRIPTION
 
 
 def recipes(as_json: Json = False, quiet: Quiet = False) -> None:
-    """List the published systems that 'fastmlp train --recipe NAME' trains again.
+    """List the published models that 'fastmlp train --recipe NAME' reproduces.
 
-    Shown are the published accuracy, and ours: on the test images or, for dropout-300, on the
-    images that it sets aside for validation. Ours are means over five seeds from dropout-300 on. Of
-    'best', which is our own, stands the best published accuracy of two layers beside it; 'pictures'
-    and 'table' are what is trained on folders of pictures and on tables if no recipe is named.
+    Shown are the published accuracy and ours: on the test images or, for dropout-300, on its
+    validation images. From dropout-300 on, ours are means over five seeds. 'best' is our own, with
+    the best published accuracy of two layers for comparison; 'pictures' and 'table' are the
+    defaults for folders of images and for tables.
 
     For example:
 

@@ -1,4 +1,4 @@
-"""``fastmlp show``: samples, in the terminal or as a picture."""
+"""``fastmlp show``: samples, in the terminal or as an image file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,20 +20,20 @@ def show(
     part: Part = "test",
     index: Annotated[
         int | None,
-        typer.Option(**whole(0), help="The sample, counted from 0; otherwise the first."),
+        typer.Option(**whole(0), help="Index of the sample, from 0. Default: the first."),
     ] = None,
     at_random: Annotated[bool, typer.Option("--random", help="Draw samples at random.")] = False,
-    n: Annotated[int, typer.Option("--n", **whole(1), help="How many, from --index on.")] = 1,
-    seed: Annotated[
-        int | None, typer.Option(**whole(0), help="Determines what --random draws.")
-    ] = None,
+    n: Annotated[
+        int, typer.Option("--n", **whole(1), help="Number of samples, starting at --index.")
+    ] = 1,
+    seed: Annotated[int | None, typer.Option(**whole(0), help="Seed of --random.")] = None,
     out: PictureFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show samples of a data set as images, in the terminal or in a file; or rows of a table.
 
-    Above each image stand its index and its label. The terminal needs no matplotlib, a file does.
+    Each image is shown with its index and label. Only files need matplotlib.
 
     For example:
 
@@ -46,7 +46,7 @@ def show(
     from fastmlp import displays
 
     if index is not None and at_random:
-        raise ValueError("--index and --random exclude each other: give one of them.")
+        raise ValueError("--index and --random are mutually exclusive: give one of them.")
     if tables.is_table(data):
         _show_rows(data, index, at_random, n, seed, out, as_json)
         return
@@ -112,7 +112,7 @@ def _show_rows(
 ) -> None:
     """Print rows of a table."""
     if out is not None:
-        raise ValueError(f"--out is for images, but {data} is a table: leave it out.")
+        raise ValueError(f"--out is for images, but {data} is a table: omit it.")
     with noting_warnings():
         frame = tables.read(data)
     name = tables.name_of(data)

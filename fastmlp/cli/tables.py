@@ -1,4 +1,4 @@
-"""Tables of mixed columns on the command line: what is read, trained, scored and predicted."""
+"""Tables on the command line: reading, training data, scores and predictions."""
 
 import sys
 import time
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from fastmlp.report.analysis import Metric
     from fastmlp.tables import Column
 
-#: Of the rows, so many are set aside to score the model; at least ...
+#: Fraction of the rows held out for testing.
 HELD_OUT = 0.2
 
-#: ... so many rows must there be in all.
+#: Minimum number of rows.
 MIN_ROWS = 10
 
-#: What train writes if --out is not given.
+#: Default of train's --out.
 DEFAULT_FILE = Path("model.skops")
 
 OUT_ENDINGS = (".csv", ".parquet", ".jsonl")
 
 _ROWS_AT_ONCE = 100_000  # that are predicted
 _MOST_COLUMNS = 40  # that are listed
-_ROWS_TO_JUDGE = 20  # the median of fewer says little
+_ROWS_TO_JUDGE = 20  # the median of fewer is unreliable
 _FAR = 3.0  # distances of the quartiles between two medians
 _MOST_COLUMNS_ACROSS = 8  # of rows that are printed
 _IDX_MAGIC = {bytes([0, 0, kind, n]) for kind in (8, 9, 11, 12, 13, 14) for n in range(1, 5)}
 
 
 def is_table(data: str) -> bool:
-    """Return whether the name of a source is that of a file with a table in it, or of a stream."""
+    """Return whether a source is a file with a table, or a stream."""
     from fastmlp import datasets
 
     if data == "-":
@@ -57,7 +57,7 @@ def is_table(data: str) -> bool:
 
 
 def _holds_images(path: Path) -> bool:
-    """Return whether a file is one of images: IDX, or the arrays that Keras publishes."""
+    """Return whether a file holds images: IDX, or the arrays that Keras publishes."""
     import gzip
     import zlib
 
@@ -90,7 +90,7 @@ def read(data: str) -> "pd.DataFrame":
 
 
 def name_of(data: str) -> str:
-    """Return what a source is called in sentences."""
+    """Return the name of a source for messages."""
     return "standard input" if data == "-" else data
 
 
@@ -98,16 +98,16 @@ def name_of(data: str) -> str:
 
 
 class TrainingTable:
-    """A table, its target, and the two parts that its rows are split into.
+    """A table, its target, and its training and test rows.
 
     Parameters
     ----------
     data : str
         A file, or "-" for standard input.
     target, task : str or None
-        As `fastmlp.tables.find_target` and `find_task` take them.
+        See `fastmlp.tables.find_target` and `find_task`.
     seed : int
-        Determines which rows are set aside.
+        Determines which rows are held out.
     """
 
     def __init__(self, data: str, target: str | None, task: str | None, seed: int) -> None:
@@ -124,27 +124,27 @@ class TrainingTable:
         if len(X) < MIN_ROWS:
             raise ValueError(
                 f"{self.name} must have at least {MIN_ROWS} rows with a target, got {len(X)}: a "
-                "fifth of them is set aside to score the model."
+                "fifth of them is held out for testing."
             )
         (self.X, self.y), (self.X_test, self.y_test) = _split(X, y, self.task, seed)
 
     @property
     def has_single_row_of_class(self) -> bool:
-        """Whether one of two classes has one row to train on."""
+        """Whether one of two classes has a single training row."""
         import pandas as pd
 
         counts = pd.Series(self.y).value_counts()
         return self.task == "classification" and len(counts) == 2 and counts.min() == 1
 
     def print_columns(self) -> None:
-        """Print what the columns are, and what is to be predicted."""
+        """Print the columns, the target and the task."""
         print_columns(self.name, self.n_rows, self.columns)
         typer.echo(f"\ntarget: {self.target} ({self.why_target})")
         typer.echo(f"task: {self.task} ({self.why_task})")
-        typer.echo(f"{len(self.X):,} rows to train on, {len(self.X_test):,} set aside\n")
+        typer.echo(f"{len(self.X):,} rows to train on, {len(self.X_test):,} held out\n")
 
     def metadata(self) -> dict[str, Any]:
-        """Return what a model is to remember of the table."""
+        """Return the metadata of the table, to be saved with a model."""
         return {
             "kind": "table",
             "data": self.name,
@@ -157,7 +157,7 @@ class TrainingTable:
 
 
 def print_columns(name: str, n_rows: int, columns: Sequence["Column"]) -> None:
-    """Print what the columns of a table are, and what is done with them."""
+    """Print the types of the columns of a table, and how they are encoded."""
     typer.echo(f"{name}: {n_rows:,} rows, {len(columns)} columns\n")
     rows = [
         (
@@ -176,7 +176,7 @@ def print_columns(name: str, n_rows: int, columns: Sequence["Column"]) -> None:
 
 
 def columns_as_json(columns: Sequence["Column"]) -> list[dict[str, Any]]:
-    """Return what the columns of a table are, for --json."""
+    """Return the columns of a table, for --json."""
     return [
         {
             "name": column.name,
@@ -190,7 +190,7 @@ def columns_as_json(columns: Sequence["Column"]) -> list[dict[str, Any]]:
 
 
 def print_rows(frame: "pd.DataFrame") -> None:
-    """Print rows of a table, each with its number; one row alone as a column."""
+    """Print rows of a table with their index; a single row as a column."""
     cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
     names = list(map(str, frame.columns))
     if len(cells) == 1:
@@ -207,7 +207,7 @@ def print_rows(frame: "pd.DataFrame") -> None:
 
 
 def _cell(value: Any) -> str:
-    """Return a value of a table as it is printed."""
+    """Return a value of a table as text."""
     import pandas as pd
 
     if pd.isna(value):
@@ -216,7 +216,7 @@ def _cell(value: Any) -> str:
 
 
 def _split(X: "pd.DataFrame", y: "NDArray", task: str, seed: int) -> list[tuple[Any, Any]]:
-    """Return the rows to train on and those to score, with as many of each class if that can be."""
+    """Return the training and test rows, stratified if possible."""
     import numpy as np
     import pandas as pd
     from sklearn.model_selection import train_test_split
@@ -238,7 +238,7 @@ def _split(X: "pd.DataFrame", y: "NDArray", task: str, seed: int) -> list[tuple[
 
 
 def metrics(pipeline: "Pipeline", X: Any, y: Any, y_train: Any = None) -> list["Metric"]:
-    """Return scores of a model, and those of one that always says the same."""
+    """Return scores of a model and of a constant prediction."""
     from sklearn.base import is_classifier
 
     from fastmlp.report.analysis import Classification, Regression
@@ -249,7 +249,7 @@ def metrics(pipeline: "Pipeline", X: Any, y: Any, y_train: Any = None) -> list["
 
 
 def print_metrics(found: Sequence["Metric"], heading: str) -> None:
-    """Print scores beside those of the baseline."""
+    """Print scores and those of the baseline."""
     rows = [
         (metric.name, *(_in_words(value) for value in (metric.model, metric.baseline)))
         for metric in found
@@ -267,7 +267,7 @@ def _in_words(value: float | None) -> str:
 
 
 def what_next(commands: Mapping[str, str]) -> None:
-    """Print commands that may be wanted next, and what they are for."""
+    """Print suggested next commands and their purpose."""
     typer.echo("\nWhat next:")
     width = max(map(len, commands))
     for command, purpose in commands.items():
@@ -278,13 +278,13 @@ def what_next(commands: Mapping[str, str]) -> None:
 
 
 def target_of(pipeline: "Pipeline") -> str | None:
-    """Return the column that a saved pipeline predicts, if it remembers."""
+    """Return the target column of a saved pipeline, or None if it is not known."""
     target = getattr(pipeline, "metadata_", {}).get("target")
     return None if target is None else str(target)
 
 
 def note_strangers(pipeline: "Pipeline", frame: "pd.DataFrame", y: "NDArray | None" = None) -> None:
-    """Say which columns are not used, and what can hardly be what the model was trained on."""
+    """Print notes on unused columns, and on data that differ from the training data."""
     known = getattr(pipeline, "feature_names_in_", None)
     target = target_of(pipeline)
     if known is not None:
@@ -298,20 +298,20 @@ def note_strangers(pipeline: "Pipeline", frame: "pd.DataFrame", y: "NDArray | No
     for name, words, n_rows in _new_categories(pipeline, frame):
         shown = ", ".join(map(repr, words[:5])) + (", ..." if len(words) > 5 else "")
         note(
-            f"the column {name!r} has values that were not in training, in {n_rows:,} of "
-            f"{len(frame):,} rows ({shown}): they count as rare ones."
+            f"the column {name!r} has values that were not in the training data, in {n_rows:,} "
+            f"of {len(frame):,} rows ({shown}): they are treated as infrequent."
         )
     for name, here, then in _shifted_columns(pipeline, frame):
         note(
-            f"the column {name!r} has the median {here:.4g}, and had {then:.4g} in training, far "
-            "outside its quartiles: are these the same units?"
+            f"the column {name!r} has the median {here:.4g}, but had {then:.4g} in the training "
+            "data, far outside its quartiles: are the units the same?"
         )
 
 
 def _new_categories(
     pipeline: "Pipeline", frame: "pd.DataFrame"
 ) -> Iterator[tuple[str, list[str], int]]:
-    """Yield the columns with categories that a model has not seen, these, and in how many rows."""
+    """Yield columns with unknown categories, these categories, and their number of rows."""
     import numpy as np
 
     if list(pipeline.named_steps) != ["columns", "encode", "mlp"]:
@@ -332,7 +332,7 @@ def _new_categories(
 def _shifted_columns(
     pipeline: "Pipeline", frame: "pd.DataFrame"
 ) -> Iterator[tuple[str, float, float]]:
-    """Yield the numbers of a table whose median lies where hardly any training rows were."""
+    """Yield numeric columns whose median is far from that of the training rows."""
     import numpy as np
 
     if len(frame) < _ROWS_TO_JUDGE or list(pipeline.named_steps) != ["columns", "encode", "mlp"]:
@@ -358,11 +358,11 @@ def _shifted_columns(
 def predictions_of(
     pipeline: "Pipeline", frame: "pd.DataFrame", proba: bool, keep: bool
 ) -> "pd.DataFrame":
-    """Return a row of predictions for every row of a table."""
+    """Return a row of predictions per row of a table."""
     import numpy as np
     import pandas as pd
 
-    def in_parts(method: str) -> "NDArray":  # so that not all rows are encoded at once
+    def in_parts(method: str) -> "NDArray":  # in chunks, to limit memory
         starts = range(0, max(len(frame), 1), _ROWS_AT_ONCE)
         parts = [getattr(pipeline, method)(frame[at : at + _ROWS_AT_ONCE]) for at in starts]
         return np.concatenate(parts)
@@ -378,18 +378,18 @@ def predictions_of(
 
 
 def _free_name(name: str, frame: "pd.DataFrame", keep: bool) -> str:
-    """Return a name that no column that is kept has."""
+    """Return a name that is not that of a kept column."""
     while keep and name in frame.columns:
         name += "_"
     return name
 
 
 def check_out(out: Path, *read: Path) -> None:
-    """Refuse a file for predictions before anything is computed; what is read is not replaced."""
+    """Check the output file before anything is computed; inputs are not replaced."""
     from fastmlp.cli.pictures import check_writable
 
     if out.exists() and any(path.exists() and out.samefile(path) for path in read):
-        raise ValueError(f"--out must not be a file that is read, got {out}: name another.")
+        raise ValueError(f"--out must not be an input file, got {out}: use another file.")
     if out.suffix.lower() not in OUT_ENDINGS:
         raise ValueError(f"--out must end in {', '.join(OUT_ENDINGS)}, got {out}.")
     if out.is_dir() or not out.parent.is_dir():
@@ -398,7 +398,7 @@ def check_out(out: Path, *read: Path) -> None:
 
 
 def write(predicted: "pd.DataFrame", out: Path | None) -> None:
-    """Write predictions to a file, whole or not at all, or as CSV to standard output."""
+    """Write predictions to a file, atomically, or as CSV to standard output."""
     from fastmlp.utils.files import atomic_write
 
     if out is None:
@@ -416,7 +416,7 @@ def write(predicted: "pd.DataFrame", out: Path | None) -> None:
 
 
 def exactly(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a table whose float32 are written with their own digits: 268.4, not 268.3999939."""
+    """Return a table whose float32 values print with their own digits: 268.4, not 268.3999939."""
     import numpy as np
 
     narrow = [name for name in frame.columns if frame[name].dtype == np.float32]
@@ -424,6 +424,6 @@ def exactly(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def print_summary(facts: Mapping[str, str]) -> None:
-    """Print what was trained, behind an empty line."""
+    """Print an empty line and a summary of the training."""
     typer.echo()
     print_facts(facts)

@@ -15,17 +15,17 @@ _GAP = 2  # columns between images
 
 
 def print_images(console: Console, images: NDArray, captions: Sequence[str], width: int) -> None:
-    """Print images side by side, each under its caption.
+    """Print images side by side, each below its caption.
 
-    With colours, a character is two pixels, one above the other. Without, as in a file, two pixels
-    become one shade. Where the output has no block characters, shades are made of ASCII.
+    With colours, a character shows two pixels, one above the other. Without, as in a file, it shows
+    their mean. If the encoding has no block characters, ASCII is used.
 
     Parameters
     ----------
     console : Console
-        Prints text as it is.
+        Prints text unchanged.
     images : array of shape (n_images, rows, columns)
-        Shown on one scale from their smallest number, black, to their largest.
+        Shown on a common scale from the smallest value, black, to the largest.
     captions : sequence of str
     width : int
         Characters of a line.
@@ -60,7 +60,7 @@ def _has_blocks(console: Console) -> bool:
 
 
 def _levels(images: NDArray) -> NDArray:
-    """Return images on a scale from 0 to 1, with an even number of rows."""
+    """Scale images to 0..1 and pad them to an even number of rows."""
     low, high = float(images.min()), float(images.max())
     levels = (images.astype(np.float64) - low) / (high - low or 1)
     return np.pad(levels, ((0, 0), (0, levels.shape[1] % 2), (0, 0)))

@@ -1,4 +1,4 @@
-"""``fastmlp train``: a network from the options to the saved model."""
+"""``fastmlp train``: train, score and save a model."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -73,7 +73,7 @@ _network_option = partial(typer.Option, rich_help_panel="Network and training")
 _output_option = partial(typer.Option, rich_help_panel="Output")
 
 
-#: Said here, because the module that knows them imports NumPy.
+#: Repeated here, because the module that defines them imports NumPy.
 SOLVERS = ("sgd", "adam", "adamw", "lbfgs")
 
 
@@ -82,7 +82,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A published system, which supplies the data set and all values that are not "
+            help="A published model, which provides the data set and all values that are not "
             f"given: {', '.join([*recipes.RECIPES, recipes.TABLE])}.",
             autocompletion=complete([*recipes.RECIPES, recipes.TABLE]),
         ),
@@ -92,8 +92,8 @@ def train(
         str | None,
         data_option(
             metavar="COLUMN",
-            help="The column of a table that is to be predicted; otherwise one called target, "
-            "label, class or y, or the last.",
+            help="Target column of a table. Default: the one named target, label, class or y, "
+            "otherwise the last.",
         ),
     ] = None,
     task: Annotated[
@@ -101,8 +101,8 @@ def train(
         data_option(
             **one_of(
                 *("classification", "regression"),
-                help="What is predicted from a table",
-                more="Otherwise as the target's values suggest.",
+                help="Task for a table",
+                more="Default: inferred from the target.",
             )
         ),
     ] = None,
@@ -113,8 +113,8 @@ def train(
         data_option(
             parser=_scale,
             metavar="X",
-            help="Factor of the features, such as 1/255, or a word: auto makes the largest value "
-            "1, standard gives every feature mean 0 and variance 1, none changes nothing.",
+            help="Factor for the features, such as 1/255, or auto (scales the largest value to "
+            "1), standard (mean 0 and variance 1 per feature) or none.",
         ),
     ] = None,
     hidden: Annotated[
@@ -127,7 +127,7 @@ def train(
     ] = None,
     activation: Annotated[
         str | None,
-        _network_option(**one_of(*ACTIVATIONS, help="Function of the hidden layers")),
+        _network_option(**one_of(*ACTIVATIONS, help="Activation of the hidden layers")),
     ] = None,
     solver: Annotated[
         str | None,
@@ -135,7 +135,7 @@ def train(
             **one_of(
                 *SOLVERS,
                 help="Optimiser",
-                more="If it is not the recipe's, neither is the learning rate: 0.001.",
+                more="If it is not the recipe's, the default learning rate is 0.001.",
             )
         ),
     ] = None,
@@ -152,36 +152,38 @@ def train(
     batch_size: Annotated[
         int | None, _network_option(**whole(1), help="Samples per update.")
     ] = None,
-    epochs: Annotated[int | None, _network_option(**whole(1), help="Epochs at most.")] = None,
+    epochs: Annotated[
+        int | None, _network_option(**whole(1), help="Maximum number of epochs.")
+    ] = None,
     dropout: Annotated[
         Any,
         _network_option(
             parser=_dropout,
             metavar="P[,P...]",
-            help="Probability that a hidden unit is left out; one for all layers, or one each.",
+            help="Probability of dropping a hidden unit; one for all layers, or one per layer.",
         ),
     ] = None,
     augment: Annotated[
         bool,
         _network_option(
             "--augment",
-            help="Turn, shift, zoom and shear the images a little, anew in every epoch. Some "
-            "recipes then change other values, too.",
+            help="Randomly rotate, shift, zoom and shear the images, differently in each epoch. "
+            "Some recipes then change other values, too.",
         ),
     ] = False,
     early_stopping: Annotated[
         bool,
         _network_option(
             "--early-stopping",
-            help="Hold out a tenth of the training data, and stop when it is no longer "
-            "predicted better.",
+            help="Hold out a tenth of the training data, and stop when the score on it no longer "
+            "improves.",
         ),
     ] = False,
     seed: Annotated[
         int | None,
         _network_option(
             **whole(0, 2**32 - 1),
-            help="Determines the initial weights and the order of the samples.",
+            help="Seed of the initial weights and the order of the samples.",
         ),
     ] = None,
     dtype: Annotated[
@@ -194,8 +196,8 @@ def train(
         Path | None,
         _output_option(
             metavar="FILE",
-            help="Where to save the model: model.npz, or model.skops for tables, if it is not "
-            "given. A model of that name is replaced, any other file is not.",
+            help="Where to save the model. Default: model.npz, or model.skops for tables. An "
+            "existing model is replaced, any other file is not.",
         ),
     ] = None,
     no_save: Annotated[bool, _output_option("--no-save", help="Do not save the model.")] = False,
@@ -203,24 +205,23 @@ def train(
         Path | None,
         _output_option(
             metavar="DIR",
-            help="Draw weights.png, loss_curve.png and, of the test samples, confusion.png and "
-            "mistakes.png. Files of these names are replaced.",
+            help="Draw weights.png, loss_curve.png and, for the test samples, confusion.png and "
+            "mistakes.png. Existing files are replaced.",
         ),
     ] = None,
     no_validation: Annotated[
         bool,
         _output_option(
             "--no-validation",
-            help="Do not score the test samples after every epoch, as --plots and --report do for "
-            "their curves. No weight depends on it.",
+            help="Do not score the test samples after every epoch for the curves of --plots and "
+            "--report. Has no effect on the weights.",
         ),
     ] = False,
     report: Annotated[
         Path | None,
         _output_option(
             metavar="FILE",
-            help="Write a page, .html, on the model and its mistakes on the rows or images that "
-            "it was not trained on.",
+            help="Write an HTML page about the model and its mistakes on the test data.",
         ),
     ] = None,
     as_json: Json = False,
@@ -229,23 +230,22 @@ def train(
         Path | None,
         script_option(
             metavar="FILE",
-            help="Write a line per epoch, as it happens, at the end of this file: .jsonl or .csv.",
+            help="Append a line to this file after each epoch: .jsonl or .csv.",
         ),
     ] = None,
 ) -> None:
-    """Train a network, watch it learn, score it, and save it.
+    """Train a network, show its progress, score it, and save it.
 
-    A table (CSV, Parquet, Feather, JSON lines, .npz or .npy; - is standard input) is described,
-    a fifth of its rows is set aside, and a pipeline is trained on the others.
+    For a table (CSV, Parquet, Feather, JSON lines, .npz or .npy; - is standard input), the columns
+    are described, a fifth of the rows is held out, and a pipeline is trained on the others.
 
-    For images, the recipe, sgd-50 on MNIST if none is named (pictures, for a folder of them),
-    supplies every value that is not given. Its input scale is the exception: on another data set
-    than its own that is 'auto'. If neither --recipe nor --data nor --data-home is given and MNIST
-    cannot be had, the digits that come with scikit-learn take its place. Of a folder of pictures
-    without the parts train and test a fifth is set aside.
+    For images, values that are not given are those of the recipe: by default sgd-50 on MNIST, or
+    pictures for a folder of images. Except for the input scale, which is 'auto' on another data
+    set than the recipe's. If none of --recipe, --data and --data-home is given and MNIST is not
+    available, scikit-learn's digits are used. From a folder of images without train and test
+    parts, a fifth is held out.
 
-    Ctrl-C ends the training: what has been learned is scored and saved, and the exit status is
-    130.
+    Ctrl-C stops training: the model is scored and saved as it is, and the exit status is 130.
 
     For example:
 
@@ -268,7 +268,7 @@ def train(
             "--dropout": dropout,
             "--augment": augment or None,
         }
-        _refuse(unused, "has no effect on lbfgs: leave it out, or choose another --solver.")
+        _refuse(unused, "has no effect on lbfgs: omit it, or choose another --solver.")
     layers = tuple(chain(*hidden)) if hidden else chosen.parameters["hidden_layer_sizes"]
     if dropout is not None and (hidden or not is_table) and len(dropout) not in (1, len(layers)):
         raise ValueError(
@@ -307,13 +307,13 @@ def train(
             "--input-scale": input_scale,
             "--augment": augment or None,
         }
-        is_for = f"is for images, but {tables.name_of(data)} is a table: leave it out."
+        is_for = f"is for images, but {tables.name_of(data)} is a table: omit it."
         _refuse(of_images, is_for)
         parameters = {k: v for k, v in (given | engine).items() if v is not None}
         train_table(data, target, task, parameters, outputs)
         return
     name = data or chosen.dataset
-    is_for = f"is for tables, but {name} is none: leave it out, or name a table with --data."
+    is_for = f"is for tables, but {name} is not one: omit it, or give a table with --data."
     _refuse({"--target": target, "--task": task}, is_for)
     train_images(
         chosen,
@@ -330,7 +330,7 @@ def train(
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
-    """Refuse options that were given, of those that have no place here."""
+    """Refuse given options that do not apply."""
     for option, value in options.items():
         if value is not None:
             raise ValueError(f"{option} {why}")

@@ -1,4 +1,4 @@
-"""``fastmlp train`` on images: from a recipe to the saved model."""
+"""``fastmlp train`` on images."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -44,22 +44,22 @@ def train_images(
     engine: Mapping[str, Any],
     outputs: Outputs,
 ) -> None:
-    """Train a recipe on images, score what it was not trained on, save, draw and report.
+    """Train a recipe on images, score, save, plot and report.
 
     Parameters
     ----------
     chosen : Recipe
     data : str, optional
-        In place of the recipe's.
+        Replaces the recipe's.
     data_home, size
-        As `fastmlp.cli.image_data.load` takes them.
+        See `fastmlp.cli.image_data.load`.
     given : mapping
         Parameters of the estimator, None for those that were not given.
     input_scale : str, float or None
-        As it was given.
+        The option's value.
     augment : bool
     is_default : bool
-        Whether nobody has named the recipe; then the digits may take the place of its data.
+        Whether the recipe is the default; then the digits may replace its data.
     engine : mapping
         The estimator's backend and n_threads, None if they were not given.
     outputs : Outputs
@@ -80,20 +80,20 @@ def train_images(
     except datasets.DatasetError as error:
         if data or data_home or not is_default or isinstance(error, datasets.SpoiledFileError):
             raise
-        note(f"{name} cannot be had ('fastmlp data fetch {name}' says why); using the digits.")
+        note(f"{name} is not available ('fastmlp data fetch {name}' says why); using the digits.")
         name = "digits"
         loaded = image_data.load(name)
     (X, y), (X_test, y_test), shape = loaded.train, loaded.test, loaded.shape
     if (augment or chosen.is_augmented) and shape is None:
         raise ValueError(
-            f"{name} must hold images to be augmented, got a file without rows and columns: leave "
-            "--augment out, or choose another recipe."
+            f"{name} must hold images to be augmented, got a file without rows and columns: omit "
+            "--augment, or choose another recipe."
         )
     is_square = shape is None or shape[0] == shape[1]
     own = chosen.estimator_parameters(augment, None if is_square else shape)
     parameters = dict(own)
     if solver not in (None, parameters["solver"]):
-        # A good rate for SGD is far too high for Adam. What the solver does not heed is left out.
+        # A good rate for SGD is far too high for Adam. What the solver ignores is omitted.
         for parameter in ("learning_rate_init", "lr_schedule", *hints.WITHOUT_EFFECT[solver]):
             parameters.pop(parameter, None)
     if learning_rate is not None:
@@ -107,12 +107,12 @@ def train_images(
     draws_test = outputs.has_curves and validation is None and not model.early_stopping
     draws_test &= set(y_test.tolist()) <= set(y.tolist())
     val_name = "test" if draws_test else "validation"
-    if draws_test:  # to be drawn only; early stopping would choose by it
+    if draws_test:  # for the curve only; early stopping would select by it
         X_val, y_val = X_test, y_test
     aside = f", {len(validation[0])} validation samples" if validation is not None else ""
     if augment and chosen.augmented:
         changed = (key for key in chosen.augmented if given.get(key) is None)
-        note(f"with --augment, {chosen.name} has values of its own: {', '.join(changed)}.")
+        note(f"with --augment, {chosen.name} uses other values for {', '.join(changed)}.")
     if not outputs.as_json:
         typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
     if engine["backend"] is None and backend_name != (first := backends.NAMES[0]):
@@ -128,14 +128,14 @@ def train_images(
         started = time.perf_counter()
         try:
             model.fit(X, y, X_val=X_val, y_val=y_val)
-        except KeyboardInterrupt:  # not while training, which keeps what it has
+        except KeyboardInterrupt:  # not during training, which keeps its weights
             display.interrupted = True
         seconds = time.perf_counter() - started
     interrupted = display.interrupted
     if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
-    if outputs.model_file is not None:  # first, so that another Ctrl-C cannot come between
+    if outputs.model_file is not None:  # first, so that another Ctrl-C does not prevent it
         persistence.save(model, outputs.model_file, metadata=image_data.metadata(name, loaded))
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
@@ -221,7 +221,7 @@ def train_images(
 
 
 def _input_scale(wanted: Any, recipe: "Recipe", data: str, X: "NDArray") -> Any:
-    """Return the estimator's `input_scale`; a recipe's number suits the recipe's data only."""
+    """Return the estimator's `input_scale`; a recipe's number is for the recipe's data only."""
     if wanted is None:
         own = recipe.parameters["input_scale"]
         wanted = own if data == recipe.dataset or own == "standard" else "auto"
@@ -237,7 +237,7 @@ def _draw_training(
     folder: Path,
     val_name: str,
 ) -> list[Path]:
-    """Draw what was learned, how, and what is still wrong; return what was written."""
+    """Draw weights, loss curve and mistakes; return the written files."""
     from fastmlp.displays import (
         ConfusionDisplay,
         LossCurveDisplay,
@@ -262,7 +262,7 @@ def _draw_training(
 
 
 def _noise_in_words(model: "MLPClassifier") -> dict[str, str]:
-    """Return what made epochs differ, if anything did."""
+    """Return the learning rate schedule in words."""
     rates, steps = _dropout_rates(model), _augmentations(model)
     words = {"dropout": ", ".join(f"{rate:g}" for rate in rates)} if any(rates) else {}
     if steps:
@@ -271,13 +271,13 @@ def _noise_in_words(model: "MLPClassifier") -> dict[str, str]:
 
 
 def _dropout_rates(model: "MLPClassifier") -> list[float]:
-    """Return the dropout of the hidden layers: one for all, or one each."""
+    """Return the dropout of the hidden layers: one for all, or one per layer."""
     dropout: Any = model.dropout
     return list(dropout) if isinstance(dropout, tuple) else [dropout]
 
 
 def _augmentations(model: "MLPClassifier") -> list[str]:
-    """Return what is done to the images of every epoch."""
+    """Return the augmentation steps in words."""
     if model.augment is None:
         return []
     steps = getattr(model.augment, "steps", [model.augment])

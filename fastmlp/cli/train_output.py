@@ -1,4 +1,4 @@
-"""What ``fastmlp train`` leaves behind: checked before anything is trained, told afterwards."""
+"""Output files of ``fastmlp train``: checked before training, listed afterwards."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from fastmlp.cli.pictures import check_writable
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a training is to leave behind and to show.
+    """Output files and display options of a training.
 
     Parameters
     ----------
@@ -22,9 +22,9 @@ class Outputs:
     report : Path or None
         Where to write a page on the model.
     plots : Path or None
-        A directory for pictures.
+        A directory for plots.
     draws_test : bool
-        Whether pictures and page may show the test samples' loss after every epoch.
+        Whether plots and report may show the test samples' loss per epoch.
     epoch_log : EpochLog or None
     as_json, quiet : bool
     """
@@ -39,16 +39,16 @@ class Outputs:
 
     @property
     def shows_epochs(self) -> bool:
-        """Whether epochs are shown while they last."""
+        """Whether progress is shown during training."""
         return not (self.quiet or self.as_json)
 
     @property
     def has_curves(self) -> bool:
-        """Whether there is a place for a loss curve of the test samples."""
+        """Whether a loss curve of the test samples is needed."""
         return self.draws_test and (self.plots is not None or self.report is not None)
 
     def check(self) -> None:
-        """Refuse places where files cannot or must not be put."""
+        """Refuse paths that cannot or must not be written."""
         if self.model_file is not None:
             _check_model_file(self.model_file)
         if self.plots is not None:
@@ -57,11 +57,11 @@ class Outputs:
             _check_report(self.report)
 
     def as_entries(self, pictures: Sequence[Path]) -> dict[str, Any]:
-        """Return what was written, for --json."""
+        """Return the written files, for --json."""
         return {"model file": self.model_file, "report": self.report, "pictures": pictures}
 
     def in_words(self, pictures: Sequence[Path]) -> dict[str, str]:
-        """Return what was written, for people."""
+        """Return the written files, in words."""
         words = {"model file": "not saved" if self.model_file is None else str(self.model_file)}
         if self.report is not None:
             words["report"] = str(self.report)
@@ -71,7 +71,7 @@ class Outputs:
 
 
 def _check_model_file(out: Path) -> None:
-    """Refuse a place where the model cannot or must not be put, before it has been trained."""
+    """Check the path for the model before training."""
     from fastmlp.persistence import is_model_file
 
     if out.is_dir() or not out.parent.is_dir():
@@ -82,11 +82,11 @@ def _check_model_file(out: Path) -> None:
         return
     check_writable(out.resolve().parent, out)
     if out.is_file() and out.stat().st_size and not is_model_file(out):
-        raise ValueError(f"{out} exists and is not a model: name another file with --out.")
+        raise ValueError(f"{out} exists and is not a model: use another file with --out.")
 
 
 def _check_plots(folder: Path) -> None:
-    """Refuse a directory for pictures, or to draw at all, before anything is trained."""
+    """Check that plots can be drawn and written, before training."""
     from fastmlp.displays import check_matplotlib
 
     check_matplotlib()
@@ -98,7 +98,7 @@ def _check_plots(folder: Path) -> None:
 
 
 def _check_report(path: Path) -> None:
-    """Refuse a file for the page before anything is trained."""
+    """Check the path for the report before training."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"--report must end in .html, got {path}.")
     if path.is_dir() or not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""``fastmlp train`` on a table: from the file to the saved pipeline."""
+"""``fastmlp train`` on a table."""
 
 import shlex
 import time
@@ -37,16 +37,16 @@ def train_table(
     parameters: Mapping[str, Any],
     outputs: Outputs,
 ) -> None:
-    """Train on a table, score what is held out, save and report.
+    """Train on a table, score the held-out rows, save and report.
 
     Parameters
     ----------
     data : str
         A file, or "-" for standard input.
     target, task : str, optional
-        As they were given.
+        The options' values.
     parameters : mapping
-        Of the estimator, those that were given.
+        Parameters of the estimator that were given.
     outputs : Outputs
     """
     import fastmlp
@@ -60,11 +60,11 @@ def train_table(
     if not outputs.as_json:
         table.print_columns()
     options = {"random_state": seed, **parameters}
-    if table.has_single_row_of_class:  # which cannot be split once more
+    if table.has_single_row_of_class:  # which cannot be split again
         options.setdefault("early_stopping", False)
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
     unfitted, n_networks = _template(pipeline)
-    # Early stopping has validation rows of its own; of several networks no curve is the model's.
+    # Early stopping has its own validation rows; with several networks, no curve is the model's.
     draws_test = outputs.has_curves and not unfitted.early_stopping and n_networks == 1
     draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
     val_name = "test" if draws_test else "validation"
@@ -75,7 +75,7 @@ def train_table(
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
     model = found[0]
-    if outputs.model_file is not None:  # first, so that another Ctrl-C cannot come between
+    if outputs.model_file is not None:  # first, so that another Ctrl-C does not prevent it
         fastmlp.save(pipeline, outputs.model_file, metadata=table.metadata())
     scores = tables.metrics(pipeline, table.X_test, table.y_test, table.y)
     written = [] if outputs.plots is None else _draw(pipeline, table, outputs.plots, val_name)
@@ -138,13 +138,13 @@ def train_table(
     if outputs.model_file is not None and not interrupted and data != "-":
         name, saved = shlex.quote(data), shlex.quote(str(outputs.model_file))
         commands = {
-            f"fastmlp predict {saved} {name}": "a prediction per row; any file with these columns",
-            f"fastmlp evaluate {saved} --data {name}": "scores; name rows that are new",
+            f"fastmlp predict {saved} {name}": "one prediction per row, for any such file",
+            f"fastmlp evaluate {saved} --data {name}": "scores; use new rows",
         }
         if outputs.report is None:
             chosen = f" --target {shlex.quote(target)}" if target else ""
             command = f"fastmlp train --data {name}{chosen} --report report.html"
-            commands[command] = "a page on the model and its mistakes"
+            commands[command] = "a page about the model and its mistakes"
         else:
             commands[f"fastmlp predict {saved} {name} --keep --out predicted.csv"] = "into a file"
         tables.what_next(commands)
@@ -158,7 +158,7 @@ def _fit(
     scores_test: bool,
     outputs: Outputs,
 ) -> tuple[float, bool]:
-    """Fit a pipeline, showing its epochs; return the seconds, and whether Ctrl-C has come."""
+    """Fit a pipeline with progress; return the seconds, and whether Ctrl-C was pressed."""
     from fastmlp.cli.epoch_display import EpochDisplay
     from fastmlp.training import observing
 
@@ -186,19 +186,19 @@ def _fit(
                     model.fit(X, table.y)
             if n_networks > 1 and display.interrupted:
                 _keep_finished(model)
-        except KeyboardInterrupt:  # not while training, which keeps what it has
+        except KeyboardInterrupt:  # not during training, which keeps its weights
             display.interrupted = True
     return time.perf_counter() - started, display.interrupted
 
 
 def _template(pipeline: "Pipeline") -> tuple[Any, int]:
-    """Return the network that an unfitted pipeline trains, and how many of them."""
+    """Return the network of an unfitted pipeline, and the number of networks."""
     last = pipeline[-1]
     return getattr(last, "estimator", last), getattr(last, "n_estimators", 1)
 
 
 def _networks(pipeline: "Pipeline") -> list[Any]:
-    """Return the fitted networks of a pipeline; none, if it was interrupted before."""
+    """Return the fitted networks of a pipeline; empty if it was interrupted before."""
     from sklearn.exceptions import NotFittedError
 
     from fastmlp.report.analysis import networks
@@ -210,7 +210,7 @@ def _networks(pipeline: "Pipeline") -> list[Any]:
 
 
 def _keep_finished(ensemble: Any) -> None:
-    """Keep the networks of an ensemble that were trained before it was interrupted."""
+    """Keep the networks of an ensemble that were fully trained before the interrupt."""
     most = max(network.n_iter_ for network in ensemble.estimators_)
     ensemble.estimators_ = [n for n in ensemble.estimators_ if n.n_iter_ == most]
 
@@ -229,7 +229,7 @@ def _epochs_in_words(found: Sequence[Any]) -> str:
 def _draw(
     pipeline: "Pipeline", table: tables.TrainingTable, folder: Path, val_name: str
 ) -> list[Path]:
-    """Draw the training, and what is predicted beside what is true."""
+    """Draw the loss curve, and predicted against true targets."""
     from sklearn.metrics import PredictionErrorDisplay
 
     from fastmlp.displays import ConfusionDisplay, LossCurveDisplay

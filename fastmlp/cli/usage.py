@@ -1,4 +1,4 @@
-"""Commands that refuse bad use in a sentence, and whose flags have no type in the help."""
+"""Command classes: usage errors as one sentence, and help without types of flags."""
 
 import sys
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ USAGE_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _ABORTED = 1
 
-#: The end of every help.
-EXIT_STATUS = "Exit status: 0 if all went well, 2 for bad use or bad data, 130 after Ctrl-C."
+#: The end of every help text.
+EXIT_STATUS = "Exit status: 0 on success, 2 for usage errors or invalid data, 130 after Ctrl-C."
 
 
 def exit_status(failure: str) -> str:
-    """Return the end of the help of a command that also fails with 1."""
+    """Return the end of the help text of a command that can also exit with 1."""
     return EXIT_STATUS.replace("2 for", f"1 {failure}, 2 for")
 
 
-#: What typer raises for bad use; where it keeps the class depends on its version.
+#: typer's usage error, whose module depends on the version.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
-#: Options as scikit-learn, PyTorch and other commands call them.
+#: Names of options in scikit-learn, PyTorch and other commands.
 _SYNONYMS = {
     "lr": "learning-rate",
     "learning-rate-init": "learning-rate",
@@ -54,7 +54,7 @@ _SYNONYMS = {
 
 
 class _Sentences:
-    """What commands and groups have in common."""
+    """Base of commands and groups."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return arguments and options, without types such as "<bool>" in the help."""
@@ -62,12 +62,12 @@ class _Sentences:
         for param in params:
             if getattr(param, "is_flag", False) and param.metavar is None:
                 param.metavar = ""
-            elif param.param_type_name == "argument":  # whose type its own help says
+            elif param.param_type_name == "argument":  # whose type is in its own help
                 param.display_type_rich = lambda ctx: None
         return params
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line; an error knows the command."""
+        """Parse the command line; errors know their command."""
         try:
             return super().parse_args(ctx, args)  # type: ignore[misc]
         except _UsageError as error:
@@ -75,7 +75,7 @@ class _Sentences:
             raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the help: as plain text where there is no terminal, whatever FORCE_COLOR says."""
+        """Print the help; as plain text without a terminal, even with FORCE_COLOR."""
         from typer import rich_utils
 
         if not on_terminal(sys.stdout):
@@ -84,11 +84,11 @@ class _Sentences:
 
 
 class Command(_Sentences, TyperCommand):
-    """A command of ours."""
+    """A command."""
 
 
 class Group(_Sentences, TyperGroup):
-    """A group of commands, which also is what is run."""
+    """A group of commands; also the entry point."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the first argument names."""
@@ -110,7 +110,7 @@ class Group(_Sentences, TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command; bad use becomes one sentence."""
+        """Run a command; usage errors are printed as one sentence."""
         run = partial(
             super().main, args, prog_name, complete_var, False, windows_expand_args, **extra
         )
@@ -119,7 +119,7 @@ class Group(_Sentences, TyperGroup):
         try:
             status = run()
         except _UsageError as error:
-            if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
+            if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help
                 typer.echo(f"Error: {_in_words(error)}", err=True)
             sys.exit(error.exit_code)
         except typer.Abort:
@@ -128,13 +128,13 @@ class Group(_Sentences, TyperGroup):
 
 
 def _in_words(error: Any) -> str:
-    """Return bad use as a sentence: what, the rule, what came, the way out."""
+    """Return a usage error as a sentence: what, the rule, what came, the way out."""
     ctx = error.ctx
     message = error.message.strip()
     if (name := getattr(error, "option_name", None)) is not None:
         if type(error).__name__ != "NoSuchOption":
             fault = message.removeprefix(f"Option {name!r} ").rstrip(".")
-            return f"{name} {fault}: {_help_of(ctx)} shows what it takes."
+            return f"{name} {fault}: see {_help_of(ctx)}."
         options = [option for param in ctx.command.get_params(ctx) for option in param.opts]
         long = [option.removeprefix("--") for option in options if option.startswith("--")]
         meant = closest(name.lstrip("-").replace("_", "-"), long, _SYNONYMS)
@@ -144,11 +144,11 @@ def _in_words(error: Any) -> str:
     if param is not None:
         name = param.opts[0] if param.param_type_name == "option" else param.metavar or param.name
         if not message:
-            return f"{ctx.command_path} needs {name}: {_help_of(ctx)} says what it is."
+            return f"{ctx.command_path} needs {name}: see {_help_of(ctx)}."
         return f"{name} {message}" if message.startswith("must ") else f"{name}: {message}"
     if message.endswith((".", "?")) and "-h'" in message:
         return message
-    return f"{message.rstrip('.')}: {_help_of(ctx)} shows what it takes."
+    return f"{message.rstrip('.')}: see {_help_of(ctx)}."
 
 
 def _help_of(ctx: Any) -> str:
