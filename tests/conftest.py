@@ -33,7 +33,8 @@ def pytest_addoption(parser):
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     """Use every core if all tests are to run; `-n` says otherwise."""
-    runs_all = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    is_worker = hasattr(config, "workerinput")
+    runs_all = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not is_worker
     if runs_all and config.getoption("numprocesses", 0) is None:
         config.option.numprocesses, config.option.dist = "auto", "worksteal"
 

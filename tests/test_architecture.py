@@ -1,4 +1,4 @@
-"""Who imports whom, what importing fastmlp costs, and what help() shows."""
+"""Who imports whom, what importing fastmlp costs, what help() shows, and docs/architecture.md."""
 
 import ast
 import importlib
@@ -106,6 +106,71 @@ def test_a_circle_is_found(tmp_path):
     (tmp_path / "a.py").write_text("def f():\n    from fastmlp.training import loop\n")
     with pytest.raises(CycleError):
         TopologicalSorter({"training.loop": {"a"}, "a": imported(tmp_path / "a.py")}).prepare()
+
+
+class TestDocument:
+    """What docs/architecture.md says of files and imports is true."""
+
+    ROOT = PACKAGE.parent
+    FOLDERS = ("fastmlp", "tests", "benchmarks", "docs", "examples")
+    ENDINGS = ("py", "pyx", "c", "h", "md", "sh", "css", "html", "js", "toml")
+
+    @pytest.fixture
+    def document(self):
+        if not (self.ROOT / "pyproject.toml").exists():
+            pytest.skip("this is not a clone")
+        return (self.ROOT / "docs/architecture.md").read_text()
+
+    @classmethod
+    def missing(cls, text):
+        """Return the paths in a text that do not exist.
+
+        A name without a folder is looked for in the root, and in the folders that its paragraph,
+        its item of a list or its row of a table names.
+        """
+        found = []
+        for block in re.split(r"\n\n|\n(?=\||- |\d\. )", text):
+            paths = re.findall(rf"(?<![\w/])(?:{'|'.join(cls.FOLDERS)})/[\w./-]*", block)
+            paths = [path.rstrip(".") for path in paths]
+            found += [path for path in paths if not (cls.ROOT / path).exists()]
+            folders = ["", *(path for path in paths if path.endswith("/"))]
+            for name in re.findall(rf"`(\w[\w.-]*\.(?:{'|'.join(cls.ENDINGS)}))`", block):
+                if not any((cls.ROOT / folder / name).is_file() for folder in folders):
+                    found.append(name)
+        return found
+
+    def test_every_path_exists(self, document):
+        assert self.missing(document) == []
+
+    @pytest.mark.parametrize(
+        "text",
+        ["`fastmlp/base.py`", "`fastmlp/core/`: `base.py`", "`fastmlp/core/`\n\n`network.py`",
+         "    tests/test_saved.py | 2 +-"],
+    )  # fmt: skip
+    def test_a_path_that_does_not_exist_is_found(self, text):
+        assert len(self.missing(text)) == 1
+
+    @pytest.mark.parametrize("name", IMPORTS)
+    def test_every_wing_is_there(self, document, name):
+        path = "fastmlp/" + {"fastmlp": "__init__"}.get(name, name.replace(".", "/"))
+        assert f"`{path}/`" in document or f"`{path}.py`" in document
+
+    def test_floors(self, document):
+        """A wing stands one floor above the highest that it imports."""
+        lines = re.findall(r"^    (\d)  (.+)$", document, flags=re.MULTILINE)
+        floors = {name: int(floor) for floor, names in lines for name in names.split(", ")}
+        assert floors.keys() == IMPORTS.keys()
+        for name, others in IMPORTS.items():
+            assert floors[name] == max((floors[other] + 1 for other in others), default=0), name
+
+    def test_the_files_of_the_compiled_engine(self, document):
+        names = re.findall(r"^ {4,6}(\w+\.(?:pyx|c|h)) ", document, flags=re.MULTILINE)
+        files = (PACKAGE / "backends/cython_backend").iterdir()
+        assert sorted(names) == sorted(
+            file.name
+            for file in files
+            if file.suffix in (".pyx", ".c", ".h") and file.name != "_engine.c"  # that is made
+        )
 
 
 @pytest.mark.slow

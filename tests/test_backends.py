@@ -850,6 +850,66 @@ class TestContract:
         assert "FASTMLP_ISA='sse9' is not an instruction set" in run.stdout
 
 
+class TestDecisions:
+    """Engines say what they decided: it changes no number, so that no other test sees it."""
+
+    @staticmethod
+    def trained(engine_class, source="float", units=(37, 200, 40, 4), **options):
+        case = (803, units, "tanh", "softmax", 401, True)
+        network, parameters, inputs, Y, weights, batch_size = problem(
+            case, "float64", source=source
+        )
+        engine = engine_class(network, parameters, inputs, Y, weights, **options)
+        assert engine.threads_used == 0
+        ours, _ = optimizers("adam", parameters.flat.size, "float64")
+        engine.train_epoch(np.arange(len(Y)), batch_size, ours)
+        return engine
+
+    @pytest.mark.parametrize("source", [*SOURCES, *ZEROS])
+    def test_about_inputs(self, engine_class, source):
+        engine = self.trained(engine_class, source, (37, 5, 4), many_passes=True)
+        looks_at_zeros = isinstance(engine_class, partial)  # neither NumPy nor CUDA
+        assert engine.skips_zeros == (looks_at_zeros and "zero" in source)
+        assert engine.recoded == (bool(engine.isa) and "coded" in source)
+        assert not self.trained(engine_class, source, (37, 5, 4)).recoded  # one pass is too few
+
+    def test_about_threads(self, engine_class):
+        if not isinstance(engine_class, partial):
+            assert self.trained(engine_class, n_threads=2).threads_used == 0  # not its choice
+            return
+        for n_threads in (1, 2, 3):
+            engine = self.trained(engine_class, n_threads=n_threads)
+            assert engine.threads_used == (1 if os.environ.get("NUMBA_DISABLE_JIT") else n_threads)
+        assert self.trained(engine_class, units=(2, 1, 4), n_threads=3).threads_used == 1
+
+    def test_about_instruction_sets(self, engine_class, request):
+        engine = self.trained(engine_class, units=(37, 5, 4))
+        assert engine.isa == request.node.callspec.id.partition("cython-")[2]
+
+    @pytest.mark.skipif("FASTMLP_ISA" in os.environ, reason="FASTMLP_ISA chooses another")
+    def test_the_best_instruction_set_is_chosen(self):
+        if "cython" not in backends.available():
+            pytest.skip(backends.unavailable()["cython"])
+        module = backends.get("cython")
+        order = ["x86-64-v4", "x86-64-v3", "x86-64-v2", "baseline"]
+        isas = module.supported_isas()
+        assert [isa for isa in order if isa in isas] == [isa for isa in isas if isa in order]
+        assert self.trained(module.Engine).isa == module.ISA == isas[0]
+
+    @pytest.mark.parametrize("n", [1, 4, 5])
+    def test_few_rows_read_no_weights_of_zeros(self, n):
+        """0 times an infinite weight is NaN, so the outputs tell whether it was multiplied."""
+        if "cython" not in backends.available():
+            pytest.skip(backends.unavailable()["cython"])
+        network = Network((9, 3), "relu", "identity")
+        parameters = Parameters(network, np.ones(network.n_parameters))
+        parameters.coefs[0][4] = np.inf
+        X, outputs = np.ones((n, 9)), np.empty((n, 3))
+        X[:, 4] = 0
+        predicting("cython")(network, parameters, Inputs(X, np.dtype("float64")), outputs)
+        assert (np.isfinite(outputs) if n <= 4 else np.isnan(outputs)).all()
+
+
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
 def test_a_batch_without_weight_teaches_nothing(engine_class, optimizer):
     network, parameters, inputs, Y, _, _ = problem(CASES[4], "float64")

@@ -14,8 +14,8 @@ def test_sizes():
 
 
 def test_unknown_functions_are_refused():
-    with pytest.raises(ValueError, match=r"activation must be one of .*, got 'gelu'"):
-        Network((2, 1), "gelu", "softmax")
+    with pytest.raises(ValueError, match=r"activation must be one of .*, got 'swish'"):
+        Network((2, 1), "swish", "softmax")
     with pytest.raises(ValueError, match=r"output_activation must be one of .*, got 'relu'"):
         Network((2, 1), "relu", "relu")
 

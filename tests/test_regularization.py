@@ -259,6 +259,13 @@ class TestLabelSmoothing:
 
 
 class TestAugment:
+    def test_few_images_at_a_time(self):
+        """A batch may be more, but the whole set, augmented, may not fit the memory."""
+        n_rows = []
+        X, y = np.tile(DIGITS, (4, 1)), np.tile(LABELS, 4)
+        classifier(augment=lambda X: n_rows.append(len(X)) or X, max_iter=1).fit(X, y)
+        assert sum(n_rows) >= len(X) > 4096 >= max(n_rows)
+
     def test_it_is_training_on_the_augmented_images(self, backend):
         """Each epoch, written out: the images of that epoch in the order of the epoch."""
         augment = RandomAffine(rotate=10, shift=1, zoom=0.1)

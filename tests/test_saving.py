@@ -592,7 +592,7 @@ HOSTILE = {
     "fastmlp.estimators.MLPClassifier": lambda target: (
         function("fastmlp.estimators.MLPClassifier", "ObjectNode") | {"content": None}
     ),
-    "fastmlp.estimators.base.BaseMLP": lambda target: call("fastmlp.base.BaseMLP"),
+    "fastmlp.estimators.base.BaseMLP": lambda target: call("fastmlp.estimators.base.BaseMLP"),
     "numpy.load": lambda target: call("numpy.load", str(target)),
     "pickle.loads": lambda target: function("pickle.loads"),
     "os.remove": lambda target: function("os.remove", "TypeNode"),

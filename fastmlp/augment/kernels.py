@@ -1,8 +1,8 @@
 """The kernels of `fastmlp.augment`, compiled by Numba on first use.
 
 Numba caches them on disk, and recompiles them when this file changes, but not when
-`random_bits.py` does. Nothing is validated here, and no kernel reads an image after starting to
-write it, so images may be transformed in place.
+`core/random_bits.py` does. Nothing is validated here, and no kernel reads an image after starting
+to write it, so images may be transformed in place.
 
 Loops are written so that LLVM vectorizes them: over whole planes, including the gaps between rows,
 and without branches.

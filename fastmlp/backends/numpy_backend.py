@@ -62,9 +62,22 @@ class Engine:
     seconds_compiling : float
         What compiling has taken this engine, of those backends that compile when they are
         first used.
+    skips_zeros : bool
+        Whether training passes over the zeros of the inputs. Here it never does, and the same
+        goes for the next three: they tell of decisions that other backends take.
+    recoded : bool
+        Whether bytes were found behind the numbers of the inputs, and are read in their place.
+    threads_used : int
+        Among how many threads the last epoch was divided; 0 before the first one.
+    isa : str
+        The instruction set that the kernels are compiled for, or "".
     """
 
     seconds_compiling = 0.0
+    skips_zeros = False
+    recoded = False
+    threads_used = 0
+    isa = ""
 
     def __init__(
         self,

@@ -63,6 +63,10 @@ class Engine:
     """
 
     seconds_compiling: float = 0.0
+    skips_zeros = False
+    recoded = False
+    threads_used = 0
+    isa = ""
 
     def __init__(
         self,

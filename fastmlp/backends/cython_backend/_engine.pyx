@@ -76,7 +76,7 @@ cdef extern from "engine.h" nogil:
         void (*store)(void *, int, void *) noexcept nogil
         void (*release)(void *, int) noexcept nogil
         int64_t (*train)(void *, const training_data *, const int64_t *, int64_t, int64_t,
-                         int64_t, optimizer_spec *, const dropout_spec *, double, int,
+                         int64_t, optimizer_spec *, const dropout_spec *, double, int *,
                          double *) noexcept nogil
         int (*objective)(void *, const training_data *, const dropout_spec *, int,
                          double *) noexcept nogil
@@ -235,6 +235,7 @@ cdef class Engine:
     cdef void *handle
     cdef training_data data
     cdef int threads
+    cdef readonly int threads_used
     cdef bint trained       # the host's parameters are older than the engine's
     cdef bint displaced     # the engine holds other parameters than the host's
     cdef readonly object network, parameters, inputs, targets, sample_weight, n_threads
@@ -288,6 +289,21 @@ cdef class Engine:
     def __dealloc__(self):
         if self.handle != NULL:
             self.api.destroy(self.handle)
+
+    @property
+    def isa(self):
+        """The instruction set of the kernels."""
+        return self.api.isa.decode()
+
+    @property
+    def skips_zeros(self):
+        """Whether training passes over the zeros of the inputs."""
+        return bool(self.data.inputs.skips_zeros)
+
+    @property
+    def recoded(self):
+        """Whether bytes have been found behind the numbers of the inputs."""
+        return self.data.inputs.kind == BYTES and self.inputs.values.dtype != np.uint8
 
     def bind(self, inputs, targets, sample_weight):
         """Train on other samples from now on; see the NumPy backend."""
@@ -357,9 +373,10 @@ cdef class Engine:
         self.trained = True
         try:
             while at < stop:
+                self.threads_used = self.threads
                 with nogil:
-                    at = self.api.train(self.handle, &self.data, &samples[0], at, stop, rows,
-                                        &spec, left_out, CHECK_INTERVAL, self.threads, &summed_loss)
+                    at = self.api.train(self.handle, &self.data, &samples[0], at, stop, rows, &spec,
+                                        left_out, CHECK_INTERVAL, &self.threads_used, &summed_loss)
                 if at < 0:
                     raise MemoryError("not enough memory for the activations of a batch.")
                 PyErr_CheckSignals()

@@ -1,4 +1,5 @@
-/* The masks of dropout, for one dtype and instruction set: Philox-4x32-10, as in random_bits.py.
+/* The masks of dropout, for one dtype and instruction set: Philox-4x32-10, as in
+ * core/random_bits.py.
  *
  * Sixteen counters, which give the words of 64 neighbouring units, go through the rounds side by
  * side, in vectors. The compiler would make scalars of the same loops over arrays.

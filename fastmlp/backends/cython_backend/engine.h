@@ -89,7 +89,7 @@ typedef struct {
     int64_t t;              /* updates so far; advanced by training */
 } optimizer_spec;
 
-/* Hidden units to leave out of one epoch; see Dropout in random_bits.py. */
+/* Hidden units to leave out of one epoch; see Dropout in core/random_bits.py. */
 typedef struct {
     const double *rates;    /* (n_layers - 1,) per hidden layer */
     const uint32_t *thresholds; /* (n_layers - 1,) the least random word that keeps a unit */
@@ -106,7 +106,7 @@ typedef struct {
     void *(*create)(const network_spec *network);
     void (*destroy)(void *engine);
 
-    /* Copy between the engine and flat vectors in the layout of network.py's Parameters.
+    /* Copy between the engine and flat vectors in the layout of Parameters in core/network.py.
      * `which` is 0 for the parameters, 1 and 2 for the optimiser's state vectors,
      * 3 for the gradient. Return nonzero if there is no memory. */
     int (*load)(void *engine, int which, const void *flat);
@@ -117,11 +117,11 @@ typedef struct {
 
     /* Train on order[start:stop] in batches, for about `seconds` at most, and return the
      * position reached, or -1 if there is no memory. Goes on adding to *summed_loss. `dropout`
-     * may be NULL. */
+     * may be NULL. *n_threads are the most there may be, and then those that it was worth. */
     int64_t (*train)(void *engine, const training_data *data, const int64_t *order,
                      int64_t start, int64_t stop, int64_t batch_size,
                      optimizer_spec *optimizer, const dropout_spec *dropout, double seconds,
-                     int n_threads, double *summed_loss);
+                     int *n_threads, double *summed_loss);
 
     /* Leave the gradient of the objective over all samples in vector 3 and its value in
      * *loss. Return nonzero if there is no memory. */

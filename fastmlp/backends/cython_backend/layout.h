@@ -314,7 +314,7 @@ static void NAME(transpose_rows)(const layer *y, const block *b)
     }
 }
 
-/* Copy a flat vector in the layout of network.py's Parameters into panels, or back. */
+/* Copy a flat vector in the layout of core/network.py's Parameters into panels, or back. */
 static void NAME(copy_flat)(engine *e, int which, REAL *flat, int into_panels)
 {
     for (int l = 0; l < e->n_layers; l++) {

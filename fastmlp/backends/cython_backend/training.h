@@ -294,17 +294,17 @@ static int NAME(prepare)(engine *e, const training_work *w, int n_threads)
 static int64_t NAME(train)(void *handle, const training_data *data, const int64_t *order,
                            int64_t start, int64_t stop, int64_t batch_size,
                            optimizer_spec *optimizer, const dropout_spec *dropout,
-                           double seconds, int n_threads, double *summed_loss)
+                           double seconds, int *n_threads, double *summed_loss)
 {
     engine *e = handle;
     training_work w = {.e = e, .data = data, .order = order, .start = start, .stop = stop,
                        .batch_size = batch_size, .optimizer = optimizer,
                        .clips = optimizer->max_grad_norm > 0, .dropout = dropout,
                        .seconds = seconds, .summed_loss = *summed_loss};
-    n_threads = NAME(useful_threads)(e, batch_size, n_threads);
-    if (NAME(prepare)(e, &w, n_threads))
+    *n_threads = NAME(useful_threads)(e, batch_size, *n_threads);
+    if (NAME(prepare)(e, &w, *n_threads))
         return -1;
-    team_run(NAME(train_member), &w, n_threads, &e->mood);
+    team_run(NAME(train_member), &w, *n_threads, &e->mood);
     *summed_loss = w.summed_loss;
     return w.position;
 }

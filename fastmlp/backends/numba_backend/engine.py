@@ -52,6 +52,9 @@ class Engine:
     """
 
     seconds_compiling = 0.0
+    recoded = False
+    threads_used = 0
+    isa = ""
 
     def __init__(
         self,
@@ -82,6 +85,11 @@ class Engine:
         self._state: list[NDArray] = []
         self._training_scratch: Scratch | None = None
         self._data = None if inputs is None else self._describe(inputs, targets, sample_weight)
+
+    @property
+    def skips_zeros(self) -> bool:
+        """Whether training passes over the zeros of the inputs."""
+        return self._data is not None and bool(self._data.skips_zeros)
 
     def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
         """Train on other samples from now on; see the NumPy backend."""
@@ -199,9 +207,10 @@ class Engine:
             if on_samples is not None and self._updates() > t:
                 on_samples(min((self._updates() - t) * batch_size, len(order)))
 
+        self.threads_used = self._useful_threads(batch_size)
         results, interrupted = in_threads(
             partial(kernels.train, *given),
-            self._useful_threads(batch_size),
+            self.threads_used,
             scratch,
             is_short=work < _UNINTERRUPTED_WORK,
             meanwhile=tell,
