@@ -1,4 +1,4 @@
-"""``python -m fastmlp`` is the command ``fastmlp``."""
+"""``python -m fastmlp`` runs the command ``fastmlp``."""
 
 from fastmlp.cli import main
 

@@ -1,4 +1,4 @@
-"""fastmlp in programs that import scikit-learn, without a change to them.
+"""Use fastmlp in unmodified programs that import scikit-learn.
 
     python -m fastmlp.accel [--report] program [argument ...]
     python -m fastmlp.accel [--report] -m module [argument ...]
@@ -43,24 +43,24 @@ from fastmlp.training import Fit, Observer, Outcome, observing
 
 __all__ = ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"]
 
-#: The classes by name: fastmlp's, and scikit-learn's own, which under the patch are not to be had
-#: from `sklearn.neural_network`.
+#: The classes by name: fastmlp's, and scikit-learn's own, which are not available from
+#: `sklearn.neural_network` under the patch.
 ESTIMATORS: dict[str, type[BaseMLP]] = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
 SKLEARN_ESTIMATORS: dict[str, type] = {name: cls._sklearn_class for name, cls in ESTIMATORS.items()}
 
 
 def patch_sklearn() -> None:
-    """Put fastmlp's estimators in the place of scikit-learn's.
+    """Replace scikit-learn's estimators by fastmlp's.
 
-    From here on ``sklearn.neural_network.MLPClassifier`` and ``MLPRegressor`` are fastmlp's,
-    however they are imported, in this process. What was imported before, and models made before,
-    stay as they are; so do scikit-learn's private modules, from which its old pickles load.
-    Patching twice does no harm.
+    Afterwards, ``sklearn.neural_network.MLPClassifier`` and ``MLPRegressor`` are fastmlp's in this
+    process, however they are imported. Earlier imports and existing models are not changed; nor
+    are scikit-learn's private modules, from which its old pickles load. Patching twice has no
+    further effect.
 
     Warns
     -----
     LatePatchWarning
-        If modules have imported scikit-learn's classes before; it names them.
+        If modules have already imported scikit-learn's classes; it names them.
 
     Examples
     --------
@@ -85,13 +85,13 @@ def patch_sklearn() -> None:
 
 
 def _names_of_sklearns() -> list[str]:
-    """Return the names, in modules of others, that mean scikit-learn's classes."""
+    """Return the names of scikit-learn's classes in other modules."""
     found, seen = [], set()
     for module_name, module in list(sys.modules.items()):
         if module_name.partition(".")[0] in ("sklearn", "fastmlp") or id(module) in seen:
             continue
         seen.add(id(module))  # joblib gives __main__ a second name
-        try:  # not vars, which loads what is to be loaded lazily
+        try:  # not vars, which would trigger lazy imports
             names = object.__getattribute__(module, "__dict__")
         except AttributeError:
             continue
@@ -102,13 +102,13 @@ def _names_of_sklearns() -> list[str]:
 
 
 def unpatch_sklearn() -> None:
-    """Put scikit-learn's estimators back; models made under the patch stay fastmlp's."""
+    """Restore scikit-learn's estimators; models created under the patch remain fastmlp's."""
     for name, cls in SKLEARN_ESTIMATORS.items():
         setattr(sklearn.neural_network, name, cls)
 
 
 class _Report(Observer):
-    """The fits of this process: how many of which kind, and their time."""
+    """The fits of this process, by kind, with their number and time."""
 
     _HEADER = ("fits", "estimator", "method", "backend", "dtype", "samples x features", "seconds")
     _MAX_LINES = 20
@@ -118,7 +118,7 @@ class _Report(Observer):
         self._fits: dict[tuple[str, ...], tuple[int, float]] = {}
 
     def start(self) -> None:
-        """Record every fit from now on, and print the report at exit."""
+        """Record every fit, and print the report at exit."""
         observed = ExitStack()
         observed.enter_context(observing(self, everywhere=True))
         atexit.register(observed.close)
@@ -196,21 +196,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog=command,
         usage=f"{command} [--report] (program | -m module) [argument ...]",
-        description="Run a program with fastmlp in the place of scikit-learn's "
+        description="Run a program with fastmlp instead of scikit-learn's "
         "MLPClassifier and MLPRegressor.",
     )
     parser.add_argument(
         "--report",
         action="store_true",
-        help="print at exit, to standard error, which fits ran where and for how long",
+        help="print all fits with backend and time at exit, to standard error",
     )
     parser.add_argument("-m", dest="is_module", action="store_true", help="run a module by name")
     parser.add_argument(
         "program",
         help="a script, a directory or zip file with a __main__.py, or the module with -m; "
-        "all arguments after it are left to it",
+        "all arguments after it are passed to it",
     )
-    # Not argparse.REMAINDER, which drops a "--" that comes first. No option of ours has a value.
+    # Not argparse.REMAINDER, which drops a leading "--". None of these options has a value.
     given = sys.argv[1:]
     n_ours = 1 + next((i for i, text in enumerate(given) if text[:1] != "-"), len(given))
     options = parser.parse_args(given[:n_ours])
@@ -227,7 +227,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # The module under its own name, because a program that imports it must get this one.
+    # The module under its own name, so that a program that imports it gets this one.
     from fastmlp import accel
 
     accel.main()

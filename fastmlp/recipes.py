@@ -1,4 +1,4 @@
-"""Recipes: published systems, and one of ours, that ``fastmlp train --recipe NAME`` trains."""
+"""Recipes: published models, and our own, for ``fastmlp train --recipe NAME``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT", "PICTURES", "RECIPES", "TABLE", "TABLE_DESCRIPTION", "Recipe", "get"]
 
-#: What is trained if no recipe is named: on known data, on a folder of pictures, and on a table.
+#: Default recipes: for known data sets, for a folder of images, and for a table.
 DEFAULT, PICTURES, TABLE = "sgd-50", "pictures", "table"
 
-#: The recipe for tables is a pipeline, `fastmlp.tables.make_table_pipeline`, and no `Recipe`.
-TABLE_DESCRIPTION = "Ours, for tables of any columns: an average of five small networks."
+#: The recipe for tables is a pipeline, `fastmlp.tables.make_table_pipeline`, not a `Recipe`.
+TABLE_DESCRIPTION = "Ours, for tables of mixed columns: an average of five small networks."
 
 
-#: Augmentation that suits handwritten digits.
+#: Augmentation for handwritten digits.
 _AFFINE: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {"RandomAffine": MappingProxyType({"rotate": 10, "shift": 1.5, "zoom": 0.1, "shear": 5})}
 )
@@ -27,38 +27,37 @@ _AFFINE: Mapping[str, Mapping[str, float]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Recipe:
-    """A system: what it learns from, with which parameters, and what came out.
+    """A model: its data set, parameters and accuracy.
 
     Attributes
     ----------
     name, description : str
-        What it is called, and what it is, in one line.
+        Name and one-line description.
     dataset : str
-        A name that `fastmlp.datasets.load` knows.
+        A name for `fastmlp.datasets.load`.
     parameters : mapping of str to object
-        Of `fastmlp.MLPClassifier`, but for `augment`.
+        Parameters of `fastmlp.MLPClassifier`, except `augment`.
     augmentation : mapping of str to mapping
-        Classes of `fastmlp.augment`, and their parameters: what is done to the images if they
-        are to be augmented.
+        Classes of `fastmlp.augment` and their parameters, used if images are augmented.
     augmented : mapping of str to object
-        The parameters that change if they are.
+        Parameters that change with augmentation.
     is_augmented : bool
-        Whether they always are.
+        Whether images are always augmented.
     published : float, optional
-        Published accuracy on the test samples or, if some are set aside for it,
-        the validation samples.
+        Published accuracy on the test samples or, if there are any, the
+        validation samples.
     ours : float
-        What `parameters` lead to here; for the last two, the mean over five random states.
+        Our accuracy with `parameters`; for the last two, the mean over five random states.
     source : str
-        Whose figures the published ones are.
+        Source of the published accuracy.
     train_score : float, optional
-        Published accuracy on the training samples, if there is one.
+        Published accuracy on the training samples, if any.
     losses : tuple of float
-        Published loss per epoch, if there are.
+        Published loss per epoch, if any.
     n_samples : int, optional
-        How many of the training samples are used, drawn at random.
+        Number of training samples used, drawn at random.
     validation : float
-        Part of them that is set aside for validation, at random.
+        Fraction of them that is held out for validation, at random.
     """
 
     name: str
@@ -84,13 +83,13 @@ class Recipe:
         Parameters
         ----------
         augment : bool
-            Whether the images are to be augmented, even if the system does not do it by itself.
+            Whether to augment the images, even if the recipe does not.
         image_shape : (height, width), optional
-            Of the images, if they are not square.
+            Shape of the images, if they are not square.
         """
         if not (augment or self.is_augmented):
             return dict(self.parameters)
-        from fastmlp import augment as steps  # here, because it loads NumPy
+        from fastmlp import augment as steps  # here, because it imports NumPy
 
         chain = [
             getattr(steps, name)(**options, image_shape=image_shape)
@@ -101,7 +100,7 @@ class Recipe:
     def split(
         self, X: "NDArray", y: "NDArray", random_state: int | None = None
     ) -> "tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray] | None]":
-        """Return the samples to train on, and those to validate on, if there are any.
+        """Return the training samples and, if there are any, the validation samples.
 
         Parameters
         ----------
@@ -142,7 +141,7 @@ _TABLE = (
                 "random_state": 1,
                 "learning_rate_init": 0.1,
                 "input_scale": 1 / 255,
-                # The published digits are float64's; float32 is faster and as accurate.
+                # The published losses are in float64; float32 is faster and as accurate.
                 "dtype": "float64",
             }
         ),
@@ -228,7 +227,7 @@ _TABLE = (
     ),
     Recipe(
         name="best",
-        description="Ours: hidden layers of 800 and 400 units, images distorted anew in 80 epochs.",
+        description="Ours: hidden layers of 800 and 400 units, augmented images, 80 epochs.",
         dataset="mnist",
         parameters=MappingProxyType(
             {
@@ -253,7 +252,7 @@ _TABLE = (
     ),
     Recipe(
         name=PICTURES,
-        description="Ours, for folders of pictures: 256 and 128 units, dropout, Adam, 60 epochs.",
+        description="Ours, for folders of images: 256 and 128 units, dropout, Adam, 60 epochs.",
         dataset="digits",
         parameters=MappingProxyType(
             {
@@ -282,7 +281,7 @@ def get(name: str) -> Recipe:
     Raises
     ------
     ValueError
-        If there is none; the message lists those there are.
+        If it does not exist; the message lists the recipes.
 
     Examples
     --------
@@ -290,7 +289,7 @@ def get(name: str) -> Recipe:
     (50,)
     """
     if name == TABLE:
-        raise ValueError("the recipe 'table' is for tables: name one with --data.")
+        raise ValueError("the recipe 'table' is for tables: give one with --data.")
     if name not in RECIPES:
         names = [*RECIPES, TABLE]
         end = did_you_mean(name, names)

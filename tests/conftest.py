@@ -170,4 +170,4 @@ def mnist():
     except datasets.DatasetError as error:
         if os.environ.get("FASTMLP_REQUIRE_MNIST"):
             raise
-        pytest.skip(f"MNIST cannot be had here: {error}")
+        pytest.skip(f"MNIST is not available: {error}")

@@ -221,7 +221,7 @@ def _fetch(name, *, return_X_y=False, as_frame="auto", **_):
         try:
             (X, y), (X_test, y_test) = datasets.load_mnist()
         except datasets.DatasetError as error:
-            sys.stderr.write(f"MNIST cannot be had here: {error}\n")
+            sys.stderr.write(f"MNIST is not available: {error}\n")
             os._exit(SKIPPED)
         return np.concatenate([X, X_test]).astype(float), np.concatenate([y, y_test]).astype(str)
     if name == "Bike_Sharing_Demand" and as_frame and not return_X_y:

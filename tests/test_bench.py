@@ -180,7 +180,7 @@ def test_without_mnist_the_case_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTMLP_DATA", str(file))
     (case,) = bench.select(["r1-float32"])
     entry = bench.measure(case, quick=True)
-    assert entry["missing"].startswith("MNIST cannot be had here") and "ours" not in entry
+    assert entry["missing"].startswith("MNIST is not available") and "ours" not in entry
 
 
 @pytest.mark.slow

@@ -320,7 +320,7 @@ def test_the_log_names_the_network():
 def test_the_recipe_of_tables_may_be_named():
     houses().to_csv("houses.csv", index=False)
     run("train", "--data", "houses.csv", "--epochs", 1, "--recipe", "table", "--no-save")
-    assert "for tables: name one with --data" in refused("train", "--recipe", "table")
+    assert "for tables: give one with --data" in refused("train", "--recipe", "table")
     assert "'table'], got 'tabel'" in (sentence := refused("train", "--recipe", "tabel"))
     assert sentence.endswith("Did you mean 'table'?")
     assert "--recipe is for images" in refused("train", "--data", "houses.csv", "--recipe", "best")
@@ -472,7 +472,7 @@ def test_duplicated_and_unnamed_columns(as_typed):
     Path("t.csv").write_text("a,a,,y\n" + rows)
     status, out, err = as_typed("train", "--data", "t.csv", "--epochs", "1")
     assert status == 0 and "a_2" in out
-    assert "names that occur twice become 'a_2'" in err and "without a name are called 'x2'" in err
+    assert "duplicate names are changed to 'a_2'" in err and "without a name are named 'x2'" in err
 
 
 @pytest.mark.slow

@@ -233,7 +233,9 @@ def test_the_error_lists_every_attempt(table, server, tmp_path):
     assert "is an HTML page" in lines[3]
     assert lines[4] == "  npm package toy@1.0.0: npm is not on PATH"
     assert lines[5] == "  Debian package toy-set: apt-get is not on PATH"
-    assert lines[6].startswith("Way out: install the Debian package toy-set, or put the four files")
+    assert lines[6].startswith(
+        "Solution: install the Debian package toy-set, or put the four files"
+    )
     assert lines[6].endswith(f"into {tmp_path / 'mnist'}.")
     assert all(name in lines[6] for name in FILE_NAMES)
     assert len(lines) == 7

@@ -887,7 +887,7 @@ REFUSED = {
         lambda m, X, y: with_layers_of(
             mlp("one", m.backend, hidden_layer_sizes=(900, 5)).fit(X, y), m.fit(X, y)
         ).partial_fit(X, y),
-        "optimiser",
+        "optimizer",
     ),
     "weights that sum to zero with L-BFGS": (
         "one",
@@ -1126,11 +1126,11 @@ CHANGED = {
     ),
     "the optimiser's state": (
         went_on(lambda m: vars(m._optimizer).update(velocity=[1, 2], m=[1, 2]))[1:],
-        "the optimiser's state must be an array of floats, .* got list",
+        "the state of the optimizer must be an array of floats, .* got list",
     ),
     "the optimiser's state, of another network": (
         went_on(lambda m: vars(m._optimizer).update(velocity=np.ones(3), m=np.ones(3)))[1:],
-        "the optimiser's state is of a network with 3 parameters",
+        "the state of the optimizer is for a network with 3 parameters",
     ),
     "the classes": (
         went_on(put(classes_=np.array(["no", "perhaps", "yes"])), "binary"),

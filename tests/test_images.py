@@ -197,7 +197,7 @@ def test_sizes_must_agree(folder):
     put(folder, "0/2.png", RAMP.T.copy())
     message = (
         r"must have the same size, got 3 x 4 \(0/1.png\) and 4 x 3 \(0/2.png\): give the size "
-        r"that they are to be resized to, such as size=\(28, 28\)"
+        r"to resize them to, such as size=\(28, 28\)"
     )
     with pytest.raises(ValueError, match=message):
         load_folder(folder)

@@ -495,7 +495,7 @@ def test_what_cannot_be_saved(tmp_path):
         ({"input_scale_": (np.ones(2), np.ones(2))}, "its input_scale must be 5 numbers"),
         ({"input_scale_": (np.ones(5), None)}, "its input_shift must be 5 numbers"),
         ({"input_scale_": 3}, "not iterable"),
-        ({"n_iter_": "three"}, "its field n_iter must be a whole number from 0"),
+        ({"n_iter_": "three"}, "its field n_iter must be an integer from 0"),
         ({"out_activation_": "sine"}, "its field out_activation must be one of"),
         ({"coefs_": "weights"}, "coefs_ and intercepts_ must"),
         ({"loss_curve_": "low"}, "loss_curve_ must be a list of numbers"),
@@ -551,8 +551,8 @@ def compressed(path, arrays):
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (with_lying_shape, "coef_0.npy has not the length of float64 of shape"),
-        (with_pickle, "classes.npy has not the length of object of shape"),
+        (with_lying_shape, "coef_0.npy does not have the length of float64 of shape"),
+        (with_pickle, "classes.npy does not have the length of object of shape"),
         (compressed, "compressed"),
         (lambda path, arrays: np.save(path.open("wb"), X), "not a zip file"),
         (lambda path, arrays: np.savez(path, X=X), "it lacks 'model'"),
@@ -592,28 +592,34 @@ def replace(name, array):
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (change(None, "format", 2), "written by fastmlp .*, and this is .*: upgrade"),
-        (change(None, "format", "1"), "its field format must be a whole number from 1"),
+        (change(None, "format", 2), "written by fastmlp .*, but this is .*: upgrade"),
+        (change(None, "format", "1"), "its field format must be an integer from 1"),
         (change(None, "estimator", "MLPRegressor"), "upgrade"),
         (change("parameters", "batch_norm", 0.5), r"no parameters \['batch_norm'\]; .*upgrade"),
         (change("parameters", "activation", "sine"), "'activation' parameter of MLPClassifier"),
-        (change("state", "momentum", 1), r"fields \['state.momentum'\] .* not known; .*upgrade"),
+        (change("state", "momentum", 1), r"fields \['state.momentum'\] .* unknown; .*upgrade"),
         (
             change(None, "momentum", 1),
-            r"it has fields \['momentum'\] that are not known; .*upgrade",
+            r"it has fields \['momentum'\] that are unknown; .*upgrade",
         ),
-        (change("state", "n_samples_seen", -1), "its field state.n_samples_seen must be a whole n"),
+        (
+            change("state", "n_samples_seen", -1),
+            "its field state.n_samples_seen must be an integer",
+        ),
         (change("state", "n_samples_seen", 10**30), "from 0 to 9223372036854775807, got 10+"),
         (
             change("state", "loss_curve", [1, "2"]),
             r"state.loss_curve .* list of numbers, got \[1, '2",
         ),
         (change("state", "best_loss", None), "state.best_loss must be a number, got None"),
-        (change("state", "history", {"loss": [1], "seconds": []}), "state.history .* equally long"),
+        (
+            change("state", "history", {"loss": [1], "seconds": []}),
+            "state.history .* of equal length",
+        ),
         (change("labels", "sparse", 0), "its field labels.sparse must be true or false, got 0"),
         (change(None, "labels", []), r"its field labels must be an object, got \[\]"),
         (change(None, "fastmlp", "1\n2"), "its field fastmlp must be text in one line"),
-        (change(None, "n_iter", True), "its field n_iter must be a whole number .* got True"),
+        (change(None, "n_iter", True), "its field n_iter must be an integer .* got True"),
         (change("parameters", "hidden_layer_sizes", [4, "a"]), "parameter hidden_layer_sizes "),
         (change("parameters", "max_iter", 10**400), "parameter max_iter must be below 2"),
         (
@@ -646,11 +652,11 @@ def replace(name, array):
         ),
         (replace("coef_0", np.full((5, 4), np.inf)), "its coef_0 must be finite"),
         (replace("coef_2", np.zeros((3, 3))), "it lacks 'intercept_2'"),
-        (replace("classes", np.arange(4)), "3 outputs where 4 are needed"),
+        (replace("classes", np.arange(4)), "3 outputs, but 4 are needed"),
         (replace("classes", np.array([2, 1, 0])), "not sorted and unique"),
         (replace("classes", np.array([0.5, 1, 2])), "its classes "),
-        (replace("classes", np.zeros(3, "i4,i4")), "its classes must be one row of numbers"),
-        (replace("classes", np.zeros(0)), "its classes must be one row of numbers"),
+        (replace("classes", np.zeros(3, "i4,i4")), "its classes must be a 1d array of numbers"),
+        (replace("classes", np.zeros(0)), "its classes must be a 1d array of numbers"),
         (replace("classes", np.array([1, np.nan, 2])), "classes "),
         (replace("input_scale", np.ones(4)), "its input_scale must be 5 numbers"),
         (
@@ -662,7 +668,7 @@ def replace(name, array):
         (replace("feature_names", np.arange(5)), "feature_names must be a text for each of 5"),
         (
             replace("target_map", np.ones(3)),
-            r"arrays \['target_map'\] that are not known; .*upgrade",
+            r"arrays \['target_map'\] that are unknown; .*upgrade",
         ),
     ],
 )
@@ -887,7 +893,7 @@ def test_every_array_with_every_wrong_one(rich_file, tmp_path):
                 raise AssertionError(f"{name}: {wrong!r}") from error
             n_refused += bool(sentence)
             # Of two that do not fit each other, either may be named.
-            assert not sentence or re.search(r"its [a-z_]+|outputs where|\.npy has", sentence), (
+            assert not sentence or re.search(r"its [a-z_]+|outputs, but|\.npy has", sentence), (
                 sentence
             )
         others = {other: a for other, a in arrays.items() if other != name}

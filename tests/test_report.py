@@ -334,7 +334,7 @@ def test_without_losses(written, cancer):
     X, X_test, y, y_test = cancer
     model = TheirClassifier((4,), solver="lbfgs", max_iter=3).fit(X.to_numpy(), y)
     root = written(model, X_test.to_numpy(), y_test)
-    assert "has kept no losses" in section(root, "training").text
+    assert "has no loss curve" in section(root, "training").text
 
 
 # -------------------------------------------------------------------------------------- regression
@@ -785,7 +785,7 @@ def small():
         (lambda X, y: {"X_train": X, "y_train": y[:5]}, "y_train must have a row for each"),
         (lambda X, y: {"frame": pd.DataFrame({"a": [1]})}, "frame must have a row for each"),
         (lambda X, y: {"frame": {"a": 1}}, "frame must be a pandas DataFrame, got dict"),
-        (lambda X, y: {"feature_names": ["a"]}, "feature_names must hold a name per feature, 6"),
+        (lambda X, y: {"feature_names": ["a"]}, "feature_names must hold one name per feature, 6"),
         (lambda X, y: {"image_shape": (5, 5)}, "shape must be"),
         (
             lambda X, y: {"X": np.repeat(X, 50, 0), "y": np.r_[0.0, 0.5 + np.arange(2999)]},
@@ -793,7 +793,10 @@ def small():
         ),
         (lambda X, y: {"model": StandardScaler().fit(X)}, "model must be a fitted MLPClassifier"),
         (lambda X, y: {"model": LogisticRegression().fit(X, y)}, "got LogisticRegression"),
-        (lambda X, y: {"model": MLPClassifier(**PARAMETERS).fit(X, (X > 0) * 1)}, "several labels"),
+        (
+            lambda X, y: {"model": MLPClassifier(**PARAMETERS).fit(X, (X > 0) * 1)},
+            "multilabel classifier",
+        ),
     ],
 )
 def test_bad_input(tmp_path, small, change, sentence):

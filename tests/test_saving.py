@@ -362,7 +362,7 @@ def test_only_loading_needs_skops(tmp_path):
         [sys.executable, "-c", textwrap.dedent(code), npz], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    assert "skops, which is missing: pip install 'fastmlp[tables]'" in run.stdout
+    assert "skops, which is not installed: pip install 'fastmlp[tables]'" in run.stdout
 
 
 # ---------------------------------------------------------------------------------------- metadata
@@ -401,9 +401,9 @@ def test_metadata(name, tmp_path):
     [
         ([1], "metadata must be a dict, got list"),
         ({1: 2}, "metadata must have text for keys, got 1"),
-        ({"a": [{"b": {3}}]}, r"metadata\['a'\]\[0\]\['b'\] must be what JSON can hold .* got set"),
+        ({"a": [{"b": {3}}]}, r"metadata\['a'\]\[0\]\['b'\] must be JSON-serializable .* got set"),
         ({"d": np.array(["2020-01-01"], "M8[D]")}, r"metadata\['d'\]\[0\] must be .* got date"),
-        ({"c": 1j}, "got complex: write it as text"),
+        ({"c": 1j}, "got complex: convert it to text"),
     ],
 )
 def test_metadata_that_json_cannot_hold(name, metadata, reason, tmp_path):
@@ -435,9 +435,9 @@ def test_versions_are_written(skops_file):
 @pytest.mark.parametrize(
     ("name", "version", "says"),
     [
-        ("fastmlp", "99.1", "fastmlp 99.1, where"),
-        ("scikit-learn", "1.0.2", "scikit-learn 1.0.2, where 1."),
-        ("scikit-learn", "2.0", "scikit-learn 2.0, where 1."),
+        ("fastmlp", "99.1", "fastmlp 99.1, but"),
+        ("scikit-learn", "1.0.2", "scikit-learn 1.0.2, but 1."),
+        ("scikit-learn", "2.0", "scikit-learn 2.0, but 1."),
         ("fastmlp", "0.0.1", None),
         ("scikit-learn", ".".join(sklearn.__version__.split(".")[:2]) + ".99", None),
         ("numpy", "1.26.0", None),
@@ -483,13 +483,13 @@ def test_a_newer_fastmlp_wrote_a_model(tmp_path):
     document = json.loads(arrays["model"].tobytes()) | {"fastmlp": "99.1"}
     text = np.frombuffer(json.dumps(document).encode(), np.uint8)
     np.savez(tmp_path / "new.npz", **{**arrays, "model": text})
-    with pytest.warns(ModelFileWarning, match="written by fastmlp 99.1, and this is"):
+    with pytest.warns(ModelFileWarning, match="written by fastmlp 99.1, but this is"):
         fastmlp.load(tmp_path / "new.npz")
 
 
 def test_a_newer_format_is_refused(skops_file, tmp_path):
     path = with_parts(skops_file[0], tmp_path / "new", header=lambda d: d | {"format": 2})
-    assert_refused(path, "in format 2; it was written by fastmlp .*, and this is .*: upgrade")
+    assert_refused(path, "in format 2; it was written by fastmlp .*, but this is .*: upgrade")
 
 
 def test_a_newer_protocol_of_skops_is_refused(skops_file, tmp_path):
@@ -534,7 +534,7 @@ def test_trees_must_be_named(tmp_path):
     model = VotingClassifier([("mlp", classifier()), ("forest", forest)]).fit(X, TEXT)
     with pytest.warns(ModelFileWarning, match="parts that fastmlp does not know"):
         path = save(model, tmp_path)
-    assert_refused(path, "it names sklearn.tree._tree.Tree, which fastmlp does not trust")
+    assert_refused(path, "it contains sklearn.tree._tree.Tree, which fastmlp does not trust")
     loaded = fastmlp.load(path, trusted="sklearn.tree._tree.Tree")
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
@@ -609,7 +609,7 @@ def test_hostile_files(name, skops_file, tmp_path):
     target = tmp_path / "target"
     node = HOSTILE[name](target)
     path = with_parts(skops_file[0], tmp_path / "hostile", schema=in_pipeline(node))
-    message = assert_refused(path, re.escape(f"it names {name}, which fastmlp does not trust"))
+    message = assert_refused(path, re.escape(f"it contains {name}, which fastmlp does not trust"))
     assert f"trusted={[name]}" in message
     assert not target.exists()
 
@@ -629,7 +629,7 @@ def test_refused_modules_are_not_imported(skops_file, tmp_path):
             text=True,
         )
         assert run.returncode == 0, run.stderr
-        assert "it names payload.f, which fastmlp does not trust" in run.stdout
+        assert "it contains payload.f, which fastmlp does not trust" in run.stdout
 
 
 def test_what_is_trusted_by_fastmlp_is_harmless():
@@ -687,7 +687,7 @@ def test_generators(skops_file, tmp_path):
     with zipfile.ZipFile(tmp_path / "generator") as archive:
         node = json.loads(archive.read("schema.json"))["content"]["a"]
     path = with_parts(skops_file[0], tmp_path / "hostile", schema=in_pipeline(node))
-    assert_refused(path, "it has random generators as RandomStateNode, whose state nothing checks")
+    assert_refused(path, "it has random generators as RandomStateNode, whose state is not checked")
     model.set_params(quantiletransformer__random_state=np.random.RandomState(np.random.PCG64(0)))
     with pytest.raises(ValueError, match="^the model cannot be saved: .*Mersenne|unpack"):
         fastmlp.save(model, tmp_path / "other")
@@ -723,7 +723,7 @@ def test_our_estimators_are_checked_within_a_pipeline(tmp_path):
         (lambda d, a: a.update(coef_0=a["coef_0"] * np.nan), "its coef_0 must be finite"),
         (lambda d, a: a.update(coef_0=a["coef_0"][:, :2]), "its coef_0 and intercept must"),
         (lambda d, a: a.pop("classes"), "it lacks 'classes'"),
-        (lambda d, a: d.update(n_iter=-1), "its field n_iter must be a whole number"),
+        (lambda d, a: d.update(n_iter=-1), "its field n_iter must be an integer"),
         (lambda d, a: d["parameters"].update(alpha="x"), "its parameter alpha cannot be used"),
         (lambda d, a: d.update(fitted=False), r"fields \['labels', 'n_iter'|fields"),
         (lambda d, a: d.update(estimator="SVC"), "its estimator is 'SVC'"),
@@ -768,11 +768,11 @@ def test_damaged_bytes(skops_file, tmp_path):
     [
         (lambda d: [1], None, "its document must be an object, got \\[1\\]"),
         (lambda d: {"a": 1}, None, "it lacks 'format'"),
-        (lambda d: d | {"format": "1"}, None, "its field format must be a whole number"),
+        (lambda d: d | {"format": "1"}, None, "its field format must be an integer"),
         (lambda d: d | {"versions": 3}, None, "its field versions must be an object"),
         (lambda d: d | {"versions": {}}, None, "it lacks 'versions.fastmlp'"),
         (lambda d: d | {"metadata": [1]}, None, "its field metadata must be an object"),
-        (lambda d: d | {"extra": 1}, None, r"fields \['extra'\] that are not known"),
+        (lambda d: d | {"extra": 1}, None, r"fields \['extra'\] that are unknown"),
         (set_version("numpy", 3), None, "its field versions.numpy must be text"),
         (set_version("fastmlp", "1\n2"), None, "its field versions.fastmlp must be text"),
         (None, lambda d: [1], "attribute|indices"),
@@ -783,7 +783,7 @@ def test_damaged_bytes(skops_file, tmp_path):
         (
             None,
             lambda d: d | json.loads(json.dumps(d["content"])),
-            "it holds no model, but .* dict",
+            "it contains an object of type dict",
         ),
     ],
 )
@@ -798,7 +798,7 @@ def test_archives_that_lie(skops_file, tmp_path):
     np.save(huge, np.zeros(8))
     huge = huge.getvalue().replace(b"(8,), }              ", b"(800000000000,), }   ")
     for name, content, reason in [
-        ("1.npy", huge, "1.npy has not the length"),
+        ("1.npy", huge, "1.npy does not have the length"),
         ("schema.json", b"[" * 100_000, "recursion"),
         ("schema.json", b"\xff", ""),
         ("fastmlp.json", b"{", "Expecting property name"),
@@ -828,12 +828,12 @@ def test_sparse_arrays_that_lie(tmp_path):
             copy.writestr(member, content)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("1.npz", lying.getvalue())
-    assert_refused(path, "data.npy has not the length")
+    assert_refused(path, "data.npy does not have the length")
 
 
 def test_files_of_skops_itself(tmp_path):
     skops.io.dump(StandardScaler().fit(X), tmp_path / "model")
-    assert_refused(tmp_path / "model", "fastmlp.save has not written it; skops.io.load reads")
+    assert_refused(tmp_path / "model", "it was not written by fastmlp.save; skops.io.load reads")
     assert not is_model_file(tmp_path / "model")
 
 
@@ -863,7 +863,10 @@ def test_what_cannot_be_saved(tmp_path):
     broken = make_pipeline(classifier()).fit(X, TEXT)
     broken[-1].coefs_[0][0] = np.nan
     for model, reason in [
-        (make_pipeline(scaled, classifier()).fit(X, TEXT), "function must be one that a module"),
+        (
+            make_pipeline(scaled, classifier()).fit(X, TEXT),
+            "functions must be importable from a module",
+        ),
         (make_pipeline(Own(max_iter=1)).fit(X, TEXT), "it has a Own in it, a subclass"),
         (broken, "its coef_0 must be finite"),
     ]:

@@ -322,7 +322,7 @@ SENSIBLE = {
     "unnamed columns": (
         ",b,\nu,2,3\n",
         {"x0": ["u"], "b": [2], "x2": [3]},
-        "without a name are called 'x0', 'x2'",
+        "without a name are named 'x0', 'x2'",
     ),
     "an unnamed column whose name is taken": ("x1,\n1,2\n", {"x1": [1], "x1_2": [2]}, "'x1_2'"),
     "no header": ("1,2.5\n3,4\n", {"x0": [1, 3], "x1": [2.5, 4]}, "no header"),
@@ -716,9 +716,9 @@ def test_target(names, target, expected):
         (["price", "size"], "prize", "got 'prize'; did you mean 'price'?"),
         (["price", "size"], "PRICE", "did you mean 'price'?"),
         (["price", "size"], "zzz", "there are 'price', 'size'."),
-        (["price"], None, "needs another column than the target to learn from, got only 'price'"),
+        (["price"], None, "needs another column than the target, got only 'price'"),
         ([], None, "has no columns"),
-        (["a", "y", "y"], "y", "must be one column, got 2 called 'y'"),
+        (["a", "y", "y"], "y", "must be one column, got 2 named 'y'"),
     ],
 )
 def test_no_target(names, target, words):
@@ -733,11 +733,11 @@ def test_no_target(names, target, words):
         ([True, False], "classification", "the target is booleans with 2 different values"),
         (pd.Categorical(["a", "b"]), "classification", "the target is text with 2"),
         ([0.5, 1.0], "regression", "the target has numbers with fractions"),
-        ([0, 1, 2] * 4, "classification", "only 3 different whole numbers"),
-        ([0.0, 1.0, np.nan] * 4, "classification", "only 2 different whole numbers"),
-        (range(50), "regression", "50 different whole numbers"),
-        ([1, 2, 3, 4], "regression", "4 different whole numbers"),
-        (pd.Series([1, 2] * 9, dtype="category"), "classification", "only 2 different whole"),
+        ([0, 1, 2] * 4, "classification", "only 3 distinct integers"),
+        ([0.0, 1.0, np.nan] * 4, "classification", "only 2 distinct integers"),
+        (range(50), "regression", "50 distinct integers"),
+        ([1, 2, 3, 4], "regression", "4 distinct integers"),
+        (pd.Series([1, 2] * 9, dtype="category"), "classification", "only 2 distinct integers"),
     ],
 )
 def test_task(values, task, reason):
@@ -756,7 +756,7 @@ def test_task_that_was_asked_for():
     ("values", "task", "words"),
     [
         (["a", "b"], "clasification", "got 'clasification'; did you mean 'classification'?"),
-        (["a", "b"], "regression", "regression needs a target of numbers, got text such as 'a'"),
+        (["a", "b"], "regression", "regression needs a numeric target, got text such as 'a'"),
         ([0.5, 1.5], "classification", "got numbers with fractions; choose task 'regression'"),
         ([None, None], None, "has only missing values"),
         ([1, 1], None, "must have at least two distinct values, got only"),
@@ -773,7 +773,7 @@ def test_no_task(values, task, words):
 
 def test_take_target():
     frame = pd.DataFrame({"a": [1, 2, 3, 4], "y": ["u", None, "v", "u"], "z": [1.5, 2, 3, 4]})
-    with pytest.warns(TableWarning, match="1 of 4 rows have no 'y' and are left out"):
+    with pytest.warns(TableWarning, match="1 of 4 rows have no 'y' and are dropped"):
         X, y = take_target(frame, "y", "classification")
     assert list(X.columns) == ["a", "z"] and X["a"].tolist() == [1, 3, 4]
     assert y.tolist() == ["u", "v", "u"]
@@ -946,11 +946,11 @@ def test_unseen_and_missing_values(fitted):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda X: X.drop(columns=["size"]), "lacks the column 'size' that the model has learned"),
+        (lambda X: X.drop(columns=["size"]), "lacks the column 'size' that the model was"),
         (lambda X: X[["new"]], "lacks the columns 'size', 'rooms', 'color', 'paid', 'when' that"),
         (lambda X: X.rename(columns={"size": "Size"}), "(did you mean 'Size'?); add it"),
         (lambda X: X.assign(rooms="many"), "'rooms' must hold numbers, as in training, got text"),
-        (lambda X: X.assign(rooms=["3"] * 199 + ["x"]), "got text such as 'x'; mend"),
+        (lambda X: X.assign(rooms=["3"] * 199 + ["x"]), "got text such as 'x'; correct"),
         (lambda X: X.assign(when=3.5), "'when' must hold dates, as in training, got numbers"),
         (lambda X: X.assign(when="soon"), "'when' must hold dates, as in training, got text"),
         (lambda X: X.assign(size=X["when"]), "'size' must hold numbers, as in training, got dates"),
@@ -958,7 +958,7 @@ def test_unseen_and_missing_values(fitted):
         (lambda X: X.assign(paid=2), "must hold 'no', 'yes' only, as in training, got numbers"),
         (lambda X: X.assign(new=2), "'new' must hold booleans, as in training, got numbers"),
         (lambda X: X.assign(size=[[1]] * len(X)), "'size' must hold numbers, as in training, got"),
-        (lambda X: X.assign(color=[[1]] * len(X)), "'color' must hold a text per row"),
+        (lambda X: X.assign(color=[[1]] * len(X)), "'color' must hold one text per row"),
         (lambda X: pd.concat([X, X[["size"]]], axis=1), "must have one column 'size', got several"),
         (lambda X: X.to_numpy()[:, :3], "X must have 6 columns, as in training, got 3"),
         (lambda X: csr_matrix((3, 6)), "got a sparse matrix; pass it to MLPClassifier"),

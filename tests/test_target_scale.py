@@ -61,7 +61,7 @@ class TestMap:
 
     @pytest.mark.parametrize("bad", ["standard", -1.0, (1, 1)])
     def test_counts_keep_their_sign(self, bad):
-        with pytest.raises(ValueError, match="must be a positive factor where targets must not be"):
+        with pytest.raises(ValueError, match="must be a positive factor if targets must not be"):
             mlp(target_scale=bad, loss="poisson").fit(X, np.abs(HOUSES))
 
 

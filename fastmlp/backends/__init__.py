@@ -1,4 +1,4 @@
-"""The backends: one contract, several implementations, chosen by name.
+"""The backends: several implementations of one interface, selected by name.
 
 Every backend is a module with the same two names, documented in full in
 `fastmlp.backends.numpy_backend`, which is both the specification and a
@@ -7,9 +7,8 @@ working implementation:
 - ``Engine``: a network bound to its parameters and its training data;
 - ``predict``: the outputs for samples, without an engine that would copy the weights.
 
-This package knows which backends exist, whether each one can be used here,
-and if not, why not. A backend that the user names is used or refused with the
-reason; only ``"auto"`` chooses.
+This package determines which backends are available and, if not, why. A backend
+given by name is used or refused with the reason; only ``"auto"`` selects one.
 """
 
 import importlib
@@ -18,12 +17,12 @@ from types import ModuleType
 
 from fastmlp.utils.suggestions import did_you_mean
 
-#: In the order in which "auto" prefers them; what follows "numpy" is used only when named.
+#: In the order of preference of "auto"; those after "numpy" are used only by name.
 NAMES = ("cython", "numba", "numpy", "cuda")
 
 
 class BackendUnavailableError(RuntimeError):
-    """A backend was asked for by name and cannot be used here."""
+    """A backend was requested by name and is not available."""
 
 
 @cache
@@ -36,29 +35,29 @@ def _load(name: str) -> tuple[ModuleType | None, str]:
 
 
 def unavailable() -> dict[str, str]:
-    """Return ``{name: reason}`` for every backend that cannot be used here."""
+    """Return ``{name: reason}`` for every backend that is not available."""
     return {name: reason for name in NAMES for module, reason in [_load(name)] if module is None}
 
 
 def available() -> list[str]:
-    """Return the names of the backends that can be used here, preferred first."""
+    """Return the names of the available backends, in order of preference."""
     return [name for name in NAMES if _load(name)[0] is not None]
 
 
 def resolve(name: str = "auto") -> str:
-    """Return the name of the backend that `name` stands for.
+    """Return the name of the backend to use.
 
     Parameters
     ----------
     name : {"auto", "cython", "numba", "numpy", "cuda"}
-        "auto" stands for the first available one in the order of `NAMES`.
+        "auto" is the first available one in the order of `NAMES`.
 
     Raises
     ------
     ValueError
-        If there is no backend of that name.
+        If there is no backend with that name.
     BackendUnavailableError
-        If the backend exists but cannot be used here; the message says why.
+        If the backend is not available; the message says why.
 
     Examples
     --------
@@ -71,7 +70,7 @@ def resolve(name: str = "auto") -> str:
         choices = ", ".join(repr(choice) for choice in ("auto", *NAMES))
         end = did_you_mean(name, ("auto", *NAMES), {"gpu": "cuda"})
         raise ValueError(f"backend must be one of {choices}, got {name!r}{end}")
-    module, reason = _load(name)  # no other: importing a backend may take seconds
+    module, reason = _load(name)  # only this one: importing a backend may take seconds
     if module is None:
         raise BackendUnavailableError(
             f"backend={name!r} is not available: {reason}. Available: {', '.join(available())}."
@@ -80,7 +79,7 @@ def resolve(name: str = "auto") -> str:
 
 
 def get(name: str = "auto") -> ModuleType:
-    """Return the backend module that `name` stands for; see `resolve`."""
+    """Return the module of a backend; see `resolve`."""
     module, _ = _load(resolve(name))
     assert module is not None
     return module

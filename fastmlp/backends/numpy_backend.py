@@ -1,9 +1,9 @@
-"""The NumPy backend: the specification of the contract, as readable as the algorithm allows.
+"""The NumPy backend: the reference implementation, written for readability.
 
-This is the bare algorithm of training a multilayer perceptron: forward pass,
-loss, backward pass, update. In float64 it gives scikit-learn's numbers to the
-last bit. The other backends have the same names and signatures and are
-measured against this one; what their docstrings leave out stands here.
+The algorithm of training a multilayer perceptron: forward pass, loss, backward
+pass, update. In float64 its results are bit-identical to scikit-learn's. The
+other backends have the same names and signatures and are tested against this
+one; the interface is documented here.
 """
 
 import math
@@ -26,23 +26,23 @@ from fastmlp.core.optimizers import RATE, SGD, Adam, Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.utils.threads import usable_threads
 
-#: Bytes of float input, or of activations, that `predict` holds at a time.
+#: Bytes of float input, or of activations, that `predict` allocates at a time.
 _PREDICT_BYTES = 1 << 24
 
 
 class Engine:
     """A network bound to its parameters and its data, ready to train or predict.
 
-    An engine owns all scratch memory that its backend needs. Nothing is
-    validated: the layer above has done that, once. Different engines may be
-    used in different threads at the same time; one engine may not.
+    An engine owns all scratch memory of its backend. Nothing is validated here,
+    but in the estimators. Different engines may be used in different threads at
+    the same time; a single engine may not.
 
     Parameters
     ----------
     network : Network
     parameters : Parameters
-        Float32 or float64; that is the dtype of all arithmetic. Updated by
-        training; other code reads them after `sync`.
+        float32 or float64, the dtype of all computations. Updated by
+        training; to be read after `sync`.
     inputs : Inputs, optional
         The training data; not needed to predict.
     targets : array of shape (n_samples, n_outputs), optional
@@ -51,24 +51,23 @@ class Engine:
     sample_weight : array of shape (n_samples,), optional
         In the parameters' dtype; all ones if None.
     n_threads : int, optional
-        Upper limit for the threads of this engine. None leaves the choice to
-        the backend. Here it limits the threads of the BLAS library.
+        Maximum number of threads of this engine. None leaves the choice to the
+        backend. Here it limits the threads of the BLAS library.
     many_passes : bool
-        Whether the data will be passed over more than once, so that it pays to
-        prepare them. Here there is nothing to prepare.
+        Whether there will be several passes over the data, so that preparing
+        them is worthwhile. Ignored here.
 
     Attributes
     ----------
     seconds_compiling : float
-        What compiling has taken this engine, of those backends that compile when they are
-        first used.
+        Compilation time of this engine, for backends that compile on first use.
     skips_zeros : bool
-        Whether training passes over the zeros of the inputs. Here it never does, and the same
-        goes for the next three: they tell of decisions that other backends take.
+        Whether training skips zeros of the inputs. Here always False; this and the next three
+        describe settings of other backends.
     recoded : bool
-        Whether bytes were found behind the numbers of the inputs, and are read in their place.
+        Whether byte-valued inputs were converted to bytes.
     threads_used : int
-        Among how many threads the last epoch was divided; 0 before the first one.
+        Number of threads of the last epoch; 0 before the first one.
     isa : str
         The instruction set that the kernels are compiled for, or "".
     """
@@ -98,14 +97,13 @@ class Engine:
         self._gradient = Parameters(network, np.zeros_like(parameters.flat))
 
     def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
-        """Train on other samples from now on.
+        """Train on other samples.
 
         Parameters
         ----------
         inputs, targets, sample_weight
-            As at the beginning, and of the same kinds, affine map and dtypes;
-            only their number may differ. Arrays that the engine knows may have
-            new contents.
+            As in the constructor, with the same types, scaling and dtypes; only
+            their number may differ. The same arrays may have new contents.
         """
         self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
 
@@ -122,16 +120,16 @@ class Engine:
         Parameters
         ----------
         order : array of shape (n_samples,), int64
-            The permutation in which samples are visited.
+            The order of the samples.
         batch_size : int
             Samples per update; the last batch may be smaller.
         optimizer : Optimizer (see `fastmlp.core.optimizers`)
             Its state vectors are updated too; read them after `sync`.
         dropout : Dropout, optional
-            Hidden units to leave out; a sample's position is that in `order`.
+            Hidden units to drop; a sample's position is that in `order`.
         on_samples : callable, optional
-            Called from time to time, in the calling thread, with the number of samples that are
-            done. A backend that is done sooner, or cannot tell, does not call it.
+            Called periodically, in the calling thread, with the number of processed samples. Not
+            called for short epochs, or if the backend does not support it.
 
         Returns
         -------
@@ -139,13 +137,13 @@ class Engine:
             The sum over batches of the batch's objective, taken before its
             update, times the batch's number of samples. Divided by n_samples
             this is scikit-learn's ``loss_``. A batch whose weights sum to zero
-            is passed over: no update, no loss.
+            is skipped.
 
         Raises
         ------
         KeyboardInterrupt
-            Within about a second of Ctrl-C. Parameters and optimiser then
-            stand as after the last finished batch.
+            Within about a second of Ctrl-C. Parameters and optimizer are then
+            as after the last finished batch.
         """
         summed_loss = np.float64(0)
         with _blas_threads(self.n_threads):
@@ -175,7 +173,7 @@ class Engine:
         out : array of shape (n_parameters,)    # OUT, overwritten
             Both in the parameters' dtype and layout.
         dropout : Dropout, optional
-            Hidden units to leave out; a sample's position is that in the data.
+            Hidden units to drop; a sample's position is that in the data.
 
         Returns
         -------
@@ -195,7 +193,7 @@ class Engine:
         Parameters
         ----------
         inputs : Inputs
-            Any number of rows; seen in chunks, so the memory needed is bounded.
+            Any number of rows; processed in chunks, to limit memory.
         out : array of shape (n_samples, n_outputs)  # OUT, overwritten
             In the parameters' dtype, C-contiguous.
 
@@ -203,15 +201,15 @@ class Engine:
         -------
         bool
             Whether all elements of an array of numbers are finite. If not, the
-            rows where they are not are NaN or whatever comes of it.
+            rows where they are not are NaN or undefined.
         """
         coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
         return predict(self.network, coefs, intercepts, inputs, self.n_threads, out)
 
     def sync(self) -> None:
-        """Make the host's parameters and optimiser state current.
+        """Update the host's parameters and optimizer state.
 
-        A backend that trains on copies of its own writes them back here.
+        Backends that train on copies write them back here.
         """
 
     def _total_weight(self, batch: NDArray) -> float:
@@ -269,7 +267,7 @@ class Engine:
                 A, factor, slope = activations[layer], factors[layer - 1], slopes[layer - 1]
                 if factor is not None:
                     delta *= factor
-                    # What is left out has no derivative; the others' is in terms of their value.
+                    # Dropped units have no derivative; the others' is in terms of their value.
                     A = np.divide(A, factor, out=np.zeros_like(A), where=factor != 0)
                 if slope is not None:
                     delta *= slope
@@ -294,20 +292,20 @@ def predict(
     coefs, intercepts : sequence of array, one per layer
         C-contiguous; all of the dtype of `out`, or all float32.
     inputs : Inputs
-        Any number of rows; seen in chunks, so the memory needed is bounded. Of
-        the dtype of `out`.
+        Any number of rows; processed in chunks, to limit memory. With the dtype of
+        `out`.
     n_threads : int or None
-        As for an `Engine`.
+        As in `Engine`.
     out : array of shape (n_samples, n_outputs)  # OUT, overwritten
-        C-contiguous; its dtype is that of the arithmetic.
+        C-contiguous; its dtype is that of the computations.
 
     Returns
     -------
     bool
         Whether all elements of an array of numbers are finite. If not, the
-        rows where they are not are NaN or whatever comes of it.
+        rows where they are not are NaN or undefined.
     """
-    # Sparse rows are not expanded, but what follows them is not sparse.
+    # Sparse rows are not expanded, but the following layers are dense.
     widest = max(network.layer_units[1:] if inputs.is_sparse else network.layer_units)
     rows = max(1, _PREDICT_BYTES // (widest * out.itemsize))
     all_finite = True
@@ -343,8 +341,8 @@ def _forward(
 ) -> list[Any]:
     """Return the activations of every layer, from the input to the output.
 
-    Those of hidden layer l are multiplied by factors[l], if there are such. `slopes` is appended
-    the derivatives of each hidden layer that cannot be found from its activations, else None.
+    Those of hidden layer l are multiplied by factors[l], if given. The derivatives of each hidden
+    layer that cannot be computed from its activations, otherwise None, are appended to `slopes`.
     """
     activations = [X]
     last = len(coefs) - 1
@@ -364,7 +362,7 @@ def _forward(
 def _dropout_factors(
     network: Network, dropout: Dropout | None, positions: NDArray, like: Parameters
 ) -> list[NDArray | None]:
-    """Return dropout's factors per hidden layer, in the dtype of some parameters."""
+    """Return the dropout factors per hidden layer, in the dtype of the parameters."""
     hidden = network.layer_units[1:-1]
     if dropout is None:
         return [None] * len(hidden)
@@ -373,7 +371,7 @@ def _dropout_factors(
 
 
 def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
-    """Return some rows of the input as the network sees them; sparse ones stay sparse."""
+    """Return some rows of the scaled input; sparse ones remain sparse."""
     X = inputs.values[rows]
     if inputs.is_sparse:
         return X if inputs.scale is None else X.multiply(inputs.scale).tocsr()
@@ -385,7 +383,7 @@ def _rows(inputs: Inputs, rows: NDArray | slice) -> Any:
 
 
 def _clip(gradient: NDArray, max_norm: float) -> None:
-    """Scale a gradient down to a norm, if it has a larger one; 0 is no limit."""
+    """Clip a gradient to a maximum norm; 0 is no limit."""
     norm = math.sqrt(np.dot(gradient, gradient)) if max_norm > 0 else 0.0
     if norm > max_norm:
         gradient *= gradient.dtype.type(max_norm / norm)
@@ -423,7 +421,7 @@ def _update_adam(optimizer: Adam, flat: NDArray, gradient: NDArray) -> None:
 
 
 def _update_by_formula(optimizer: Optimizer, flat: NDArray, gradient: NDArray) -> None:
-    """Step by the optimiser's own formula."""
+    """Step by the formula of the optimizer."""
     optimizer.updated(optimizer.t + 1)
     settings = np.array(optimizer.settings(), flat.dtype)
     settings[RATE] = optimizer.learning_rate
@@ -434,7 +432,7 @@ def _update_by_formula(optimizer: Optimizer, flat: NDArray, gradient: NDArray) -
         vector[...] = values
 
 
-#: Those of scikit-learn, with its operations; all others have a formula.
+#: Those of scikit-learn, with its operations; all others use a formula.
 _UPDATES: dict[str, Callable[[Any, NDArray, NDArray], None]] = {
     "sgd": _update_sgd,
     "adam": _update_adam,
@@ -447,10 +445,9 @@ def _blas() -> ThreadpoolController:
 
 
 class _BlasLimit:
-    """The limit of BLAS's threads, of which there is one for all threads of Python together.
+    """The thread limit of BLAS, which is shared by all Python threads.
 
-    The lowest of the limits that are wanted at a time applies; the last to leave puts back what
-    the first has found.
+    The lowest of the current limits applies; the original one is restored at the end.
     """
 
     def __init__(self) -> None:
@@ -464,7 +461,7 @@ class _BlasLimit:
         with self._changing():
             limiter = _blas().limit(limits=min([n_threads, *self._wanted]))
             if not self._wanted:
-                self._first = limiter  # it remembers the limit that it has changed
+                self._first = limiter  # stores the original limit
             self._wanted.append(n_threads)
         try:
             yield
@@ -480,14 +477,16 @@ class _BlasLimit:
     def _changing(self) -> Iterator[None]:
         with self._lock:
             yield
-            # From 3.7 on, a thread that has set a limit is the only one that can, until it leaves
+            # Since 3.7, a thread that has set a limit is the only one that can, until it leaves
             # a context of threadpoolctl's.
             with _blas().limit(limits=None):
                 pass
 
 
 _blas_limit = _BlasLimit()
-if hasattr(os, "register_at_fork"):  # those who want a limit, or hold the lock, are not forked
+if hasattr(
+    os, "register_at_fork"
+):  # threads with limits or the lock do not exist in a forked child
     os.register_at_fork(after_in_child=_blas_limit.__init__)  # type: ignore[misc]
 
 

@@ -1,11 +1,11 @@
-"""The benchmark suite: fastmlp beside scikit-learn, PyTorch, JAX, and bare matrix products.
+"""The benchmark suite: fastmlp compared with scikit-learn, PyTorch, JAX, and matrix products.
 
-What is fair to compare is laid down in `CASES`. The contenders of a case get the same samples, the
-same initial weights and the same order of samples, all do every epoch, and their losses must
-agree: a faster run that trains differently fails. They take turns, so that every ratio is of
-moments next to each other; kept are the median ratio and its spread.
+`CASES` defines the comparisons. The contenders of a case get the same samples, initial weights and
+order of samples, run all epochs, and their losses must agree: a faster run that trains differently
+fails. They alternate, so that each ratio is of consecutive measurements; reported are the median
+ratio and its range.
 
-Each contender is in a process of its own, because thread pools that share one disturb each other.
+Each contender has its own process, because thread pools in one process interfere.
 ``python -m fastmlp.bench.worker`` is such a process. It reads one JSON object per line and answers
 each with one:
 

@@ -1,4 +1,4 @@
-"""What is compared with what."""
+"""The benchmark cases."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from fastmlp.utils.suggestions import did_you_mean
 
 TITLES = {"fastmlp": "fastmlp", "sklearn": "scikit-learn", "torch": "PyTorch", "jax": "JAX"}
 
-#: What a measurement is, per task.
+#: The unit of a measurement, per task.
 UNITS = {
     "fit": "s per epoch",
     "evaluation": "s per evaluation",
@@ -33,21 +33,21 @@ class Contender:
     Attributes
     ----------
     library : {"fastmlp", "sklearn", "torch", "jax", "products"}
-        The last does the matrix products of an epoch and nothing else.
+        The last only computes the matrix products of an epoch.
     input : {"uint8", "float32", "float64"}
-        As what it gets the data; of bytes it gets 0..255, otherwise 0..1.
+        The dtype of its data; 0..255 for uint8, otherwise 0..1.
     parameters : mapping
-        Of the estimator, beside those of the case.
+        Parameters of the estimator, in addition to those of the case.
     tolerance : float
-        How far its losses may be from ours, relatively.
+        Maximum relative difference of its losses from ours.
     data : str, optional
-        Another data set than the case's.
+        Replaces the data set of the case.
     busy : bool
-        Another process wants a core meanwhile.
+        Another process keeps a core busy.
     cold : bool
-        No compiled kernel is on disk.
+        No compiled kernel is cached on disk.
     title : str, optional
-        What tables call it.
+        Its name in tables.
     """
 
     library: str
@@ -61,7 +61,7 @@ class Contender:
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return self.title or f"{TITLES[self.library]} {self.input}"
 
 
@@ -72,21 +72,21 @@ class Case:
     Attributes
     ----------
     name, about : str
-        What it is called, and what it is, in a line.
+        Name and one-line description.
     group : str
-        What ``--suite`` calls it together with others.
+        Its suite.
     data : str
         One of `SIZES`.
     parameters : mapping
-        Of every contender's estimator.
+        Parameters of every contender's estimator.
     ours : Contender
     peers : tuple of Contender
     floor : str
-        The dtype of the matrix products beside it, if any.
+        The dtype of the matrix products for comparison, if any.
     task : str
         What is measured: one of `UNITS`.
     n_rows : int
-        How many rows are predicted.
+        Number of predicted rows.
     """
 
     name: str
@@ -126,7 +126,7 @@ _BYTES = Contender("fastmlp", "uint8", _SCALE)
 _FLOAT32, _FLOAT64 = Contender("fastmlp", "float32"), Contender("fastmlp", "float64")
 _NUMBA, _CYTHON = {"backend": "numba"}, {"backend": "cython"}
 
-# Float32 drifts from float64, and from itself in another order of sums, over thousands of updates.
+# float32 drifts from float64, and from other orders of summation, over thousands of updates.
 CASES = (
     Case(
         name="r1",
@@ -197,7 +197,7 @@ CASES = (
         data="part of mnist",
         parameters=_R4,
         ours=Contender("fastmlp", "uint8", _LIFTED, title="with dropout"),
-        # Without it, the loss is another.
+        # Without it, the loss is different.
         peers=(Contender("fastmlp", "uint8", _LIFTED | {"dropout": 0.0}, 9, title="without"),),
     ),
     Case(
@@ -380,7 +380,7 @@ SUITES = (*dict.fromkeys(case.group for case in CASES), "all")
 
 
 def select(names: Iterable[str]) -> list[Case]:
-    """Return the cases that suites, or names of cases, stand for.
+    """Return the cases of suites, or by name.
 
     Raises
     ------
@@ -405,7 +405,7 @@ def select(names: Iterable[str]) -> list[Case]:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to do; see `Contender` and `Case`. Files that it needs go to `folder`."""
+    """The task of a worker; see `Contender` and `Case`. Its files are in `folder`."""
 
     task: str
     library: str
@@ -420,13 +420,13 @@ class Job:
 
 
 def job_of(case: Case, contender: Contender, folder: str, quick: bool) -> Job:
-    """Return what a contender's process is to do."""
+    """Return the job of a contender's process."""
     parameters = {"max_iter": 200, "random_state": 1, **case.parameters, **contender.parameters}
     n_samples = SIZES[case.data]
     if quick:
         parameters["max_iter"] = min(parameters["max_iter"], QUICK_EPOCHS)
         n_samples = n_samples if n_samples < 2000 else n_samples // 10
-    # So that all do every epoch; L-BFGS may end sooner, as it is measured per evaluation.
+    # So that all run every epoch; L-BFGS may end sooner, as it is measured per evaluation.
     parameters |= {"tol": 0.0, "n_iter_no_change": parameters["max_iter"]}
     return Job(
         task=case.task,

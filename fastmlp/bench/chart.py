@@ -14,7 +14,7 @@ _COLOURS = {
 
 
 def check_plot() -> None:
-    """Raise ValueError if there is no matplotlib, which draws the chart."""
+    """Raise ValueError if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         raise ValueError("a chart needs matplotlib: pip install 'fastmlp[plot]'.")
 
@@ -23,7 +23,7 @@ def plot(run: Mapping[str, Any], folder: Path, name: str = "benchmark") -> list[
     """Draw the ratios of a document as bars, and save it as PNG and SVG.
 
     Ratios are drawn on a logarithmic scale, so that twice as fast and twice as slow are bars of
-    the same length. Cases without another library are left out.
+    the same length. Cases without another library are omitted.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def plot(run: Mapping[str, Any], folder: Path, name: str = "benchmark") -> list[
     folder : Path
         A directory that exists.
     name : str
-        Of the files, without an ending.
+        Name of the files, without extension.
 
     Returns
     -------
     list of Path
-        What was written.
+        The written files.
     """
     check_plot()
     import matplotlib
@@ -45,7 +45,7 @@ def plot(run: Mapping[str, Any], folder: Path, name: str = "benchmark") -> list[
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    groups = []  # per case: what it is, and its bars
+    groups = []  # per case: description and bars
     for entry in run["cases"]:
         bars = [p for p in entry.get("peers", []) if p["library"] != "fastmlp" and "ratio" in p]
         if bars:

@@ -1,4 +1,4 @@
-"""Contenders take turns; and what is made of what they needed."""
+"""Run contenders in alternation, and summarize their measurements."""
 
 import json
 import platform
@@ -22,20 +22,20 @@ from fastmlp.bench.cases import UNITS, Case, Contender, Job, job_of
 
 _ROUNDS, _QUICK_ROUNDS = 5, 3
 
-#: Seconds before every measurement, for the last contender to come to rest.
+#: Seconds before every measurement, for the last contender to become idle.
 _PAUSE = 0.05
 
 
 class Worker:
-    """A contender in a process of its own, with what it measured so far.
+    """A contender in its own process, with its measurements so far.
 
     Attributes
     ----------
     contender : Contender
     missing : str
-        Why it cannot take part; empty if it can.
+        Why it is not available; empty if it is.
     values : list of float
-        Of every measurement but the first, which also loads code and pages.
+        Of every measurement except the first, which also loads code and pages.
     losses : list of float
     """
 
@@ -67,17 +67,17 @@ class Worker:
         return json.loads(line)
 
     def warm_up(self, message: Mapping[str, Any] | None = None) -> None:
-        """Wait until it is ready, measure once, and keep the losses only."""
+        """Wait until it is ready, measure once, and keep only the losses."""
         self.missing = self._answer().get("missing", "")
         if not self.missing:
             self.losses = self.measure(message)["losses"]
             self.values.clear()
 
     def measure(self, message: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Measure once, what the message says if the task leaves that open, and wait for it.
+        """Send a message, measure once, and wait for the result.
 
-        Then the process is stopped until the next time: a library's threads may spin
-        on for long after their work, on cores that the others need.
+        Then the process is suspended until the next time: a library's threads may keep
+        spinning after their work, on cores that the others need.
         """
         if hasattr(signal, "SIGSTOP"):
             self._process.send_signal(signal.SIGCONT)
@@ -96,7 +96,7 @@ class Worker:
 
 
 class Contest:
-    """The contenders of a case, ready to take turns.
+    """The contenders of a case.
 
     Use it as a context manager, or call `measure`, which does everything.
 
@@ -109,7 +109,7 @@ class Contest:
     Attributes
     ----------
     rounds : int
-        How many rounds there should be.
+        Number of rounds.
     ours : Worker
     others : list of Worker
         The peers and the floor, without those that are missing.
@@ -139,12 +139,12 @@ class Contest:
         self._stack.close()
 
     def measure_others(self) -> None:
-        """Let every other contender have its turn."""
+        """Measure all other contenders once."""
         for worker in self.others:
             worker.measure()
 
     def result(self) -> dict[str, Any]:
-        """Return what was measured so far, as in the JSON document."""
+        """Return the measurements so far, as in the JSON document."""
         ours, case = self.ours, self.case
         entry: dict[str, Any] = {
             "name": case.name,
@@ -175,15 +175,15 @@ class Contest:
 def measure(
     case: Case, quick: bool = False, on_round: Callable[[int, int], None] = lambda done, of: None
 ) -> dict[str, Any]:
-    """Let the contenders of a case take turns.
+    """Run the contenders of a case in alternation.
 
     Parameters
     ----------
     case : Case
     quick : bool, default=False
-        A tenth of the samples, fewer epochs, fewer rounds: to see that it works.
+        A tenth of the samples, fewer epochs, fewer rounds, to check that it works.
     on_round : callable, optional
-        Told after every round how many are done, and of how many.
+        Called after every round with the number of finished rounds and the total.
 
     Returns
     -------
@@ -218,7 +218,7 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Return, per round, how many times as long (or as large) theirs is.
+    """Return the ratio theirs / ours per round.
 
     Examples
     --------
@@ -229,7 +229,7 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float], tolerance: float) -> dict[str, Any]:
-    """Return how far losses are apart, relatively, and whether that is within the tolerance.
+    """Return the relative difference of losses, and whether it is within the tolerance.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float], tolerance: float) ->
 
 
 def in_words(value: float, unit: str) -> str:
-    """Return a measured value with three digits and a unit that suits it.
+    """Return a measured value with three digits and a suitable unit.
 
     Examples
     --------
@@ -262,13 +262,13 @@ def in_words(value: float, unit: str) -> str:
 
 
 def passed(entries: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether all losses agreed."""
+    """Return whether all losses agree."""
     peers = (peer for entry in entries for peer in entry.get("peers", []))
     return all(peer["losses"]["equal"] for peer in peers if "losses" in peer)
 
 
 def document(entries: Sequence[Mapping[str, Any]], quick: bool) -> dict[str, Any]:
-    """Return the JSON document of a run: the entries, and what makes them reproducible."""
+    """Return the JSON document of a run: the entries, and the environment."""
     from fastmlp import backends
     from fastmlp.utils.threads import usable_threads
 
@@ -292,7 +292,7 @@ def document(entries: Sequence[Mapping[str, Any]], quick: bool) -> dict[str, Any
 
 
 def _cpu() -> str:
-    """Return the processor's name as the system gives it."""
+    """Return the name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

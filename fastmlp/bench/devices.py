@@ -1,8 +1,8 @@
-"""From where on a GPU pays: epochs of every backend, for several widths and batch sizes.
+"""The sizes at which a GPU is faster: epochs of every backend, for several widths and batch sizes.
 
-The network is 784-h-10 with Adam on MNIST's bytes. An epoch is timed without the copies to and
-from the device, which are counted apart; both are seconds. Backends take turns, each in a process
-of its own, and their losses must agree.
+The network is 784-h-10 with Adam on MNIST as uint8. Epochs are timed without the copies to and from
+the device, which are timed separately; both in seconds. Backends alternate, each in its own
+process, and their losses must agree.
 """
 
 import statistics
@@ -20,10 +20,10 @@ BATCHES, QUICK_BATCHES = (50, 200, 1000), (200,)
 
 _ROUNDS = 3
 
-#: Losses of float32 drift apart over an epoch's updates.
+#: Losses in float32 drift apart over an epoch's updates.
 _TOLERANCE = 0.03
 
-#: Whose epochs are compared; the first three on the CPU.
+#: The contenders; the first three on the CPU.
 CONTENDERS = (
     *(
         Contender("fastmlp", "uint8", {"backend": name}, title=name)
@@ -38,21 +38,21 @@ _ON_CPU = ("cython", "numba", "numpy")
 def measure(
     quick: bool = False, on_cell: Callable[[int, int], None] = lambda done, of: None
 ) -> dict[str, Any]:
-    """Train every network of the grid with every backend that can be used here.
+    """Train every network of the grid with every available backend.
 
     Parameters
     ----------
     quick : bool, default=False
-        A tenth of the samples and a smaller grid: to see that it works.
+        A tenth of the samples and a smaller grid, to check that it works.
     on_cell : callable, optional
-        Told after every cell of the grid how many are done, and of how many.
+        Called after every cell of the grid with the number of finished cells and the total.
 
     Returns
     -------
     dict
         "missing", reasons by contender; "cells", per cell "n_hidden", "batch_size" and, by
         contender, "epoch", "into" and "out" (seconds) and "losses" (see `contest.compare`; of the
-        first epoch, beside the first contender's); and "passed", whether all losses agree.
+        first epoch, compared with the first contender); and "passed", whether all losses agree.
     """
     n_samples = SIZES["mnist"] // (10 if quick else 1)
     grid = [
@@ -86,7 +86,7 @@ def measure(
 
 
 def _summary(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return medians by contender, and how far the losses are apart."""
+    """Return medians by contender, and the differences of the losses."""
     first: dict[str, Any] = next(iter(rounds[0].values()), {"losses": []})
     summary: dict[str, Any] = {
         name: {
@@ -102,7 +102,7 @@ def _summary(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def gain(cell: Mapping[str, Any]) -> float | None:
-    """Return how many times as long the fastest backend on the CPU takes as the GPU, if any.
+    """Return the ratio of the fastest backend on the CPU to the GPU, if any.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def gain(cell: Mapping[str, Any]) -> float | None:
 
 
 def conclusions(found: Mapping[str, Any]) -> list[str]:
-    """Say in words from where on the GPU is faster, per batch size, or why it cannot be said.
+    """Describe at which sizes the GPU is faster, per batch size, or why this is not known.
 
     Examples
     --------
@@ -154,12 +154,12 @@ def plot(found: Mapping[str, Any], folder: Path, name: str = "devices") -> list[
     folder : Path
         A directory that exists.
     name : str
-        Of the files, without an ending.
+        Name of the files, without extension.
 
     Returns
     -------
     list of Path
-        What was written: PNG and SVG.
+        The written files, PNG and SVG.
     """
     check_plot()
     import matplotlib
@@ -181,7 +181,7 @@ def plot(found: Mapping[str, Any], folder: Path, name: str = "devices") -> list[
     if "cuda" in labels:
         gains = [gain(cell) or 1 for cell in cells]
         most = max(*gains, 1 / min(gains), 1.1)
-        norm = LogNorm(1 / most, most)  # white is where it makes no difference
+        norm = LogNorm(1 / most, most)  # white is a ratio of 1
         panels.append(("CPU / GPU", gains, [f"{g:.1f}x" for g in gains], norm, "RdBu"))
 
     n_columns = min(4, len(panels))

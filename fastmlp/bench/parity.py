@@ -1,7 +1,7 @@
-"""The claim of parity, put to the test: scikit-learn and every backend on random configurations.
+"""Test of parity: scikit-learn and every backend on random configurations.
 
-All learn the same data with the same parameters, drawn from a seed. Kept are the largest
-differences from scikit-learn, and the configurations in which they are out of tolerance.
+All are trained on the same data with the same parameters, drawn from a seed. Reported are the
+largest differences from scikit-learn, and the configurations that exceed the tolerance.
 """
 
 import random
@@ -21,18 +21,18 @@ CLASSIFICATION = ("binary", "multiclass", "multilabel")
 REGRESSION = ("one output", "several outputs", "counts")
 DTYPES = ("float64", "float32")
 
-#: Where rounding X to float32 moves scikit-learn's own losses by more than this (relatively),
-#: float32 proves nothing: L-BFGS that leaves a plateau, which is why it gets few iterations.
+#: If rounding X to float32 changes scikit-learn's own losses by more than this (relatively),
+#: float32 is not compared: L-BFGS that leaves a plateau, which is why it gets few iterations.
 STABLE = 1e-4
 
-# One batch at so small a rate leaves every weight as it was drawn, which is how scikit-learn's
-# public interface shows initial weights. The draws do not depend on what is changed here.
+# One batch with such a small learning rate leaves the weights unchanged, which gives access to
+# scikit-learn's initial weights. They do not depend on the parameters changed here.
 _STILL = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1, "early_stopping": False}
 
 
 @dataclass(frozen=True)
 class Data:
-    """Random data, wholly determined by this description.
+    """Random data, determined by this description.
 
     The samples' `weights` are "none", "positive" or "some zero"; if `sparse`, X is a CSR matrix.
     """
@@ -45,7 +45,7 @@ class Data:
     seed: int
 
     def draw(self, dtype: str) -> tuple[Any, NDArray, NDArray | None]:
-        """Return X, rounded to that dtype, y, and the sample weights: the arguments of `fit`."""
+        """Return the arguments of `fit`: X, rounded to that dtype, y, and sample weights."""
         rng = np.random.default_rng(self.seed)
         X = rng.standard_normal((self.n_samples, self.n_features))
         if self.sparse:
@@ -69,7 +69,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Data, and the parameters with which the estimator is to learn it."""
+    """Data, and the parameters of the estimator."""
 
     data: Data
     parameters: dict[str, Any]
@@ -80,7 +80,7 @@ class Configuration:
         return "MLPClassifier" if self.data.task in CLASSIFICATION else "MLPRegressor"
 
     def reproduction(self, backend: str, dtype: str) -> str:
-        """Return Python code that learns it with fastmlp."""
+        """Return Python code that trains it with fastmlp."""
         given = self.parameters | {"backend": backend}
         arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return (
@@ -96,7 +96,7 @@ def configurations(n: int, seed: int) -> Iterator[Configuration]:
 
 
 def _draw(rng: random.Random) -> Configuration:
-    """Draw a configuration; learning rates are such that training does not diverge."""
+    """Draw a configuration, with learning rates that do not diverge."""
     task, solver = rng.choice(CLASSIFICATION + REGRESSION), rng.choice(("lbfgs", "sgd", "adam"))
     parameters: dict[str, Any] = {
         "hidden_layer_sizes": tuple(rng.randint(1, 40) for _ in range(rng.randint(0, 3))),
@@ -135,7 +135,7 @@ def _draw(rng: random.Random) -> Configuration:
             "beta_2": rng.choice((0.9, 0.99, 0.999)),
             "epsilon": rng.choice((1e-8, 1e-6, 1e-3)),
         }
-    # Only in a single batch: scikit-learn refuses one whose weights sum to zero.
+    # Only in a single batch: scikit-learn refuses batches whose weights sum to zero.
     zero = "some zero" if solver == "lbfgs" or batch_size == whole else "positive"
     weights, sparse = rng.choice(("none", "none", "positive", zero)), rng.random() < 0.25
     data = Data(task, n_samples, rng.randint(1, 40), sparse, weights, seed=rng.randrange(2**32))
@@ -143,12 +143,12 @@ def _draw(rng: random.Random) -> Configuration:
 
 
 def _rate(rng: random.Random, low: float, high: float) -> float:
-    """Draw a learning rate of two digits, evenly over the orders of magnitude."""
+    """Draw a learning rate with two digits, log-uniformly."""
     return float(f"{low * (high / low) ** rng.random():.2g}")
 
 
 class Fit(NamedTuple):
-    """What is compared of a fitted model; L-BFGS has one loss, regressors have no labels."""
+    """The compared results of a model; L-BFGS has one loss, regressors have no labels."""
 
     initial_weights: NDArray
     losses: NDArray
@@ -160,7 +160,7 @@ class Fit(NamedTuple):
 def solve(
     configuration: Configuration, dtype: str, classes: Mapping[str, Any], **options: Any
 ) -> Fit | None:
-    """Learn X of a dtype with one of the classes; return None if training diverges."""
+    """Train one of the classes on X of a dtype; return None if training diverges."""
     Estimator = classes[configuration.estimator]
     X, y, sample_weight = configuration.data.draw(dtype)
     parameters = configuration.parameters | options
@@ -171,7 +171,7 @@ def solve(
         try:
             initial = _flat(Estimator(**still).fit(X, y, sample_weight))
             model = Estimator(**parameters).fit(X, y, sample_weight)
-        except UserWarning as warning:  # Ctrl-C, which would end no more than this fit
+        except UserWarning as warning:  # Ctrl-C, which would only stop this fit
             raise KeyboardInterrupt from warning
         except ValueError as error:
             if "non-finite" not in str(error):
@@ -192,12 +192,12 @@ def _flat(model: Any) -> NDArray:
 
 @dataclass(frozen=True)
 class Differences:
-    """How far two fits of a configuration are from each other, or may be.
+    """The differences of two fits of a configuration, or their tolerances.
 
-    Of `initial_weights`, `weights` and `predictions` (probabilities or numbers)
-    it is the largest difference, relative to the largest of them; of
-    `loss_curves` the largest relative difference in an epoch that both have;
-    of `labels` the share that differs, and of `epochs` the number.
+    For `initial_weights`, `weights` and `predictions` (probabilities or numbers),
+    the largest difference, relative to the largest of them; for `loss_curves`,
+    the largest relative difference in a common epoch; for `labels` the share
+    that differs, and for `epochs` the number.
     """
 
     initial_weights: float = 0.0
@@ -213,7 +213,7 @@ class Differences:
         return bool(np.all(np.isfinite(found) & (found <= astuple(tolerance))))
 
     def as_dict(self) -> dict[str, float | None]:
-        """Return them by name, with None for what is not finite, which JSON has not."""
+        """Return them by name, with None for non-finite values, for JSON."""
         return {k: v if np.isfinite(v) else None for k, v in asdict(self).items()}
 
 
@@ -236,10 +236,10 @@ def _relative(a: Any, b: Any) -> float:
 
 
 def tolerance(backend: str, dtype: str) -> Differences:
-    """Return how large a backend's differences may be; all must be finite.
+    """Return the tolerances of a backend; all must be finite.
 
-    In float32 a weight whose gradient is mere rounding goes its own way, and a stopping rule may
-    act an epoch sooner or later: only losses are judged.
+    In float32, weights whose gradient is only rounding errors diverge, and a stopping rule may
+    act an epoch sooner or later: only losses are compared.
     """
     if dtype == "float32":
         return Differences(0.0, 1e-3, np.inf, np.inf, np.inf, np.inf)
@@ -248,7 +248,7 @@ def tolerance(backend: str, dtype: str) -> Differences:
 
 @dataclass
 class Row:
-    """What was found out about one backend in one dtype.
+    """The results of one backend in one dtype.
 
     `fits` configurations were compared, of which `unequal` ones stopped in another epoch;
     `unstable` ones were not (see `STABLE`).
@@ -263,7 +263,7 @@ class Row:
     failures: list[tuple[Configuration, Differences]] = field(default_factory=list)
 
     def add(self, configuration: Configuration, found: Differences) -> None:
-        """Take in what was found in one configuration."""
+        """Add the results of one configuration."""
         self.fits += 1
         self.unequal += found.epochs != 0
         self.largest = Differences(*np.maximum(astuple(self.largest), astuple(found)).tolist())

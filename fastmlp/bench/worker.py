@@ -1,4 +1,4 @@
-"""A contender's process: `python -m fastmlp.bench.worker` serves the protocol of the package."""
+"""The process of a contender: `python -m fastmlp.bench.worker` serves the package's protocol."""
 
 import json
 import os
@@ -23,14 +23,14 @@ from fastmlp.bench.cases import Job
 
 
 class _Missing(Exception):
-    """A contender cannot take part; the message says why."""
+    """A contender is not available; the message says why."""
 
 
 def _worker() -> None:
     """Serve the protocol of the package's docstring."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # output of libraries is not an answer
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
 
     def answer(message: Mapping[str, Any]) -> None:
         print(json.dumps(message), file=answers, flush=True)  # noqa: T201
@@ -49,8 +49,7 @@ def _worker() -> None:
         answer({"value": value, "losses": [float(loss) for loss in losses], **dict(*rest)})
 
 
-#: What a worker does for a measurement: returns the value, the losses that led to it, and perhaps
-#: a dict of more.
+#: A measurement of a worker: returns the value, the losses, and optionally a dict with more.
 Act = Callable[..., tuple[Any, ...]]
 
 
@@ -79,7 +78,7 @@ def _fit(job: Job) -> Act:
 
 
 def _watch_minimize(evaluations: list[int], seconds: list[float]) -> None:
-    """Note how long SciPy minimizes, and with how many evaluations. Must precede imports of it."""
+    """Record the time and evaluations of SciPy's minimizer. Must precede imports of it."""
     import scipy.optimize
 
     minimize = scipy.optimize.minimize
@@ -168,7 +167,7 @@ def _train_from_files() -> None:
 
 
 def _megabytes(name: str) -> float:
-    """Return what Linux knows about this process's memory."""
+    """Return a memory statistic of this process, on Linux."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024 / 1e6
@@ -176,7 +175,7 @@ def _megabytes(name: str) -> float:
 
 
 def _products(job: Job) -> Act:
-    """Do the matrix products of an epoch (of a forward pass, for predict) and nothing else."""
+    """Compute only the matrix products of an epoch (of a forward pass, for predict)."""
     X, y = _load(job)
     X = X[: job.n_rows or None]
     n_outputs = 1 if job.data == "regression" else len(np.unique(y))
@@ -316,12 +315,12 @@ def _torch_device(job: Job, device: str = "cuda") -> Act:
 def _captured(
     torch: Any, model: Any, adam: Any, total: Any, step: Callable[[Any], None], batch_size: int
 ) -> Callable[[Any], None]:
-    """Return a training step that replays a CUDA graph of `step`, and leave the model as it is."""
+    """Return a training step that replays a CUDA graph of `step`, without changing the model."""
     batch = torch.zeros(batch_size, dtype=torch.int64, device="cuda")
     before = [parameter.detach().clone() for parameter in model.parameters()]
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # memory and kernels must be there before the capture
+    with torch.cuda.stream(stream):  # memory and kernels must exist before the capture
         for _ in range(3):
             step(batch)
     torch.cuda.current_stream().wait_stream(stream)
@@ -343,7 +342,7 @@ def _captured(
 
 
 def _torch(job: Job) -> Act:
-    """Train as PyTorch does best on a CPU: tensors in memory, a plain loop, fused Adam."""
+    """Train with PyTorch's fastest method on a CPU: tensors in memory, a plain loop, fused Adam."""
     try:
         import torch
     except ImportError:
@@ -390,7 +389,7 @@ def _torch(job: Job) -> Act:
 
 
 def _jax(job: Job) -> Act:
-    """Train as JAX does best: an epoch is one compiled scan over batches of the same size."""
+    """Train with JAX's fastest method: an epoch is one compiled scan over batches of equal size."""
     try:
         import jax
         import jax.numpy as jnp
@@ -443,7 +442,7 @@ def _jax(job: Job) -> Act:
 def _beginning(
     job: Job, X: NDArray, y: NDArray
 ) -> tuple[list[NDArray], list[NDArray], Iterator[NDArray]]:
-    """Return the initial weights, and per epoch the order of the samples, as scikit-learn draws."""
+    """Return scikit-learn's initial weights, and the order of the samples per epoch."""
     from fastmlp.core.network import Network, Parameters
 
     units = (X.shape[1], *job.parameters["hidden_layer_sizes"], len(np.unique(y)))
@@ -470,7 +469,7 @@ _TASKS: dict[str, Callable[[Job], Act]] = {
     "device": _device,
 }
 
-# Those that are no estimators.
+# Those without estimators.
 _LIBRARIES: dict[str, Callable[[Job], Act]] = {
     "products": _products,
     "torch": _torch,
@@ -500,12 +499,12 @@ def _check_threads(job: Job) -> None:
     from fastmlp.utils.threads import usable_threads
 
     if job.parameters.get("n_threads", 1) > usable_threads() or (job.busy and os.cpu_count() == 1):
-        raise _Missing("this process may use one CPU only.")
+        raise _Missing("this process may only use one CPU.")
 
 
 @contextmanager
 def _busy_process() -> Iterator[subprocess.Popen]:
-    """Keep a core busy meanwhile; it ends with this process, too."""
+    """Keep a core busy, until this process ends."""
     code = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10000))"
     process = subprocess.Popen([sys.executable, "-c", code])
     time.sleep(0.1)
@@ -522,7 +521,7 @@ def _run_python(*arguments: str, env: Mapping[str, str] | None = None) -> str:
 
 
 def _load(job: Job) -> tuple[Any, NDArray]:
-    """Return the samples of a job in the type that it wants, and their targets."""
+    """Return the samples of a job in its dtype, and their targets."""
     n, dtype = job.n_samples, np.dtype(job.input)
     rng = np.random.default_rng(0)
     if job.data.endswith("mnist"):
@@ -531,9 +530,7 @@ def _load(job: Job) -> tuple[Any, NDArray]:
         try:
             (X, y), _ = load_mnist()
         except DatasetError:
-            raise _Missing(
-                "MNIST cannot be had here: 'fastmlp data fetch mnist' says why."
-            ) from None
+            raise _Missing("MNIST is not available: 'fastmlp data fetch mnist' says why.") from None
         X, y = X[:n], y[:n]
         if job.data == "standardized mnist":
             deviation = X.std(axis=0)

@@ -43,7 +43,7 @@ def whole(least: int, most: int | None = None) -> dict[str, Any]:
             value = least - 1
         if value < least or (most is not None and value > most):
             rule = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise typer.BadParameter(f"must be a whole number {rule}, got {text!r}.")
+            raise typer.BadParameter(f"must be an integer {rule}, got {text!r}.")
         return value
 
     return {"parser": parse, "metavar": "N"}

@@ -1,1 +1,1 @@
-"""What all layers agree on, and nobody computes with: plain data, which imports nothing of ours."""
+"""Data structures shared by all packages; imports no other package of fastmlp."""

@@ -1,4 +1,4 @@
-"""The functions of `functions.py` on NumPy's arrays."""
+"""The functions of `functions.py` on NumPy arrays."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from scipy.special import expit
 from fastmlp.core import functions
 
 # Functions overwrite pre-activations Z of shape (n_samples, n_units); derivatives multiply delta by
-# the derivative, in terms of the value A. These are scikit-learn's operations, to the last bit.
+# the derivative, in terms of the value A. The operations are bit-identical to scikit-learn's.
 
 
 def _logistic(Z: NDArray) -> None:
@@ -50,7 +50,7 @@ def _d_relu(A: NDArray, delta: NDArray) -> None:
     delta[A == 0] = 0
 
 
-#: What the functions of the table are made of, on arrays.
+#: The primitives of the functions in the table, on arrays.
 _PRIMITIVES = {"exp": np.exp, "tanh": np.tanh, "logistic": expit, "where": np.where}
 
 _IN_PLACE: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
@@ -62,7 +62,7 @@ _IN_PLACE: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "softmax": (_softmax, _nothing),
 }
 
-#: The functions that scikit-learn has not, on arrays.
+#: The functions that scikit-learn does not have, on arrays.
 _ON_ARRAYS = {
     name: (
         functions.bound(activation.f, **_PRIMITIVES),
@@ -74,7 +74,7 @@ _ON_ARRAYS = {
 
 
 def activate(name: str, Z: NDArray) -> None:
-    """Overwrite pre-activations with the values of a function."""
+    """Overwrite pre-activations with activations."""
     if name in _IN_PLACE:
         _IN_PLACE[name][0](Z)
     else:
@@ -82,7 +82,7 @@ def activate(name: str, Z: NDArray) -> None:
 
 
 def slope_of(name: str, Z: NDArray) -> NDArray | None:
-    """Return the derivative at pre-activations, if it cannot be found from the values."""
+    """Return the derivative at pre-activations, if it cannot be computed from the values."""
     if not functions.ACTIVATIONS[name].reads_z:
         return None
     f, df = _ON_ARRAYS[name]

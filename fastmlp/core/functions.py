@@ -1,9 +1,9 @@
-"""The functions of a network, activations and losses: what is known of each in one place.
+"""Activations and losses.
 
-A hidden activation is an entry of `ACTIVATIONS`. Its two functions of one number are compiled as
-they stand by Numba, for the host and for a device, and computed on arrays by the NumPy backend:
-`bound` gives them each backend's own `exp`, `tanh`, `logistic` and `where`. The C engine has the
-same in a line of functions.h, and its names are compared with these when it is imported.
+A hidden activation is an entry of `ACTIVATIONS`. Its two scalar functions are compiled by Numba,
+for the host and for devices, and computed on arrays by the NumPy backend: `bound` replaces `exp`,
+`tanh`, `logistic` and `where` by those of the backend. The C engine has the same in a line of
+functions.h; its names are compared with these on import.
 """
 
 import math
@@ -26,18 +26,18 @@ def tanh(z: Any) -> Any:
 
 
 def logistic(z: Any) -> Any:
-    """Return 1 / (1 + exp(-z)), which never overflows here."""
+    """Return 1 / (1 + exp(-z)), without overflow."""
     e = math.exp(-abs(z))
     return (e if z < 0 else 1) / (1 + e)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """Return a where the condition holds, else b."""
+    """Return a if the condition is true, otherwise b."""
     return a if condition else b
 
 
 def bound(function: Any, **primitives: Any) -> Any:
-    """Return a function of the table that calls other primitives than Python's.
+    """Return a function of the table with its primitives replaced.
 
     Examples
     --------
@@ -54,9 +54,9 @@ def bound(function: Any, **primitives: Any) -> Any:
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of the hidden layers.
+    """An activation of the hidden layers.
 
-    Constants are written ``real(0.5)``, where `real` is the type of the arithmetic: without it,
+    Constants are written ``real(0.5)``, where `real` is the floating-point type: without it,
     compiled float32 code would compute in float64.
 
     Parameters
@@ -66,8 +66,8 @@ class Activation:
     df : callable
         ``df(z, a, real)``: the derivative at z, where a is the value there.
     reads_z : bool
-        Whether `df` needs z. Otherwise derivatives are taken in the backward pass, of the values
-        alone; with it, in the forward pass, which keeps them.
+        Whether `df` needs z. If so, derivatives are computed and stored in the forward pass,
+        otherwise in the backward pass from the values.
     is_sklearns : bool
         Whether scikit-learn has it.
     """
@@ -139,7 +139,7 @@ def _d_silu(z, a, real):  # type: ignore[no-untyped-def]
     return share + a * (real(1) - share)
 
 
-#: The functions of the hidden layers, by name.
+#: The activations of the hidden layers, by name.
 ACTIVATIONS = {
     "identity": Activation(_identity, _d_identity, is_sklearns=True),
     "logistic": Activation(_logistic, _d_logistic, is_sklearns=True),
@@ -150,17 +150,17 @@ ACTIVATIONS = {
     "silu": Activation(_silu, _d_silu, reads_z=True),
 }
 
-#: Functions of output layers only: of the whole row, and of each number.
+#: Activations of output layers only: of the whole row, and elementwise.
 OUTPUT_ONLY = ("softmax", "exp")
 
-#: What compiled code calls a function.
+#: Codes of activations in compiled code.
 CODES = {name: code for code, name in enumerate((*OUTPUT_ONLY, *ACTIVATIONS))}
 
 
 # ------------------------------------------------------------------------------------------- losses
 
-#: Output activation -> the losses that it may have. The first is canonical: its gradient
-#: through the activation is ``output - target`` (as in a generalised linear model).
+#: Output activation -> its possible losses. The first is canonical: its gradient
+#: through the activation is ``output - target`` (as in a generalized linear model).
 LOSSES = {
     "softmax": ("log_loss",),
     "logistic": ("log_loss", "squared_error"),
@@ -168,5 +168,5 @@ LOSSES = {
     "exp": ("poisson",),
 }
 
-#: What compiled code calls a loss.
+#: Codes of losses in compiled code.
 LOSS_CODES = {"log_loss": 0, "squared_error": 1, "poisson": 2}

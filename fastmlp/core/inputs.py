@@ -1,4 +1,4 @@
-"""The input matrix as it lies, and the affine maps that inputs and targets are seen through."""
+"""The input matrix, and the affine scaling of inputs and targets."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,24 +7,24 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import issparse
 
-#: Zeros of dense inputs are worth skipping if at most this part of the inputs is not zero ...
+#: Zeros of dense inputs are skipped if at most this fraction of the inputs is nonzero ...
 MAX_DENSITY = 0.5
 
-#: ... as seen in about this many samples, evenly spaced, ...
+#: ... in about this many evenly spaced samples, ...
 _DENSITY_ROWS = 256
 
-#: ... and if no feature is shifted by more standard deviations (or whatever its unit): the shift
-#: is added to sums that begin without it, so digits are lost where it is large.
+#: ... and if no feature is shifted by more than this (in scaled units): the shift is added to sums
+#: computed without it, so a large shift loses precision.
 _MAX_SHIFT = 16
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """An input matrix and the map ``x' = scale * x + shift`` per feature.
+    """An input matrix and the scaling ``x' = scale * x + shift`` per feature.
 
-    Byte images stay bytes and sparse rows stay sparse: the map, and the
-    conversion to the network's dtype, happen where a batch is gathered, so no
-    float copy of the data set ever exists.
+    uint8 and sparse data are not converted: the scaling, and the conversion to
+    the network's dtype, are applied when a batch is gathered, so there is no
+    float copy of the data set.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ class Inputs:
         An array is C-contiguous, of uint8 or the network's dtype; a CSR matrix
         has the network's dtype.
     dtype : float32 or float64
-        The dtype that the network computes in.
+        The dtype of the network.
     scale, shift : array of shape (n_features,) of `dtype`, or both None
-        None stands for the identity.
+        None is the identity.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Inputs:
                 )
             _check_structure(self.values)
             if self.shift is not None and np.any(self.shift):
-                raise ValueError("sparse values cannot be shifted: their zeros would be no zeros.")
+                raise ValueError("sparse values cannot be shifted: zeros would become nonzero.")
         elif self.values.ndim != 2 or not self.values.flags.c_contiguous:
             raise ValueError("values must be a C-contiguous matrix.")
         elif self.values.dtype not in (np.dtype(np.uint8), self.dtype):
@@ -70,7 +70,7 @@ class Inputs:
                 self._check_part(name, part)
 
     def _check_part(self, name: str, part: Any) -> None:
-        """Refuse half of a map that compiled code could not read."""
+        """Refuse a scale or shift that compiled code cannot read."""
         if not (
             isinstance(part, np.ndarray)
             and part.shape == (self.n_features,)
@@ -99,7 +99,7 @@ class Inputs:
         return self.values.shape[1]
 
     def is_mostly_zeros(self) -> bool:
-        """Return whether so many elements of an array are zeros that looking for them pays."""
+        """Return whether an array has enough zeros that skipping them is faster."""
         if self.is_sparse or (self.shift is not None and np.abs(self.shift).max() > _MAX_SHIFT):
             return False
         some = self.values[:: -(-self.n_samples // _DENSITY_ROWS) or 1]
@@ -107,12 +107,12 @@ class Inputs:
 
 
 def _check_structure(values: Any) -> None:
-    """Refuse a CSR matrix whose index arrays point outside it; scipy lets them be edited."""
+    """Refuse a CSR matrix with indices out of bounds; scipy allows editing them."""
     indices, indptr, n_stored = values.indices, values.indptr, len(values.data)
     if len(indices) and not 0 <= indices.min() <= indices.max() < values.shape[1]:
         raise ValueError(
             f"the column indices of a sparse X must be from 0 to {values.shape[1] - 1}, got "
-            f"{indices.min()} to {indices.max()}; build the matrix anew."
+            f"{indices.min()} to {indices.max()}; rebuild the matrix."
         )
     if (
         len(indptr) != values.shape[0] + 1
@@ -121,15 +121,15 @@ def _check_structure(values: Any) -> None:
         or indptr[-1] > min(n_stored, len(indices))
     ):
         raise ValueError(
-            f"the row pointers of a sparse X must rise from 0 to at most {n_stored}, the number of "
-            "stored elements; build the matrix anew."
+            f"the row pointers of a sparse X must be non-decreasing, from 0 to at most {n_stored}, "
+            "the number of stored elements; rebuild the matrix."
         )
 
 
 def affine_map(
     input_scale: object, X: Any, dtype: DTypeLike
 ) -> tuple[NDArray | None, NDArray | None]:
-    """Return the (scale, shift) vectors that `input_scale` asks for.
+    """Return the (scale, shift) vectors for `input_scale`.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def affine_map(
         scale, shift = _pair(input_scale, X.shape[1], f"{rule}, got {input_scale!r}", "features")
     if issparse(X) and np.any(shift):
         raise ValueError(
-            "input_scale must not shift sparse input, whose zeros would be zeros no more, got "
+            "input_scale must not shift sparse input, whose zeros would become nonzero, got "
             f"{input_scale!r}; use a factor or (scale, 0), or make X dense."
         )
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
@@ -180,7 +180,7 @@ def affine_map(
     if X.shape[1] and not np.any(scale):
         raise ValueError(
             f"input_scale must not be 0, which makes all samples the same, got {input_scale!r}: "
-            "use a factor such as 1/255, or None for none."
+            "use a factor such as 1/255, or None."
         )
     return (
         np.ascontiguousarray(scale, dtype=dtype),
@@ -191,7 +191,7 @@ def affine_map(
 def target_map(
     target_scale: object, Y: NDArray, *, keeps_sign: bool = False
 ) -> tuple[NDArray, NDArray] | None:
-    """Return the (scale, shift) vectors that `target_scale` asks for; None for the identity.
+    """Return the (scale, shift) vectors for `target_scale`; None for the identity.
 
     Parameters
     ----------
@@ -203,12 +203,12 @@ def target_map(
     Y : array of shape (n_samples, n_outputs)
         The training targets; only "standard" reads them.
     keeps_sign : bool
-        Allow only positive factors: what is not negative must stay so.
+        Allow only positive factors, so that non-negative targets remain so.
 
     Returns
     -------
     scale, shift : array of shape (n_outputs,), float64
-        The scale is nowhere 0, so that the map can be undone.
+        The scale has no zeros, so that the scaling is invertible.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def target_map(
         raise ValueError(f"{rule}.")
     if keeps_sign and (np.any(scale < 0) or np.any(shift)):
         raise ValueError(
-            "target_scale must be a positive factor where targets must not be negative "
+            "target_scale must be a positive factor if targets must not be negative "
             f"(loss='poisson'), got {target_scale!r}; pass one, such as 1 / y.mean()."
         )
     return np.array(scale), np.array(shift)
@@ -256,7 +256,7 @@ def _pair(value: Any, n: int, rule: str, columns: str) -> tuple[NDArray, NDArray
 
 
 def is_map(fitted: Any, n: int) -> bool:
-    """Return whether this is a pair (scale, shift) of vectors of n numbers, or None."""
+    """Return whether this is None or a pair (scale, shift) of vectors of n numbers."""
     return fitted is None or (
         isinstance(fitted, tuple | list)
         and len(fitted) == 2
@@ -268,13 +268,13 @@ def is_map(fitted: Any, n: int) -> bool:
 
 
 def _standard_map(X: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the map that gives every feature of `X` mean 0 and variance 1."""
-    # In chunks, because a float64 copy of a byte image set is eight times its size.
+    """Return the scaling that gives every feature of `X` mean 0 and variance 1."""
+    # In chunks, because a float64 copy of uint8 data has eight times its size.
     n_samples = X.shape[0]
     starts = range(0, n_samples, 4096)
     mean = sum(X[s : s + 4096].sum(axis=0, dtype=np.float64) for s in starts) / n_samples
     variance = sum(((X[s : s + 4096] - mean) ** 2).sum(axis=0) for s in starts) / n_samples
-    # What rounding leaves of a constant: the mean is off by up to n_samples * eps * mean.
+    # Rounding error of a constant feature: the mean has an error of up to n_samples * eps * mean.
     eps = np.finfo(np.float64).eps
     constant = variance <= n_samples * eps * variance + (n_samples * eps * mean) ** 2
     scale = 1 / np.sqrt(np.where(constant, 1.0, variance))

@@ -1,6 +1,6 @@
-"""What the network is: its shape, its functions, and one flat vector of parameters.
+"""The network: its shape, its functions, and one flat vector of parameters.
 
-Plain data, shared by the estimators, the training loop and every backend.
+Data structures shared by the estimators, the training loop and all backends.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from fastmlp.core.functions import ACTIVATIONS, LOSSES
 
 @dataclass(frozen=True)
 class Network:
-    """The fixed part of a multilayer perceptron: everything but its parameters.
+    """The definition of a multilayer perceptron, without its parameters.
 
     Parameters
     ----------
     layer_units : tuple of int
         Units per layer, from the input features to the outputs.
     activation : str
-        Function of every hidden layer, one of `ACTIVATIONS`.
+        Activation of every hidden layer, one of `ACTIVATIONS`.
     output_activation : {"softmax", "logistic", "identity", "exp"}
-        Function of the output layer.
+        Activation of the output layer.
     alpha : float
         L2 penalty. The objective of a batch of total weight S is the mean
         loss plus ``alpha / (2 S) * sum(coefs ** 2)``; intercepts are free.
     loss : {"", "log_loss", "squared_error", "poisson"}
-        One of those that `LOSSES` has for the output activation; empty for
-        its canonical one, by which it is then replaced.
+        One of `LOSSES` for the output activation; empty is replaced by its
+        canonical one.
     """
 
     layer_units: tuple[int, ...]
@@ -93,8 +93,8 @@ class Parameters:
     """All weights of a network in one flat vector, with a view per layer.
 
     The order is that of scikit-learn's L-BFGS vector: every coefficient matrix
-    in C order, first layer first, then every intercept vector. Optimisers keep
-    their state in vectors of the same layout.
+    in C order, first layer first, then every intercept vector. Optimizers store
+    their state in vectors with the same layout.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class Parameters:
         intercepts: Sequence[NDArray],
         dtype: DTypeLike,
     ) -> "Parameters":
-        """Gather separate layer arrays in a new flat vector."""
+        """Copy separate layer arrays into a new flat vector."""
         parameters = cls(network, np.empty(network.n_parameters, dtype))
         for view, source in zip(
             parameters.coefs + parameters.intercepts, [*coefs, *intercepts], strict=True
@@ -174,8 +174,8 @@ def initial_layer(
 
     Coefficients and then intercepts are uniform in ``[-bound, bound]`` with
     ``bound = sqrt(factor / (fan_in + fan_out))`` (Glorot and Bengio, 2010). The
-    factor is 2 if the hidden activation is logistic, else 6, for the output
-    layer too.
+    factor is 2 if the hidden activation is logistic, otherwise 6, also for the
+    output layer.
 
     Returns
     -------
@@ -191,10 +191,9 @@ def loss_value(
 ) -> np.floating:
     """Return the weighted mean of a loss over the samples, summed over the outputs.
 
-    The squared error is halved and averaged over the outputs, as scikit-learn prints it. (For
-    identity outputs the gradient is that of the sum nevertheless, as scikit-learn's; for logistic
-    ones, which it has not, that of the mean.) Probabilities are clipped, so that a certain mistake
-    costs much but not infinitely much.
+    The squared error is halved and averaged over the outputs, as printed by scikit-learn. (For
+    identity outputs the gradient is that of the sum, as in scikit-learn; for logistic ones, which
+    it does not have, that of the mean.) Probabilities are clipped, so that the loss is finite.
 
     Parameters
     ----------
@@ -207,7 +206,7 @@ def loss_value(
     if loss == "squared_error":
         return 0.5 * np.average((Y - P) ** 2, weights=weight, axis=0).mean()
     if loss == "poisson":  # half the deviance
-        # Where Y is 0, so is the first term, even if the exponential P has underflowed to 0.
+        # For Y = 0 the first term is 0, even if P has underflowed to 0.
         ratio = np.divide(Y, P, out=np.ones_like(P), where=Y != 0)
         return np.average(xlogy(Y, ratio) - Y + P, weights=weight, axis=0).sum()
     eps = np.finfo(P.dtype).eps

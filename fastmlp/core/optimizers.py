@@ -1,9 +1,9 @@
-"""The optimisers: what each keeps, what it reads, and its update of one number.
+"""The optimizers: state, parameters, and the update of one weight.
 
-An optimiser is a class here, an entry of `OPTIMIZERS`. Its `update` is compiled as it stands by
-Numba, for the host and for a device; the C engine has the same in weights.h, and its names are
-compared with these when it is imported. The NumPy backend computes it on arrays, but for the two
-that scikit-learn has, whose operations it takes over to the last bit.
+An optimizer is a class and an entry of `OPTIMIZERS`. Its `update` is compiled by Numba, for the
+host and for devices; the C engine has the same in weights.h, and its names are compared with these
+on import. The NumPy backend computes it on arrays, except for scikit-learn's two, whose operations
+are bit-identical.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-#: The numbers that updates read, in the order of `Optimizer.settings`.
+#: The numbers read by updates, in the order of `Optimizer.settings`.
 SETTINGS = (
     "rate", "momentum", "ahead", "nesterov", "beta_1", "beta_2", "rest_1", "rest_2", "epsilon",
     "decay",
@@ -27,7 +27,7 @@ RATE, MOMENTUM, AHEAD, NESTEROV, BETA_1, BETA_2, REST_1, REST_2, EPSILON, DECAY 
 
 
 def sqrt(x: Any) -> Any:
-    """Return the square root; backends put their own in its place."""
+    """Return the square root; replaced by backends."""
     return math.sqrt(x)
 
 
@@ -61,15 +61,15 @@ class Optimizer:
     state_names : tuple of str, at most two
         Attributes with its state, vectors in the layout of `Parameters`.
     parameters : tuple of str
-        The estimators' parameters that it reads, and others do not.
+        The estimators' parameters that are specific to it.
     corrects_bias : bool
-        Whether its rate is multiplied, in update t, by
+        Whether its learning rate is multiplied, in update t, by
         ``sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t)``.
     is_sklearns : bool
         Whether scikit-learn has it.
     max_grad_norm : float
-        If the Euclidean norm of a batch's gradient, over all parameters, is larger, the gradient is
-        multiplied by what makes it that large; 0 for no limit.
+        Maximum Euclidean norm of a batch's gradient, over all parameters; larger gradients are
+        scaled down to it. 0 for no limit.
     update : callable
         ``update(w, g, state_1, state_2, settings)``: a weight and its state after a step along the
         gradient g.
@@ -88,7 +88,7 @@ class Optimizer:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], flat: NDArray) -> Self:
-        """Return the optimiser of an estimator's parameters, before its first update."""
+        """Create the optimizer from an estimator's parameters."""
         raise NotImplementedError
 
     @property
@@ -98,7 +98,7 @@ class Optimizer:
 
     @property
     def rate(self) -> float:
-        """The rate of the next epoch, before any correction; may be set."""
+        """The learning rate of the next epoch, before any correction; may be set."""
         raise NotImplementedError
 
     @rate.setter
@@ -106,36 +106,36 @@ class Optimizer:
         raise NotImplementedError
 
     def settings(self) -> list[float]:
-        """Return the numbers of `SETTINGS`, of the next epoch; 0 for those that it has not."""
+        """Return the numbers of `SETTINGS` for the next epoch; 0 for those that do not apply."""
         raise NotImplementedError
 
     def adapt(self, flat: NDArray) -> None:
-        """Make the state fit the parameters `flat`, whatever it was when it was pickled."""
+        """Convert the state for the parameters `flat`, also after unpickling."""
         for name in self.state_names:
             setattr(self, name, _fitting(getattr(self, name), flat))
 
     def updated(self, t: int) -> None:
-        """Note that there have been t updates so far."""
+        """Set the number of updates so far."""
 
     def epoch_ended(self, n_samples_seen: int) -> None:
-        """Follow the schedule after an epoch, if there is one."""
+        """Update the learning rate after an epoch, if there is a schedule."""
 
     def progress_stalled(self) -> tuple[bool, str]:
-        """Return whether to stop now that progress has stalled, and what to tell the user."""
+        """Return whether to stop after progress has stalled, and a message for the user."""
         return True, "Stopping."
 
 
 def _fitting(state: NDArray, flat: NDArray) -> NDArray:
-    """Return an optimiser's state vector as an engine needs it for the parameters `flat`."""
+    """Return a state vector of an optimizer, converted for the parameters `flat`."""
     if not isinstance(state, np.ndarray) or state.dtype.kind != "f":
         raise ValueError(
-            "the optimiser's state must be an array of floats, as a fit leaves it, got "
-            f"{type(state).__name__}; set _optimizer to None to begin with a new one."
+            "the state of the optimizer must be an array of floats, got "
+            f"{type(state).__name__}; set _optimizer to None to start with a new one."
         )
     if state.shape != flat.shape:
         raise ValueError(
-            f"the optimiser's state is of a network with {state.size} parameters, this one has "
-            f"{flat.size}; fit anew, or put the fitted coefs_ back."
+            f"the state of the optimizer is for a network with {state.size} parameters, this one "
+            f"has {flat.size}; fit again, or restore the fitted coefs_."
         )
     return np.require(state, flat.dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])
 
@@ -147,7 +147,7 @@ def _settings(**numbers: float) -> list[float]:
 
 @dataclass
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, and its learning-rate schedule.
+    """Stochastic gradient descent with momentum, and its learning rate schedule.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class SGD(Optimizer):
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], flat: NDArray) -> Self:
-        """Return the optimiser of an estimator's parameters, before its first update."""
+        """Create the optimizer from an estimator's parameters."""
         return cls(
             np.zeros_like(flat),
             parameters["learning_rate_init"],
@@ -207,7 +207,7 @@ class SGD(Optimizer):
         self.learning_rate = value
 
     def settings(self) -> list[float]:
-        """Return the numbers of `SETTINGS`, of the next epoch."""
+        """Return the numbers of `SETTINGS` for the next epoch."""
         return _settings(
             rate=self.learning_rate,
             momentum=self.momentum,
@@ -216,16 +216,16 @@ class SGD(Optimizer):
         )
 
     def epoch_ended(self, n_samples_seen: int) -> None:
-        """Follow the schedule after an epoch."""
+        """Update the learning rate after an epoch."""
         if self.schedule == "invscaling":
             self.learning_rate = (
                 float(self.learning_rate_init) / (n_samples_seen + 1) ** self.power_t
             )
 
     def progress_stalled(self) -> tuple[bool, str]:
-        """Return whether to stop now that progress has stalled, and what to tell the user.
+        """Return whether to stop after progress has stalled, and a message for the user.
 
-        "adaptive" divides the learning rate by 5 and goes on until it is 1e-6 or less.
+        "adaptive" divides the learning rate by 5 and continues until it is 1e-6 or less.
         """
         if self.schedule != "adaptive":
             return True, "Stopping."
@@ -274,7 +274,7 @@ class Adam(Optimizer):
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], flat: NDArray) -> Self:
-        """Return the optimiser of an estimator's parameters, before its first update."""
+        """Create the optimizer from an estimator's parameters."""
         numbers = (parameters[name] for name in ("learning_rate_init", *Adam.parameters))
         return cls(np.zeros_like(flat), np.zeros_like(flat), *numbers)
 
@@ -288,13 +288,13 @@ class Adam(Optimizer):
         self.learning_rate_init = value
 
     def settings(self) -> list[float]:
-        """Return the numbers of `SETTINGS`, of the next epoch."""
+        """Return the numbers of `SETTINGS` for the next epoch."""
         beta_1, beta_2 = float(self.beta_1), float(self.beta_2)
         return _settings(
             rate=self.learning_rate_init,
             beta_1=beta_1,
             beta_2=beta_2,
-            # Taken before rounding: float32 could not tell it from 0.
+            # Computed before rounding, because float32 would round it to 0.
             rest_1=1 - beta_1,
             rest_2=1 - beta_2,
             epsilon=self.epsilon,
@@ -303,11 +303,11 @@ class Adam(Optimizer):
     def corrected_rate(self, t: int | None = None) -> float:
         """Return the step size of update t, which corrects the bias of both moments."""
         t = self.t if t is None else t
-        # np.sqrt, because with hyperparameters in float32 that is scikit-learn's precision here.
+        # np.sqrt, for scikit-learn's precision with float32 hyperparameters.
         return float(self.learning_rate_init * np.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t))
 
     def updated(self, t: int) -> None:
-        """Note that there have been t updates so far."""
+        """Set the number of updates so far."""
         if t > 0:
             self.t = t
             self.learning_rate = self.corrected_rate()
@@ -320,10 +320,10 @@ class AdamW(Adam):
     Parameters
     ----------
     m, v, learning_rate_init, beta_1, beta_2, epsilon, t
-        As of `Adam`.
+        As in `Adam`.
     weight_decay : float
-        Every weight, intercepts too, loses this part of itself, times the learning rate, with
-        every update; the moments do not know of it. As ``torch.optim.AdamW``.
+        Each update multiplies weights and intercepts by ``1 - learning_rate * weight_decay``,
+        without effect on the moments, as in ``torch.optim.AdamW``.
     """
 
     name: ClassVar[str] = "adamw"
@@ -335,20 +335,20 @@ class AdamW(Adam):
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], flat: NDArray) -> Self:
-        """Return the optimiser of an estimator's parameters, before its first update."""
+        """Create the optimizer from an estimator's parameters."""
         optimizer = super().of(parameters, flat)
         optimizer.weight_decay = parameters["weight_decay"]
         return optimizer
 
     def settings(self) -> list[float]:
-        """Return the numbers of `SETTINGS`, of the next epoch."""
+        """Return the numbers of `SETTINGS` for the next epoch."""
         settings = super().settings()
         settings[DECAY] = float(self.learning_rate_init) * float(self.weight_decay)
         return settings
 
 
-#: The optimisers by the name of the estimators' `solver`.
+#: The optimizers by the name of the estimators' `solver`.
 OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, Adam, AdamW)}
 
-#: What compiled code calls them.
+#: Their codes in compiled code.
 OPTIMIZER_CODES = {name: code for code, name in enumerate(OPTIMIZERS)}

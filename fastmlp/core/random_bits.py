@@ -1,10 +1,10 @@
-"""Random numbers by counting: Philox-4x32-10, the same on the host and on a device.
+"""Counter-based random numbers: Philox-4x32-10, the same on the host and on devices.
 
 A number is a function of a key and a counter (Salmon, Moraes, Dror and Shaw,
 "Parallel random numbers: as easy as 1, 2, 3", SC 2011), so any thread can draw
 any number without a state, and the result depends on neither the number of
-threads nor their order. The masks of dropout are drawn from it, and so is what
-`fastmlp.augment` does to images.
+threads nor their order. It is used for the masks of dropout and for
+`fastmlp.augment`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 #: Multipliers of the two halves of a round.
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 
-#: What the two words of the key grow by from round to round (Weyl sequences).
+#: Increments of the two words of the key per round (Weyl sequences).
 _KEY_STEP_0, _KEY_STEP_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 #: Rounds; with ten, no test of randomness is known to fail.
@@ -28,8 +28,8 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 def philox_words(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Return the four random words of a counter and a key.
 
-    All are uint64 below 2**32: arrays here, single numbers where Numba compiles this function, for
-    the host or for a device.
+    All are uint64 below 2**32: arrays in NumPy, scalars if compiled by Numba, for the host or for
+    a device.
     """
     for _ in range(_ROUNDS):
         product_0 = _MULTIPLIER_0 * c0
@@ -70,26 +70,25 @@ def philox(counter: ArrayLike, key: ArrayLike) -> NDArray:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Which hidden units are left out, for every sample of one epoch.
+    """The dropped hidden units, for every sample of one epoch.
 
-    What unit u of hidden layer l draws for the sample at position p of the
-    epoch is word ``u // 16 % 4`` of Philox with the key (low half, high half)
+    Unit u of hidden layer l draws for the sample at position p of the epoch
+    the word ``u // 16 % 4`` of Philox with the key (low half, high half)
     of `seed` and the counter (u // 64 * 16 + u % 16, l + 256 * (p >> 32), low
-    half of p, `epoch`): 16 counters side by side give 64 neighbouring units, in
-    vectors. The unit is left out if the word is below `threshold`. It follows
-    that the masks depend on neither the batches nor the threads nor the
-    backend.
+    half of p, `epoch`): 16 consecutive counters give 64 adjacent units, in
+    vectors. The unit is dropped if the word is below `threshold`. So the masks
+    do not depend on batches, threads or the backend.
 
     Parameters
     ----------
     rates : tuple of float in [0, 1), one per hidden layer
-        Probability to be left out.
+        Dropout probability.
     seed : int
         Below 2**64.
     epoch : int
         Below 2**32.
     start : int
-        Position in the epoch of the first sample that the engine is given.
+        Position in the epoch of the first sample of the engine.
     """
 
     rates: tuple[float, ...]
@@ -98,27 +97,27 @@ class Dropout:
     start: int = 0
 
     def threshold(self, layer: int) -> int:
-        """Return the least random word that keeps a unit of a hidden layer."""
+        """Return the smallest random word that keeps a unit of a hidden layer."""
         return min(round(self.rates[layer] * 2**32), 2**32 - 1)
 
     def factors(
         self, layer: int, positions: NDArray, n_units: int, dtype: DTypeLike
     ) -> NDArray | None:
-        """Return what the activations of a hidden layer are multiplied by.
+        """Return the factors of the activations of a hidden layer.
 
         Parameters
         ----------
         layer : int
             0 for the first hidden layer.
         positions : array of shape (n_samples,), int64
-            Of the samples, counted from `start`.
+            Positions of the samples, counted from `start`.
         n_units : int
         dtype : float32 or float64
 
         Returns
         -------
         array of shape (n_samples, n_units), or None if the rate is 0
-            0 for units left out, else ``1 / (1 - rate)``, so that the
+            0 for dropped units, otherwise ``1 / (1 - rate)``, so that the
             expected sums are those without dropout.
         """
         if self.rates[layer] == 0:

@@ -122,8 +122,9 @@ default="relu"
         thousands. X must be dense; validation data are not augmented. Not for
         "lbfgs".
     weight_decay : float, default=0.01
-        Weight decay of ``solver="adamw"``: each update multiplies the weights by
-        ``1 - learning_rate * weight_decay``. In addition to `alpha`, unless that is 0.
+        Weight decay of ``solver="adamw"``: each update multiplies the weights and
+        intercepts by ``1 - learning_rate * weight_decay``. `alpha` is another penalty; set it to 0
+        to use only this one.
     max_grad_norm : float or None, default=None
         Maximum Euclidean norm of a batch's gradient, over all weights and intercepts; larger
         gradients are scaled down to it. Not for "lbfgs".

@@ -1,9 +1,9 @@
-"""Models in files, without pickle: one of our own estimators, or a whole pipeline around it."""
+"""Save and load models without pickle: fastmlp's estimators, or whole pipelines with them."""
 
 from fastmlp.persistence.models import ModelFileError, is_model_file
 from fastmlp.persistence.pipelines import StoredGenerator, StoredModel, load, save
 
 __all__ = ["ModelFileError", "StoredGenerator", "StoredModel", "is_model_file", "load", "save"]
 
-# Their public name, which saved pipelines have in them.
+# The public module name, which saved pipelines contain.
 StoredGenerator.__module__ = StoredModel.__module__ = __name__

@@ -1,21 +1,20 @@
-"""Saving a fitted model to one file, and loading it again.
+"""Save a fitted model to one file, and load it.
 
-The file is a NumPy .npz archive of plain arrays. There is no pickle in it, so a file from a
-stranger can at worst be a wrong model, and ``numpy.load(path, allow_pickle=False)`` reads it:
+The file is a NumPy .npz archive of plain arrays without pickle, so an untrusted file cannot run
+code, and ``numpy.load(path, allow_pickle=False)`` reads it:
 
     model                       uint8; a JSON document in UTF-8: versions, parameters, history
     coef_0, coef_1, ...         (fan_in, fan_out) per layer
     intercept_0, ...            (fan_out,) per layer
     classes                     (n_classes,), of a classifier; str objects as fixed-width text
-    input_scale, input_shift    (n_features,), if the model has such a map
-    target_scale, target_shift  (n_outputs,), likewise, of a regressor
+    input_scale, input_shift    (n_features,), if the model scales its input
+    target_scale, target_shift  (n_outputs,), if a regressor scales its targets
     feature_names               (n_features,), if the training data had them
 
-The JSON is Python's dialect: infinite and undefined numbers are written Infinity and NaN.
+The JSON is Python's dialect, with Infinity and NaN.
 
-`pipelines` writes models that are parts of others, such as the last step of a pipeline, in these
-files too, which lie in its own. There they may be without weights: a search keeps the model
-that it was given, unfitted.
+`pipelines` embeds such files for models that are parts of others, such as the last step of a
+pipeline. There, models may be unfitted, such as the `estimator` of a search.
 """
 
 import io
@@ -59,15 +58,15 @@ __all__ = ["ModelFileError", "is_model_file", "load", "save"]
 PathArgument: TypeAlias = str | os.PathLike[str]
 FileArgument: TypeAlias = PathArgument | BinaryIO
 
-#: Raised when a reader of the old format would misunderstand the new one. A parameter that is
-#: new to an estimator needs no new format: old readers refuse it, new ones know its default.
+#: Incremented when readers of the old format would misread the new one. New parameters of an
+#: estimator need no new format: old readers refuse them, new ones know their defaults.
 _FORMAT = 1
-#: The version of fastmlp that writes.
+#: The version of fastmlp that writes files.
 WRITER = version("fastmlp")
 _ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
 _AUGMENTATIONS = {cls.__name__: cls for cls in (RandomAffine, ElasticDistortion, RandomNoise)}
 
-#: What the archive of a model has in it; the second kind is that of `pipelines`.
+#: Names in the archive of a model; the second is for `pipelines`.
 _MEMBERS = {"model.npy", "coef_0.npy"}
 HEADER, SCHEMA = "fastmlp.json", "schema.json"
 
@@ -77,11 +76,11 @@ HEADER, SCHEMA = "fastmlp.json", "schema.json"
 
 @dataclass(frozen=True)
 class _Field:
-    """What a field of the JSON document may hold."""
+    """The valid values of a field of the JSON document."""
 
     words: str
     accepts: Callable[[Any], bool]
-    is_optional: bool = False  # of files that were written before the field was invented
+    is_optional: bool = False  # for files written before the field was introduced
 
 
 _MAX_INTEGER = 2**63 - 1
@@ -113,21 +112,21 @@ def _one_of(options: Iterable[str], *, is_optional: bool = False) -> _Field:
     return _Field(words, lambda value: type(value) is str and value in names, is_optional)
 
 
-_COUNT = _Field(f"a whole number from 0 to {_MAX_INTEGER}", _is_count)
+_COUNT = _Field(f"an integer from 0 to {_MAX_INTEGER}", _is_count)
 _NUMBER = _Field("a number", _is_number)
 _NUMBERS = _Field("a list of numbers", _is_numbers)
 _FLAG = _Field("true or false", lambda value: type(value) is bool)
 _TEXT = _Field("text in one line", lambda value: type(value) is str and value.isprintable())
 _OBJECT = _Field("an object", lambda value: type(value) is dict)
-FORMAT = _Field("a whole number from 1", lambda value: _is_count(value) and value > 0)
-#: What whoever saved the model wanted to keep beside it.
+FORMAT = _Field("an integer from 1", lambda value: _is_count(value) and value > 0)
+#: The user's metadata.
 METADATA = _Field("an object", lambda value: type(value) is dict, is_optional=True)
 
-#: What files say that they were written with.
+#: Versions stored in files.
 VERSIONS: dict[str, Any] = {"python": _TEXT, "numpy": _TEXT, "scikit-learn": _TEXT}
 
-#: The JSON document. What its parameters may be is said by the estimator's constraints and, of
-#: what these leave open, by `_check_parameters`.
+#: The JSON document. Its parameters are checked by the estimator's constraints and by
+#: `_check_parameters`.
 _DOCUMENT: dict[str, Any] = {
     "format": FORMAT,
     "fastmlp": _TEXT,
@@ -155,15 +154,15 @@ _DOCUMENT: dict[str, Any] = {
         "no_improvement_count": _COUNT,
         "validation_scores": _NUMBERS,
         "best_validation_score": _NUMBER,
-        "history": _Field("lists of numbers, equally long, by name", _is_history),
+        "history": _Field("lists of numbers of equal length, by name", _is_history),
     },
 }
-#: Of these, the document of a model that is not fitted has no more.
+#: The fields of an unfitted model.
 _UNFITTED = ("format", "fastmlp", "versions", "metadata", "estimator", "parameters", "fitted")
 _LABELS = {"multilabel": _FLAG, "sparse": _FLAG, "objects": _FLAG}
 
 #: Fitted attribute, a pair (scale, shift) or None -> the names of its arrays, and the property of
-#: the network that says how long they are.
+#: the network that is their length.
 _INPUT_MAPS = {"input_scale_": ("input_scale", "input_shift", "n_features")}
 _MAPS = {
     MLPClassifier: _INPUT_MAPS,
@@ -172,47 +171,47 @@ _MAPS = {
 
 
 class ModelFileError(ValueError):
-    """The file is not a model, is damaged, or is of a newer fastmlp."""
+    """The file is not a model, is damaged, or was written by a newer fastmlp."""
 
 
 # ------------------------------------------------------------------------------------------- saving
 
 
 def save(model: BaseMLP, path: PathArgument, *, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write a fitted model to a file, which appears whole or not at all.
+    """Save a fitted model to a file, atomically.
 
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
-        Fitted, converted, or with weights that were set by hand.
+        Fitted, converted, or with manually set weights.
     path : path
-        Used as it is: no suffix is added. A file that is there is replaced.
-    metadata : mapping of str to anything that JSON can hold, optional
-        What is to be remembered beside the model; the one that is loaded has it as ``metadata_``.
-        By default the ``metadata_`` of `model`, if it has any.
+        No suffix is added. An existing file is replaced.
+    metadata : mapping of str to JSON-serializable values, optional
+        Stored with the model; the loaded model has it as ``metadata_``. By default the
+        ``metadata_`` of `model`, if it has any.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
         If the model has not been fitted.
     ValueError
-        If the class labels are objects other than strings, or if a parameter or attribute is such
-        that `load` would refuse the file.
+        If class labels are objects other than strings, or if a parameter or attribute is invalid,
+        so that `load` would refuse the file.
     TypeError
-        If the model is another, or the metadata are not what JSON can hold.
+        If the model has another type, or the metadata are not JSON-serializable.
     OSError
         If the file cannot be written.
 
     Warns
     -----
     fastmlp.exceptions.ModelFileWarning
-        If `lr_schedule` or `augment` is a function, or `random_state` draws from another generator
-        than NumPy's usual one: the file has None in their place.
+        If `lr_schedule` or `augment` is a function, or `random_state` uses another generator than
+        NumPy's default: None is stored instead.
 
     See Also
     --------
-    load : What is restored.
-    fastmlp.save : For pipelines, too.
+    load : Load the file.
+    fastmlp.save : Also for pipelines.
     """
     if not is_ours(model):
         raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
@@ -225,13 +224,13 @@ def save(model: BaseMLP, path: PathArgument, *, metadata: Mapping[str, Any] | No
 
 
 def is_ours(model: Any) -> bool:
-    """Tell whether an object is exactly one of our estimators, and no subclass."""
+    """Return whether an object is an instance of fastmlp's estimators, and not of a subclass."""
     return type(model) in _ESTIMATORS.values()
 
 
 @contextmanager
 def saying_why() -> Iterator[None]:
-    """Make one sentence of whatever comes in the way of saving a model."""
+    """Convert errors while saving a model to one sentence."""
     try:
         yield
     except (MemoryError, ImportError, Warning):
@@ -241,13 +240,13 @@ def saying_why() -> Iterator[None]:
 
 
 def packed(model: BaseMLP, remembered: dict[str, Any]) -> dict[str, NDArray]:
-    """Return the arrays of a model's file; the model may be one that is not fitted."""
+    """Return the arrays of a model's file; the model may be unfitted."""
     moment = object.__new__(type(model))
     moment.__dict__ = vars(model).copy()  # another thread may be fitting it
     document, arrays = _contents(moment)
     text = json.dumps(document | remembered, indent=1, default=_to_json)
     arrays["model"] = np.frombuffer(text.encode(), np.uint8)
-    _rebuild(json.loads(text), arrays)  # so that whatever is saved can be loaded
+    _rebuild(json.loads(text), arrays)  # so that every saved model can be loaded
     lost = [
         name
         for name, value in moment.get_params(deep=False).items()
@@ -255,15 +254,15 @@ def packed(model: BaseMLP, remembered: dict[str, Any]) -> dict[str, NDArray]:
     ]
     if lost:
         exceptions.warn(
-            f"{' and '.join(lost)} cannot be saved, as functions and rarer random generators "
-            "cannot, and will be None in the model that is loaded: set it again with set_params.",
+            f"{' and '.join(lost)} cannot be saved, because functions and other random generators "
+            "are not supported, and will be None in the loaded model: set it with set_params.",
             ModelFileWarning,
         )
     return arrays
 
 
 def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
-    """Return what a file holds of a model: the document and the arrays."""
+    """Return the document and the arrays of a model's file."""
     document: dict[str, Any] = {
         "format": _FORMAT,
         "fastmlp": WRITER,
@@ -273,7 +272,7 @@ def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
     }
     if not hasattr(model, "coefs_"):
         return document | {"fitted": False}, {}
-    state = vars(model._state_to_resume()).copy()  # a model made by hand has none
+    state = vars(model._state_to_resume()).copy()  # missing for a model made by hand
     state["history"] = _padded(state["history"])
     for name in ("n_samples_seen", "no_improvement_count"):
         if float(state[name]).is_integer():  # by hand, they may be set to 0.0
@@ -307,7 +306,7 @@ def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
 
 
 def _padded(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Return a history as it should be: a model that was interrupted may lack its last entries."""
+    """Return a complete history: an interrupted model may lack its last entries."""
     length = max(map(len, history.values()), default=0)
     return {
         name: [*map(float, entries), *[math.nan] * (length - len(entries))]
@@ -316,17 +315,17 @@ def _padded(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
 
 
 def _as_floats(numbers: Any) -> NDArray:
-    """Return half of a map as it is or, if it was set by hand to other numbers, in float64."""
+    """Return scale or shift unchanged or, if it was set by hand to other dtypes, in float64."""
     array = np.asarray(numbers)
     is_other = array.dtype.kind in "biu" or array.dtype == np.float16
     return array.astype(np.float64) if is_other else array
 
 
 def _as_plain(value: Any) -> Any:
-    """Return a parameter as JSON may hold it, None for what it cannot.
+    """Convert a parameter for JSON, to None if it is not supported.
 
-    Dicts, whose keys JSON would change, generators and augmentations become objects of one field,
-    whose name says what they were.
+    Dicts, whose keys JSON would change, generators and augmentations become objects with one field,
+    whose name is the type.
     """
     if isinstance(value, Mapping):
         return {"items": [[key, _as_plain(item)] for key, item in value.items()]}
@@ -341,7 +340,7 @@ def _as_plain(value: Any) -> Any:
 
 
 def plain_generator(generator: np.random.RandomState) -> list[Any] | None:
-    """Return the state of NumPy's usual generator, or None of another."""
+    """Return the state of NumPy's default generator, or None for another."""
     state: Any = generator.get_state(legacy=False)
     if state["bit_generator"] != "MT19937":
         return None
@@ -350,7 +349,7 @@ def plain_generator(generator: np.random.RandomState) -> list[Any] | None:
 
 
 def _plain_augmentation(step: Any) -> list[Any] | None:
-    """Return the name of an augmentation and its parameters or, of a composition, its steps."""
+    """Return the name of an augmentation and its parameters or, for a composition, its steps."""
     if isinstance(step, Compose):
         return ["Compose", [_plain_augmentation(part) for part in step.steps]]
     if type(step) not in _AUGMENTATIONS.values():
@@ -359,7 +358,7 @@ def _plain_augmentation(step: Any) -> list[Any] | None:
 
 
 def _to_json(value: Any) -> Any:
-    """Return what stands in JSON for a value that JSON has no type for."""
+    """Return the JSON object for a value of a type that JSON does not have."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Real):
@@ -368,12 +367,12 @@ def _to_json(value: Any) -> Any:
 
 
 def _as_plain_labels(labels: NDArray) -> NDArray:
-    """Return labels as an array that needs no pickle."""
+    """Return labels as an array that does not need pickle."""
     if labels.dtype.kind in "biufU":
         return labels
     if all(isinstance(label, str) for label in labels):
         text = labels.astype(np.str_)
-        if (text == labels).all():  # fixed-width text has no NUL at its end
+        if (text == labels).all():  # fixed-width text cannot end with NUL
             return text
     raise ValueError(
         "class labels must be numbers, booleans or strings to be saved, got "
@@ -382,21 +381,21 @@ def _as_plain_labels(labels: NDArray) -> NDArray:
 
 
 def metadata_field(model: BaseEstimator, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a file says of a model's metadata: nothing, if there are none."""
+    """Return the field of a model's metadata; empty if there are none."""
     if metadata is None:
         metadata = getattr(model, "metadata_", None)
     return {} if metadata is None else {"metadata": as_json(metadata)}
 
 
 def as_json(value: Any, name: str = "metadata") -> Any:
-    """Return metadata as they will be after they are loaded.
+    """Return metadata as they will be after loading.
 
-    Arrays, NumPy's numbers and tuples become lists and Python's numbers.
+    Arrays, NumPy scalars and tuples become lists and Python numbers.
 
     Raises
     ------
     TypeError
-        Something is not what JSON can hold; the message says where.
+        A value is not JSON-serializable; the message says where.
     """
     if name == "metadata" and not isinstance(value, Mapping):
         raise TypeError(f"metadata must be a dict, got {type(value).__name__}.")
@@ -412,8 +411,8 @@ def as_json(value: Any, name: str = "metadata") -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(
-        f"{name} must be what JSON can hold (text, numbers, true, false, None, and lists and dicts "
-        f"of them), got {type(value).__name__}: write it as text."
+        f"{name} must be JSON-serializable (text, numbers, booleans, None, and lists and dicts of "
+        f"them), got {type(value).__name__}: convert it to text."
     )
 
 
@@ -421,10 +420,10 @@ def as_json(value: Any, name: str = "metadata") -> Any:
 
 
 def load(file: FileArgument) -> BaseMLP:
-    """Read a model that `save` has written.
+    """Load a model written by `save`.
 
-    The result has the parameters and fitted attributes of the one that was saved, predicts the same
-    bits, and goes on training with ``warm_start``.
+    The result has the parameters and fitted attributes of the saved model, makes bit-identical
+    predictions, and can be trained further with ``warm_start``.
 
     Parameters
     ----------
@@ -438,8 +437,8 @@ def load(file: FileArgument) -> BaseMLP:
     Raises
     ------
     ModelFileError
-        If the file is not a model, is damaged, or is of a newer fastmlp; the message names the
-        field or array that is wrong.
+        If the file is not a model, is damaged, or was written by a newer fastmlp; the message names
+        the invalid field or array.
     OSError
         If the file cannot be read.
 
@@ -452,8 +451,8 @@ def load(file: FileArgument) -> BaseMLP:
         model, writer = _unpacked(stream)
     if release(writer) > release(WRITER):
         exceptions.warn(
-            f"{name} was written by fastmlp {writer}, and this is {WRITER}: what the newer "
-            "one changed may be missing; upgrade fastmlp.",
+            f"{name} was written by fastmlp {writer}, but this is {WRITER}: newer features may be "
+            "missing; upgrade fastmlp.",
             ModelFileWarning,
         )
     return model
@@ -461,7 +460,7 @@ def load(file: FileArgument) -> BaseMLP:
 
 @contextmanager
 def opened(file: FileArgument) -> Iterator[tuple[BinaryIO, str]]:
-    """Open a path, or take a file that is open; with the name that messages call it by."""
+    """Open a path, or use an open file; yield it with its name for messages."""
     if isinstance(file, str | os.PathLike):
         with open(file, "rb") as stream:
             yield stream, os.fspath(file)
@@ -469,18 +468,18 @@ def opened(file: FileArgument) -> Iterator[tuple[BinaryIO, str]]:
     if not hasattr(file, "read") or not isinstance(file.read(0), bytes):
         raise TypeError(f"file must be a path or an open binary file, got {type(file).__name__}.")
     name = getattr(file, "name", None)
-    # Of a pipe, all is read first: archives have their table of contents at the end.
+    # Pipes are read completely: archives have their directory at the end.
     yield file if file.seekable() else io.BytesIO(file.read()), str(name or "the file")
 
 
 @contextmanager
 def refusing(name: str) -> Iterator[None]:
-    """Make one sentence of whatever a damaged file makes of the parsers."""
+    """Convert all parser errors of a damaged file to one sentence."""
     try:
         yield
     except (MemoryError, ModelFileError):
         raise
-    # Of zip, NumPy's headers and JSON.
+    # From zip, NumPy's headers and JSON.
     except Exception as error:
         reason = in_words(error)
     else:
@@ -489,12 +488,12 @@ def refusing(name: str) -> Iterator[None]:
 
 
 def unpacked(file: IO[bytes]) -> BaseMLP:
-    """Return the model of a file, which may be one that is not fitted."""
+    """Return the model of a file, which may be unfitted."""
     return _unpacked(file)[0]
 
 
 def _unpacked(file: IO[bytes]) -> tuple[BaseMLP, str]:
-    """Return the model of a file, and the version of fastmlp that has written it."""
+    """Return the model of a file, and the version of fastmlp that wrote it."""
     arrays = _read_arrays(file)
     document = json.loads(_get(arrays, "model").tobytes())
     model = _rebuild(document, arrays)
@@ -506,7 +505,7 @@ def _unpacked(file: IO[bytes]) -> tuple[BaseMLP, str]:
 
 
 def is_model_file(path: PathArgument) -> bool:
-    """Tell whether a file looks like one of `save` or `fastmlp.save`, sound or not."""
+    """Return whether a file seems to be written by `save` or `fastmlp.save`, even if damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
@@ -516,7 +515,7 @@ def is_model_file(path: PathArgument) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Return what this process would write a file with."""
+    """Return the versions of this process."""
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -525,19 +524,19 @@ def versions() -> dict[str, str]:
 
 
 def release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, as far as they are numbers."""
+    """Return the leading numbers of a version."""
     found = re.match(r"\d{1,9}(?:\.\d{1,9})*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def in_words(error: Exception) -> str:
-    """Return what an error says, in one line without a full stop."""
+    """Return the message of an error, in one line without a full stop."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]} ..."
 
 
 def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
-    """Return the arrays of an archive; nothing larger than the file is ever allocated."""
+    """Return the arrays of an archive, without allocating more than the size of the file."""
     with zipfile.ZipFile(file) as archive:
         check_sizes(archive, file.seek(0, os.SEEK_END))
         members = archive.infolist()
@@ -549,49 +548,51 @@ def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
 
 
 def check_sizes(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse an archive whose members are more than its file can hold, or begin within it.
+    """Refuse an archive that is larger than its file, or does not begin at its start.
 
-    What remains of a file that is cut short may end with an archive that was one of its members.
+    A truncated file may end with an archive that was one of its members.
     """
     members = archive.infolist()
     if members and min(member.header_offset for member in members) != 0:
-        raise ValueError("it is cut short, or something stands before its arrays")
+        raise ValueError("it is truncated, or has data before its arrays")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError("its arrays are compressed, which fastmlp does not do")
+        raise ValueError("its arrays are compressed, which fastmlp does not support")
     if sum(member.file_size for member in members) > size:
         raise ValueError("its arrays are larger than the file")
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
-    """Read one array, once its header is known to agree with its length."""
+    """Read one array, after checking its header against its length."""
     check_array_header(archive, member)
     with archive.open(member) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def check_array_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Refuse an array whose header does not agree with its length."""
+    """Refuse an array whose header does not match its length."""
     with archive.open(member) as stream:
         if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError(f"{member.filename} is not an array of fastmlp's")
+            raise ValueError(f"{member.filename} is not an array of fastmlp")
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         n_bytes = math.prod(shape) * dtype.itemsize
         if dtype.itemsize == 0 or n_bytes != member.file_size - stream.tell():
-            raise ValueError(f"{member.filename} has not the length of {dtype} of shape {shape}")
+            raise ValueError(
+                f"{member.filename} does not have the length of {dtype} of shape {shape}"
+            )
 
 
 def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
-    """Make the estimator of a file's content, whose weights are the arrays themselves.
+    """Create the estimator from the content of a file; its weights are the arrays themselves.
 
     Raises
     ------
     ValueError
-        Something is missing or wrong; the message names it.
+        Something is missing or invalid; the message names it.
     """
     check_is_object(document)
     for name in ("format", "fastmlp", "estimator"):
         check_field(document, name, _DOCUMENT[name])
-    writer = f"it was written by fastmlp {document['fastmlp']}, and this is {WRITER}: upgrade"
+    writer = f"it was written by fastmlp {document['fastmlp']}, but this is {WRITER}: upgrade"
     if document["format"] > _FORMAT or document["estimator"] not in _ESTIMATORS:
         kind = f"its estimator is {document['estimator']!r} in format {document['format']}"
         raise ValueError(f"{kind}; {writer}")
@@ -615,7 +616,7 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
             constraints.validate({name: value}, estimator._constraints, estimator.__name__)
         alternatives = estimator._constraints.get(name, ())
         if type(value) is bool and constraints.BOOLEAN[0] not in alternatives:
-            parameters[name] = int(value)  # Python takes True for 1
+            parameters[name] = int(value)  # True == 1 in Python
 
     model = estimator(**parameters)
     if "metadata" in document:
@@ -629,13 +630,13 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
         model.n_outputs_ = _restore_labels(model, document["labels"], _get(arrays, "classes"))
     else:
         model.n_outputs_ = len(model.intercepts_[-1])
-    # Not what the parameters ask for, which may have been set since.
+    # Not the parameters, which may have been changed since the fit.
     model.out_activation_ = document.get("out_activation", model._output_activation())
     model._fitted_loss = document.get("fitted_loss", model.loss)
     with _naming("its fields out_activation and fitted_loss"):
         network = _network(model)
     if network.n_outputs != model.n_outputs_:
-        raise ValueError(f"it has {network.n_outputs} outputs where {model.n_outputs_} are needed")
+        raise ValueError(f"it has {network.n_outputs} outputs, but {model.n_outputs_} are needed")
     known += _restore_maps(model, arrays, network)
     _check_no_others(arrays, known, writer)
     _check_parameters(model, network)
@@ -650,14 +651,14 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
 
 def _check_no_others(arrays: Mapping[str, NDArray], known: list[str], writer: str) -> None:
     if unknown := sorted(arrays.keys() - {"model", *known}):
-        raise ValueError(f"it has arrays {unknown} that are not known; {writer}")
+        raise ValueError(f"it has arrays {unknown} that are unknown; {writer}")
 
 
 def _network(model: BaseMLP) -> Network:
-    """Return the network; its outputs are as they are trained, whatever is done to them then."""
+    """Return the network, with the output activation used in training."""
     units = (len(model.coefs_[0]), *map(len, model.intercepts_))
     output, loss = model.out_activation_, model._fitted_loss
-    if output not in LOSSES:  # set by hand, to clip outputs at 0 for example
+    if output not in LOSSES:  # set by hand, for example to clip outputs at 0
         output, loss = model._output_activation(), ""
     return Network(units, model.activation, output, float(model.alpha), loss)
 
@@ -669,7 +670,7 @@ def check_is_object(document: Any) -> None:
 
 
 def check_fields(fields: Any, table: Mapping[str, Any], writer: str, where: str = "") -> None:
-    """Refuse fields that are missing, of the wrong kind or unknown."""
+    """Refuse missing, invalid or unknown fields."""
     for name, field in table.items():
         if isinstance(field, _Field):
             check_field(fields, name, field, where)
@@ -678,11 +679,11 @@ def check_fields(fields: Any, table: Mapping[str, Any], writer: str, where: str 
             check_fields(fields[name], field, writer, f"{where}{name}.")
     if unknown := sorted(fields.keys() - table.keys()):
         names = [where + name for name in unknown]
-        raise ValueError(f"it has fields {names} that are not known; {writer}")
+        raise ValueError(f"it has fields {names} that are unknown; {writer}")
 
 
 def check_field(fields: Mapping[str, Any], name: str, field: _Field, where: str = "") -> None:
-    """Refuse a field that is missing, unless it may be, or of the wrong kind."""
+    """Refuse a field that is missing, unless it is optional, or invalid."""
     if name in fields:
         if not field.accepts(fields[name]):
             got = reprlib.repr(fields[name])
@@ -693,7 +694,7 @@ def check_field(fields: Mapping[str, Any], name: str, field: _Field, where: str 
 
 @contextmanager
 def _naming(what: str) -> Iterator[None]:
-    """Say what an error is about."""
+    """Add the context to an error."""
     try:
         yield
     except Exception as error:
@@ -701,7 +702,7 @@ def _naming(what: str) -> Iterator[None]:
 
 
 def _with_floats(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state of which what is a number, or a list of them, is of float."""
+    """Return a state whose numbers, and lists of numbers, are float."""
     converted = dict(state)
     for name, field in _DOCUMENT["state"].items():
         if field is _NUMBER:
@@ -722,7 +723,7 @@ def _get(arrays: Mapping[str, NDArray], name: str) -> NDArray:
 
 
 def _as_parameter(value: Any, name: str) -> Any:
-    """Return a parameter with tuples in place of JSON's lists, and dicts for lists of items."""
+    """Return a parameter with tuples instead of JSON lists, and dicts for lists of items."""
     if isinstance(value, list):
         sequence = list if name == "class_weight" else tuple
         return sequence(_as_element(item, name) for item in value)
@@ -747,14 +748,14 @@ def _as_parameter(value: Any, name: str) -> Any:
 
 
 def _as_element(value: Any, name: str) -> Any:
-    """Return an element of a parameter; no parameter has elements that are not finite."""
+    """Return an element of a parameter, which must be finite."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"its parameter {name} must hold finite numbers, got {value}")
     return _as_parameter(value, name)
 
 
 def as_generator(content: Any) -> np.random.RandomState:
-    """Return a generator in the state that a file holds, which NumPy itself does not check."""
+    """Return a generator with a stored state, which NumPy does not check."""
     key, position, has_gauss, gauss = content
     if (
         type(key) is not list
@@ -782,10 +783,10 @@ def _as_augmentation(content: Any) -> Augmentation:
 
 
 def _check_parameters(model: BaseMLP, network: Network) -> None:
-    """Refuse parameters that the next fit would, as far as constraints leave them open."""
+    """Refuse parameters that the next fit would refuse, beyond the constraints."""
     dtype = model.coefs_[0].dtype.newbyteorder("=")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fit will say it
+        warnings.simplefilter("ignore")  # reported by fit
         with _naming("its parameter hidden_layer_sizes"):
             _hidden_units(model.hidden_layer_sizes)
         with _naming("its parameter dropout"):
@@ -823,7 +824,7 @@ def _check_finite(arrays: Iterable[NDArray | None]) -> None:
 
 
 def _restore_weights(model: BaseMLP, arrays: Mapping[str, NDArray]) -> list[str]:
-    """Set the weights, once they fit together; return the names of their arrays."""
+    """Set the weights, after checking their shapes; return the names of their arrays."""
     n_layers = max(
         sum(name.startswith(prefix) for name in arrays) for prefix in ("coef_", "intercept_")
     )
@@ -854,11 +855,11 @@ def _restore_weights(model: BaseMLP, arrays: Mapping[str, NDArray]) -> list[str]
 
 
 def _restore_labels(model: MLPClassifier, labels: Mapping[str, bool], classes: NDArray) -> int:
-    """Set the classes, and return how many outputs stand for them."""
+    """Set the classes, and return their number of outputs."""
     kinds = "U" if labels["objects"] else "biufU"
     if classes.ndim != 1 or not classes.size or classes.dtype.kind not in kinds:
         raise ValueError(
-            "its classes must be one row of numbers, booleans or text (text only, if they were "
+            "its classes must be a 1d array of numbers, booleans or text (text only, if they were "
             f"objects), got {classes.dtype} of shape {classes.shape}"
         )
     if labels["objects"]:
@@ -867,21 +868,23 @@ def _restore_labels(model: MLPClassifier, labels: Mapping[str, bool], classes: N
         y = np.stack([np.ones(len(classes), int), np.zeros(len(classes), int)])
         y = sp.csr_matrix(y) if labels["sparse"] else y
     else:
-        y = np.repeat(classes, 2)  # were every sample a class, it would look like a regression
+        y = np.repeat(
+            classes, 2
+        )  # with one class per sample, they would look like regression targets
     with _naming("its classes"), np.errstate(invalid="ignore"):
         binarizer = LabelBinarizer().fit(y)
     if binarizer.y_type_ not in ("binary", "multiclass", "multilabel-indicator"):
         raise ValueError(f"its classes must be labels, got {binarizer.y_type_} numbers")
     if not np.array_equal(binarizer.classes_, classes):
         raise ValueError(
-            "its classes are not sorted and unique, or not the numbers of several labels"
+            "its classes are not sorted and unique, or not the indices of multilabel targets"
         )
     model._label_binarizer, model.classes_ = binarizer, binarizer.classes_
     return 1 if binarizer.y_type_ == "binary" else len(classes)
 
 
 def _restore_maps(model: BaseMLP, arrays: Mapping[str, NDArray], network: Network) -> list[str]:
-    """Set what has an entry per feature or output; return the names of these arrays."""
+    """Set attributes with an entry per feature or output; return the names of these arrays."""
     known = []
     for attribute, (scale, shift, unit) in _MAPS[type(model)].items():
         pair = None
@@ -891,7 +894,7 @@ def _restore_maps(model: BaseMLP, arrays: Mapping[str, NDArray], network: Networ
             known += [scale, shift]
         setattr(model, attribute, pair)
     if "target_scale" in known and not np.all(arrays["target_scale"]):
-        raise ValueError("its target_scale must not be 0, which cannot be undone")
+        raise ValueError("its target_scale must not be 0")
     if "feature_names" in arrays:
         names = arrays["feature_names"]
         if names.dtype.kind != "U" or names.shape != (network.n_features,):
@@ -905,7 +908,7 @@ def _restore_maps(model: BaseMLP, arrays: Mapping[str, NDArray], network: Networ
 
 
 def _numbers(arrays: Mapping[str, NDArray], name: str, n_units: int) -> NDArray:
-    """Return an array of one finite number for each of some units."""
+    """Return an array with a finite number per unit."""
     array = _get(arrays, name)
     dtype = array.dtype.newbyteorder("=")
     if dtype not in (np.float32, np.float64) or array.shape != (n_units,):

@@ -1,16 +1,16 @@
-"""Saving a fitted model to one file, and loading it again: whole pipelines, without pickle.
+"""Save and load whole pipelines in one file, without pickle.
 
-One of our own estimators is written as `models` does: arrays and JSON. What has such
-estimators in it, as scikit-learn's pipelines, searches and ensembles do, is written by skops, which
-names the type of every part and stores its attributes. The file is a ZIP archive:
+fastmlp's estimators are written by `models`: arrays and JSON. Objects that contain such estimators,
+such as scikit-learn's pipelines, searches and ensembles, are written by skops, which stores the
+type and attributes of every part. The file is a ZIP archive:
 
-    fastmlp.json     JSON; what it was written with, and the metadata
+    fastmlp.json     JSON; versions and metadata
     schema.json      skops' description of the parts
-    *.npy, *.npz     arrays; each of our estimators is one, the bytes of its own file
+    *.npy, *.npz     arrays; each of fastmlp's estimators is one, the bytes of its own file
 
-So every estimator of ours is checked as `models` checks it. Of the other parts the
-types are checked, before any of them is made: only those of `_trusted_types` and those that skops
-trusts by itself are accepted, and those that the caller of `load` names.
+So fastmlp's estimators are checked by `models`. The types of the other parts are checked before any
+of them is created: only those of `_trusted_types`, those that skops trusts, and those named by the
+caller of `load` are accepted.
 """
 
 import io
@@ -59,10 +59,10 @@ _HEADER_FIELDS: dict[str, Any] = {
 
 
 class StoredModel:
-    """Stands for one of our estimators in a skops file.
+    """Placeholder of a fastmlp estimator in a skops file.
 
-    skops stores it as a call of its class with the bytes of the estimator's file. The call gives
-    the estimator itself, once `fastmlp.persistence.models` has checked all of it.
+    skops stores it as a call of its class with the bytes of the estimator's file. The call returns
+    the estimator itself, after `fastmlp.persistence.models` has checked it.
     """
 
     content: np.ndarray
@@ -75,7 +75,7 @@ class StoredModel:
 
     @classmethod
     def of(cls, model: BaseMLP) -> "StoredModel":
-        """Return what stands for an estimator, fitted or not."""
+        """Return the placeholder of an estimator, fitted or not."""
         file = io.BytesIO()
         remembered = models.metadata_field(model, None)
         np.savez(file, **models.packed(model, remembered))  # type: ignore[arg-type]
@@ -89,21 +89,21 @@ class StoredModel:
 
 
 class StoredGenerator:
-    """Stands for a `RandomState`: NumPy reads beyond its numbers if its position is wrong."""
+    """Placeholder of a `RandomState`: NumPy reads out of bounds if its position is invalid."""
 
     state: str
 
     def __new__(cls, state: Any) -> Any:
-        """Return the generator of a state, once it is checked."""
+        """Return the generator of a state, after checking it."""
         return models.as_generator(json.loads(state))
 
     @classmethod
     def of(cls, generator: np.random.RandomState) -> "StoredGenerator":
-        """Return what stands for a generator."""
+        """Return the placeholder of a generator."""
         state = models.plain_generator(generator)
         if state is None:
             raise ValueError(
-                "a RandomState of it draws from another generator than a Mersenne Twister"
+                "one of its RandomStates uses another generator than a Mersenne Twister"
             )
         stored: StoredGenerator = object.__new__(cls)
         stored.state = json.dumps(state)
@@ -114,13 +114,12 @@ class StoredGenerator:
         return type(self), (self.state,)
 
 
-#: What skops reads without a check, and our files have no need of.
+#: Nodes that skops reads without checks, and that fastmlp's files do not need.
 _REFUSED_NODES = {"RandomStateNode", "RandomGeneratorNode"}
 
-#: Beside what skops trusts by itself: parts of scikit-learn's fitted estimators that it leaves out
-#: though nothing that they hold is run, or read by compiled code without a check, as the nodes of
-#: trees are. A file may have each of them called with anything, so none may be a function that
-#: reads, writes or starts something.
+#: In addition to those trusted by skops: parts of scikit-learn's fitted estimators whose content is
+#: not run, and not read by compiled code without checks, as the nodes of trees are. A file may call
+#: each of them with any arguments, so none may be a function that reads, writes or runs something.
 _TRUSTED = (
     "fastmlp.persistence.StoredGenerator",
     "fastmlp.persistence.StoredModel",
@@ -176,7 +175,7 @@ _TRUSTED = (
 
 
 def _trusted_types() -> list[str]:
-    """Return the full names of the types and functions that any file may name."""
+    """Return the full names of the types and functions that files may contain."""
     from sklearn.metrics import get_scorer, get_scorer_names
 
     metrics = {get_scorer(name)._score_func for name in get_scorer_names()}
@@ -184,12 +183,12 @@ def _trusted_types() -> list[str]:
 
 
 def _skops() -> Any:
-    """Return the library's module, or say that it is needed."""
+    """Return the module skops, or raise an error that it is needed."""
     try:
         import skops.io
     except ImportError:
         raise ImportError(
-            "models of several parts, such as pipelines, are saved with skops, which is missing: "
+            "models of several parts, such as pipelines, need skops, which is not installed: "
             "pip install 'fastmlp[tables]'"
         ) from None
     return skops
@@ -201,30 +200,30 @@ def _skops() -> Any:
 def save(
     model: BaseEstimator, path: PathArgument, *, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a fitted model to a file, which appears whole or not at all; there is no pickle in it.
+    """Save a fitted model to a file, atomically and without pickle.
 
     Parameters
     ----------
-    model : MLPClassifier or MLPRegressor, or an estimator of scikit-learn with any of them in it
+    model : MLPClassifier or MLPRegressor, or an estimator of scikit-learn that contains one
         A `Pipeline`, `ColumnTransformer`, `TransformedTargetRegressor`, a search or its
         ``best_estimator_``, an ensemble, and so on.
     path : path
-        Used as it is: no suffix is added. A file that is there is replaced. ``.npz`` is usual for
-        our estimators by themselves, which `numpy.load` reads, and ``.skops`` for others.
-    metadata : mapping of str to anything that JSON can hold, optional
-        What is to be remembered beside the model, such as the columns of its training data. The
-        model that is loaded has it as ``metadata_``, with lists in the place of arrays and tuples.
-        By default the ``metadata_`` of `model`, if it has any. ``{}`` keeps nothing.
+        No suffix is added. An existing file is replaced. ``.npz`` is usual for fastmlp's
+        estimators, which `numpy.load` reads, and ``.skops`` for others.
+    metadata : mapping of str to JSON-serializable values, optional
+        Stored with the model, such as the columns of its training data. The loaded model has it as
+        ``metadata_``, with lists instead of arrays and tuples. By default the ``metadata_`` of
+        `model`, if it has any; ``{}`` stores nothing.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
         If the model has not been fitted.
     ValueError
-        If a part cannot be saved, such as a lambda, or could not be loaded.
+        If a part cannot be saved or loaded, such as a lambda.
     TypeError
-        If the model is not an estimator, or has a subclass of ours in it, or the metadata are not
-        what JSON can hold.
+        If the model is not an estimator, or contains a subclass of fastmlp's estimators, or the
+        metadata are not JSON-serializable.
     ImportError
         If the model has several parts and skops is not installed.
     OSError
@@ -233,8 +232,8 @@ def save(
     Warns
     -----
     fastmlp.exceptions.ModelFileWarning
-        If parameters are left out (see `fastmlp.persistence.save`), or if the model has parts that
-        `load` accepts only if they are named, such as your own functions.
+        If parameters are omitted (see `fastmlp.persistence.save`), or if the model has parts that
+        must be passed as `trusted` to `load`, such as your own functions.
 
     Examples
     --------
@@ -268,11 +267,11 @@ def save(
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr(HEADER, json.dumps(header, indent=1))
         needed = _untrusted(file, ())
-        _read(file, needed)  # so that whatever is saved can be loaded
+        _read(file, needed)  # so that every saved model can be loaded
     if needed:
         exceptions.warn(
-            f"the model has parts that fastmlp does not know, so it loads with "
-            f"fastmlp.load({os.fspath(path)!r}, trusted={needed}) only.",
+            f"the model has parts that fastmlp does not know; load it with "
+            f"fastmlp.load({os.fspath(path)!r}, trusted={needed}).",
             ModelFileWarning,
         )
     with uninterrupted(), atomic_write(path) as target:
@@ -288,13 +287,12 @@ def _versions() -> dict[str, str]:
 
 
 def _with_stored_models(model: BaseEstimator) -> BaseEstimator:
-    """Return a copy of a model that has stand-ins for our estimators and for random generators.
+    """Return a copy of a model with placeholders for fastmlp's estimators and random generators.
 
-    pickle knows how to find them, wherever they are, and copies what is around them; it never
-    leaves this function. Arrays are not copied.
+    pickle is used to find and replace them, within this function only. Arrays are not copied.
     """
     stored: list[StoredModel | StoredGenerator] = []
-    places: dict[int, int] = {}  # one that occurs twice is stored once
+    places: dict[int, int] = {}  # repeated ones are stored once
     buffers: list[pickle.PickleBuffer] = []
 
     class Replacing(pickle.Pickler):
@@ -321,9 +319,9 @@ def _with_stored_models(model: BaseEstimator) -> BaseEstimator:
     file = io.BytesIO()
     try:
         Replacing(file, protocol=5, buffer_callback=buffers.append).dump(model)
-    except (pickle.PicklingError, AttributeError) as error:  # of lambdas and local functions
+    except (pickle.PicklingError, AttributeError) as error:  # for lambdas and local functions
         raise ValueError(
-            f"{in_words(error)}; a function must be one that a module has under its name"
+            f"{in_words(error)}; functions must be importable from a module by name"
         ) from error
     file.seek(0)
     return Restoring(file, buffers=buffers).load()
@@ -333,44 +331,44 @@ def _with_stored_models(model: BaseEstimator) -> BaseEstimator:
 
 
 def load(file: FileArgument, *, trusted: Iterable[str] = ()) -> Any:
-    """Read a model that `save` has written; nothing is unpickled.
+    """Load a model written by `save`; nothing is unpickled.
 
-    It predicts the same bits as the one that was saved.
+    Its predictions are bit-identical to those of the saved model.
 
     Parameters
     ----------
     file : path or binary file object
     trusted : iterable of str
-        Full names of types and functions that the file may name, beside fastmlp's own, those of
-        scikit-learn and of NumPy: your own transformers and functions, for example. Their modules
-        are imported, and they may be called with anything that the file holds.
+        Full names of types and functions that the file may contain in addition to those of fastmlp,
+        scikit-learn and NumPy: for example, your own transformers and functions. Their modules
+        are imported, and they may be called with any arguments from the file.
 
     Returns
     -------
     estimator
-        As it was saved, with ``metadata_`` if the file has metadata.
+        The saved model, with ``metadata_`` if the file has metadata.
 
     Raises
     ------
     ModelFileError
-        If the file is not a model, is damaged, is of a newer fastmlp, or names a type that is not
-        trusted; the message says which.
+        If the file is not a model, is damaged, was written by a newer fastmlp, or contains a type
+        that is not trusted; the message says which.
     ImportError
-        If the file is of a model of several parts and skops is not installed.
+        If the model has several parts and skops is not installed.
     OSError
         If the file cannot be read.
 
     Warns
     -----
     fastmlp.exceptions.ModelFileWarning
-        If a newer fastmlp has written the file or, unless it is one of our estimators by itself,
-        another minor version of scikit-learn.
+        If the file was written by a newer fastmlp or, for models of several parts, with another
+        minor version of scikit-learn.
 
     Notes
     -----
-    A few of scikit-learn's parts are not trusted, because compiled code reads what they hold
-    without a check, so that a file could end the process: its trees are the best known. Name them
-    in `trusted` if the file is your own.
+    Some of scikit-learn's types, such as its trees, are not trusted, because compiled code reads
+    their content without checks, so that a file could crash the process. Pass them as `trusted` if
+    the file is your own.
 
     Examples
     --------
@@ -384,8 +382,8 @@ def load(file: FileArgument, *, trusted: Iterable[str] = ()) -> Any:
             return models.load(stream)
         if not {SCHEMA, HEADER} <= members:
             raise ModelFileError(
-                f"{name} is not a model that fastmlp can load: fastmlp.save has not written it; "
-                "skops.io.load reads what skops.io.dump has."
+                f"{name} is not a model that fastmlp can load: it was not written by fastmlp.save; "
+                "skops.io.load reads files of skops.io.dump."
             )
         _skops()
         with models.refusing(name):
@@ -393,16 +391,16 @@ def load(file: FileArgument, *, trusted: Iterable[str] = ()) -> Any:
         differences = _differences(header["versions"])
         if differences:
             exceptions.warn(
-                f"{name} was written with {differences}: what has changed between them may be "
-                "wrong or missing; use the same versions, or train the model again.",
+                f"{name} was written with {differences}: results may be wrong; use the same "
+                "versions, or train the model again.",
                 ModelFileWarning,
             )
         trusted = list(trusted)
         with models.refusing(name):
             if unknown := _untrusted(stream, trusted):
                 raise ValueError(
-                    f"it names {', '.join(unknown)}, which fastmlp does not trust; if you trust "
-                    f"whoever wrote it, pass trusted={[*trusted, *unknown]}"
+                    f"it contains {', '.join(unknown)}, which fastmlp does not trust; if you trust "
+                    f"its author, pass trusted={[*trusted, *unknown]}"
                 )
             try:
                 model = _read(stream, trusted)
@@ -418,16 +416,16 @@ def load(file: FileArgument, *, trusted: Iterable[str] = ()) -> Any:
 
 
 def _members(stream: BinaryIO) -> set[str]:
-    """Return the names in an archive; none if it is not one."""
+    """Return the names in an archive; empty if it is not one."""
     try:
         with zipfile.ZipFile(stream) as archive:
             return set(archive.namelist())
-    except Exception:  # whatever is wrong, the reader of models will say it
+    except Exception:  # errors are reported by the reader of models
         return set()
 
 
 def _read_header(stream: BinaryIO) -> dict[str, Any]:
-    """Return what a file was written with and its metadata, once they are checked."""
+    """Return the versions and metadata of a file, after checking them."""
     with zipfile.ZipFile(stream) as archive:
         _check_archive(archive, stream.seek(0, os.SEEK_END))
         header = json.loads(archive.read(HEADER))
@@ -435,7 +433,7 @@ def _read_header(stream: BinaryIO) -> dict[str, Any]:
     models.check_field(header, "format", _HEADER_FIELDS["format"])
     written = header.get("versions")
     by = written.get("fastmlp") if isinstance(written, dict) else None
-    writer = f"it was written by fastmlp {by}, and this is {WRITER}: upgrade"
+    writer = f"it was written by fastmlp {by}, but this is {WRITER}: upgrade"
     if header["format"] > _FORMAT:
         raise ValueError(f"it is in format {header['format']}; {writer}")
     models.check_fields(header, _HEADER_FIELDS, writer)
@@ -443,7 +441,7 @@ def _read_header(stream: BinaryIO) -> dict[str, Any]:
 
 
 def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse an archive that says that its arrays are larger than they are."""
+    """Refuse an archive whose arrays have wrong sizes in their headers."""
     models.check_sizes(archive, size)
     for member in archive.infolist():
         if member.filename.endswith(".npy"):
@@ -455,7 +453,7 @@ def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _differences(written: Mapping[str, str]) -> str:
-    """Return in words which versions a file needs that this process has not."""
+    """Return the differences of versions between a file and this process, in words."""
     installed = _versions()
     names = []
     if models.release(written["fastmlp"]) > models.release(WRITER):
@@ -464,24 +462,24 @@ def _differences(written: Mapping[str, str]) -> str:
     if len(minors) > 1:
         names.append("scikit-learn")
     return " and ".join(
-        f"{name} {written[name]}, where {installed[name]} is installed" for name in names
+        f"{name} {written[name]}, but {installed[name]} is installed" for name in names
     )
 
 
 def _untrusted(stream: BinaryIO, trusted: Iterable[str]) -> list[str]:
-    """Return what a file names that must not be made; nothing is imported or made."""
+    """Return the untrusted types in a file, without importing or creating anything."""
     with zipfile.ZipFile(stream) as archive:
         if found := _REFUSED_NODES & _loaders(json.loads(archive.read(SCHEMA))):
             raise ValueError(
-                f"it has random generators as {', '.join(sorted(found))}, whose state nothing "
-                "checks; fastmlp saves NumPy's RandomState with its usual generator only"
+                f"it has random generators as {', '.join(sorted(found))}, whose state is not "
+                "checked; fastmlp only saves NumPy's RandomState with its default generator"
             )
     names = _skops().io.get_untrusted_types(file=stream)
     return sorted(set(names) - {*_trusted_types(), *trusted})
 
 
 def _loaders(schema: Any) -> set[str]:
-    """Return which of skops' nodes a description has, anywhere in it."""
+    """Return the nodes of skops in a description, recursively."""
     if isinstance(schema, list):
         return set().union(*map(_loaders, schema))
     if not isinstance(schema, dict):
@@ -490,11 +488,11 @@ def _loaders(schema: Any) -> set[str]:
 
 
 def _read(stream: BinaryIO, trusted: Iterable[str]) -> BaseEstimator:
-    """Make the model of a file."""
+    """Create the model of a file."""
     with warnings.catch_warnings():
-        # One for each part; a single one of ours says it.
+        # One for each part; a single one of fastmlp's summarizes them.
         warnings.simplefilter("ignore", InconsistentVersionWarning)
         model = _skops().io.load(stream, trusted=[*_trusted_types(), *trusted])
     if not isinstance(model, BaseEstimator | BaseMLP):
-        raise ValueError(f"it holds no model, but an object of type {type(model).__name__}")
+        raise ValueError(f"it contains an object of type {type(model).__name__} instead of a model")
     return model

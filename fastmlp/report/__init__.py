@@ -1,7 +1,7 @@
-"""One page on a fitted model: what it was given, how it did, and what it gets wrong.
+"""A self-contained HTML page about a fitted model: data, scores and mistakes.
 
-The page is one file that loads nothing else. `analysis` computes, `sections` and `explorer` make
-HTML of that, and `page.html`, `page.css` and `page.js` are the page around it.
+`analysis` computes the numbers, `sections` and `explorer` render them, and `page.html`, `page.css`
+and `page.js` are the template.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ from fastmlp.utils.files import AnyPath, atomic_write
 __all__ = ["write_report"]
 
 _MOST_MISTAKES = 300
-_NEIGHBOURS = {True: 5, False: 3}  # of pictures, and of rows of a table
+_NEIGHBOURS = {True: 5, False: 3}  # for images, and for rows of a table
 
 
 def write_report(
@@ -60,52 +60,51 @@ def write_report(
     val_name: str = "validation",
     random_state: int | np.random.RandomState | None = 0,
 ) -> Path:
-    """Write a page on a fitted model and its predictions on held-out rows.
+    """Write an HTML page about a fitted model and its predictions on held-out rows.
 
-    The page is one HTML file without anything outside it: scores beside those of a trivial
-    baseline, the course of the training, the confusion matrix or predicted against true targets,
-    ROC and calibration, permutation importance or the mean pictures of the classes, the
-    mistakes one by one with their nearest training rows and the labels that may be wrong,
-    parameters and versions. It is bounded: some hundred mistakes, some thousand training rows among
-    which neighbours are looked for.
+    The page is self-contained: scores compared with a baseline, loss curves, the confusion matrix
+    or predicted against true targets, ROC and calibration, permutation importance or the mean
+    images of the classes, the mistakes with their nearest training rows and possibly wrong labels,
+    parameters and versions. Its size is limited: some hundred mistakes, and neighbors among some
+    thousand training rows.
 
     Parameters
     ----------
     path : path
-        Replaced when the whole page is written.
+        Written atomically; an existing file is replaced.
     model : MLPClassifier or MLPRegressor, or a pipeline that ends in one
-        Fitted; fastmlp's or scikit-learn's. An ensemble of them will do, too.
+        Fitted; fastmlp's or scikit-learn's. Or an ensemble of them.
     X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
-        Held-out rows, as `model.predict` takes them.
+        Held-out rows, the input of `model.predict`.
     y : array-like of shape (n_samples,) or, for a regressor, (n_samples, n_outputs)
-        Their labels or targets. Labels that the model does not know count as mistakes.
+        Their labels or targets. Unknown labels count as mistakes.
     X_train, y_train : like X and y, optional
-        The training rows: neighbours of mistakes are found among them, and the baseline learns
-        from `y_train`, which otherwise learns from `y`. `X_train` needs `y_train`.
+        The training rows, for the neighbors of mistakes; `y_train` is also used for the baseline,
+        which otherwise uses `y`. `X_train` needs `y_train`.
     frame : DataFrame with n_samples rows, optional
-        The held-out rows as their user knows them, to be shown where `X` is something else. Its
-        index names the rows. By default `X`, if that is a DataFrame.
+        The held-out rows as shown to the user, if `X` is transformed. Its index names the rows. By
+        default `X`, if that is a DataFrame.
     image_shape : (rows, columns), optional
-        Of the pictures that rows are.
+        Shape of the images, if rows are images.
     title : str, optional
     feature_names : sequence of str, optional
-        By default the columns of `X`, what the model has noted in fit, or x0, x1, ...
+        By default the columns of `X`, the model's `feature_names_in_`, or x0, x1, ...
     data_about : mapping of str to str, optional
-        What is to be said of the data: names and texts.
+        Facts about the data to show: names and texts.
     val_name : str, default="validation"
-        What the data are called that the model was scored on after every epoch.
+        Name of the data that the model was scored on after every epoch.
     random_state : int, RandomState or None, default=0
-        Draws permutations and, of much data, the rows that are looked at.
+        For permutations and, if there are many rows, for subsampling.
 
     Returns
     -------
     Path
-        Of the page.
+        The written file.
 
     Raises
     ------
     ValueError
-        The model is none of the above, or does not fit the data.
+        The model is not supported, or does not match the data.
     sklearn.exceptions.NotFittedError
     OSError
         The file cannot be written.
@@ -172,7 +171,7 @@ def write_report(
     name = type(found[0]).__name__
     page = _page(title or f"Report on {name}", name, [part for part in parts if part is not None])
     with atomic_write(path) as file:
-        # Text from data may hold halves of surrogate pairs, which no encoding has.
+        # Text from data may contain unpaired surrogates, which cannot be encoded.
         file.write(page.encode("utf-8", "backslashreplace"))
     return Path(path)
 
@@ -181,7 +180,7 @@ def write_report(
 
 
 def _matrix(X: Any, name: str) -> Any:
-    """Return rows in a form of which some can be taken."""
+    """Return rows in a type that can be indexed."""
     if issparse(X):
         X = X.tocsr()
     elif not hasattr(X, "iloc"):
@@ -192,14 +191,14 @@ def _matrix(X: Any, name: str) -> Any:
 
 
 def _check_rows(X: Any, y: Any, X_train: Any, y_train: Any, frame: Any) -> None:
-    """Refuse parts that do not belong together."""
+    """Check that the arguments are consistent."""
     n_samples = X.shape[0]
     if not n_samples:
-        raise ValueError("X must hold at least one row to be reported, got none.")
+        raise ValueError("X must hold at least one row, got none.")
     if frame is not None and not hasattr(frame, "iloc"):
         raise ValueError(f"frame must be a pandas DataFrame, got {type(frame).__name__}.")
     if X_train is not None and y_train is None:
-        raise ValueError("X_train needs y_train, to say what the neighbours are, got none.")
+        raise ValueError("X_train needs y_train, to label the neighbors, got none.")
     parts = [("y", y, "X", n_samples), ("frame", frame, "X", n_samples)]
     if X_train is not None:
         if X_train.shape[1] != X.shape[1]:
@@ -216,7 +215,7 @@ def _check_rows(X: Any, y: Any, X_train: Any, y_train: Any, frame: Any) -> None:
 
 
 def _row_names(frame: Any, noun: str) -> Callable[[int], str]:
-    """Return what a row is called: by the index of a frame, or by its number from 0 on."""
+    """Return the name of a row: from the index of a frame, or its number from 0."""
     index = getattr(frame, "index", None)
     if index is None:
         return lambda row: f"{noun} {row}"
@@ -233,7 +232,7 @@ def _classification_parts(
     random: np.random.RandomState,
     features: Section | None,
 ) -> list[Section | None]:
-    """Return the sections that only a classifier has, and that on features among them."""
+    """Return the sections of a classifier, including that on features."""
     is_suspected = suspected_labels(result)
     rows = chosen_mistakes(result, is_suspected, _MOST_MISTAKES)
     neighbours, about = None, ""
@@ -262,7 +261,7 @@ def _regression_parts(
     random: np.random.RandomState,
     features: Section | None,
 ) -> list[Section | None]:
-    """Return the sections that only a regressor has, and that on features among them."""
+    """Return the sections of a regressor, including that on features."""
     rows = result.order[:_MOST_MISTAKES]
     neighbours, about = None, ""
     if view.X_train is not None and result.train is not None:
@@ -286,7 +285,7 @@ def _neighbours(
     random: np.random.RandomState,
     texts: Callable[[int], str],
 ) -> tuple[explorer.Neighbours, str]:
-    """Return the nearest training rows of some rows, and what is to be said of them."""
+    """Return the nearest training rows of some rows, and a note about them."""
     is_picture = view.pictures is not None
     nearest, n_searched = nearest_rows(
         model,
@@ -294,11 +293,11 @@ def _neighbours(
         take_rows(view.X, rows),
         _NEIGHBOURS[is_picture],
         random,
-        standardize=not is_picture,  # a pixel at the border, nearly always 0, would decide alone
+        standardize=not is_picture,  # a border pixel, which is almost always 0, would dominate
     )
     n_train = view.X_train.shape[0]
     which = f"all {n_train}" if n_searched == n_train else f"{n_searched} of {n_train}"
-    space = "pixels" if is_picture else "standardised inputs of the network"
+    space = "pixels" if is_picture else "standardized inputs of the network"
     about = f"Nearest training rows are by Euclidean distance in the {space}, among {which}."
     names = _row_names(view.X_train, "row")
     return explorer.Neighbours(nearest, texts, names), about
@@ -308,7 +307,7 @@ def _neighbours(
 
 
 def _page(title: str, subtitle: str, parts: Sequence[Section]) -> str:
-    """Return the page around its sections."""
+    """Render the page with its sections."""
     folder = files("fastmlp.report")
     template, style, script = (
         folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")

@@ -1,6 +1,7 @@
-"""What the report says, as numbers: nothing here knows how the page looks.
+"""The numbers of the report, independent of their presentation.
 
-Classes are numbered: first the model's, in the order of `classes_`, then labels that only `y` has.
+Classes are numbered: first the model's, in the order of `classes_`, then labels that occur only in
+`y`.
 """
 
 import math
@@ -46,27 +47,27 @@ __all__ = [
     "training_curves",
 ]
 
-# The importance of a feature: rows and repetitions, and how many rows are predicted in all.
+# Permutation importance: rows and repetitions, and the maximum number of predicted rows.
 _IMPORTANCE_ROWS = 1000
 _IMPORTANCE_REPEATS = 5
 _IMPORTANCE_PREDICTIONS = 1_000_000
 _MOST_FEATURES = 500
-# Neighbours are looked for among at most so many training rows, with so many numbers in all.
+# Nearest neighbors: maximum number of training rows, and of their elements.
 _NEIGHBOUR_ROWS = 5000
 _NEIGHBOUR_NUMBERS = 20_000_000
-#: The probability from which on a prediction makes another label suspected.
+#: Minimum probability of a prediction for a label to be suspected.
 CONFIDENT = 0.9
-# Counts of pairs of classes are kept for all pairs.
+# The confusion matrix has all pairs of classes.
 _MOST_CLASSES = 2000
 _BINS = 10  # of the calibration
 
-# A score of predicted classes and probabilities; None where it is not defined.
+# A score of predicted classes and probabilities; None if it is not defined.
 _Score: TypeAlias = Callable[[NDArray, NDArray], float | None]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of the model and of the baseline; None where it is not defined."""
+    """A score of the model and of the baseline; None if it is not defined."""
 
     name: str
     model: float | None
@@ -78,7 +79,7 @@ class Metric:
 
 
 def networks(model: Any) -> list[Any]:
-    """Return the fitted MLPs in a model: itself, the last step of a pipeline, or an ensemble's.
+    """Return the fitted MLPs of a model: itself, the last step of a pipeline, or an ensemble's.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def networks(model: Any) -> list[Any]:
 
 
 def take_rows(X: Any, rows: NDArray[np.intp]) -> Any:
-    """Return some rows of an array, a sparse matrix or a frame, in its own form."""
+    """Return some rows of an array, a sparse matrix or a frame, with the same type."""
     return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
@@ -111,7 +112,7 @@ def column_names(X: Any, model: Any, names: Sequence[str] | None) -> list[str]:
     if names is not None:
         if len(names) != n_features:
             raise ValueError(
-                f"feature_names must hold a name per feature, {n_features}, got {len(names)}."
+                f"feature_names must hold one name per feature, {n_features}, got {len(names)}."
             )
         return [str(name) for name in names]
     own = getattr(X, "columns", None)
@@ -123,7 +124,7 @@ def column_names(X: Any, model: Any, names: Sequence[str] | None) -> list[str]:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a cell or a label is none: None, not a number, or pandas' NA and NaT."""
+    """Return whether a cell or label is missing: None, NaN, or pandas' NA and NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and math.isnan(value)
@@ -134,7 +135,7 @@ def is_missing(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Curves:
-    """The course of a training, with an entry per epoch.
+    """The loss curves of a training, with one entry per epoch.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class Curves:
     seconds : float or None
         Of all epochs.
     kept_epoch : int or None
-        Counted from 1: that whose weights early stopping has kept.
+        The epoch, counted from 1, whose weights early stopping has kept.
     """
 
     loss: NDArray
@@ -153,7 +154,7 @@ class Curves:
 
 
 def training_curves(network: Any) -> Curves | None:
-    """Return what a network has kept of its training; None if nothing, as scikit-learn's lbfgs."""
+    """Return the loss curves of a network; None if not available, as for scikit-learn's lbfgs."""
     history = dict(getattr(network, "history_", None) or {})
     if not history:
         history = {"loss": getattr(network, "loss_curve_", None)}
@@ -187,25 +188,25 @@ class Classification:
     y : array-like of shape (n_samples,)
         Labels.
     y_train : array-like, optional
-        Labels of the training rows. Without them the baseline learns from `y`.
+        Labels of the training rows. Without them, the baseline uses `y`.
 
     Attributes
     ----------
     classes : list
-        The labels, the model's first.
+        The labels; the model's come first.
     n_known : int
-        How many the model knows.
+        Number of classes of the model.
     true, predicted : array of shape (n_samples,)
-        Numbers of classes.
+        Indices of classes.
     train : array or None
         Those of the training rows.
     probabilities : array of shape (n_samples, n_known)
     confidence : array of shape (n_samples,)
         The probability of the predicted class.
     matrix : array of shape (n_classes, n_classes)
-        How often a class (row) is taken for another (column).
+        The confusion matrix; rows are true classes.
     areas : array of shape (n_known,)
-        Under the ROC curve of a class against all others; NaN where `y` has only one of both.
+        ROC AUC of each class against all others; NaN if `y` has only one of both.
     metrics : list of Metric
     """
 
@@ -215,8 +216,8 @@ class Classification:
         predicted = model.predict(X)
         if np.ndim(predicted) != 1:
             raise ValueError(
-                "model must predict one class per row to be reported, got a classifier of several "
-                "labels: report a model for each label."
+                "model must predict one class per row, got a multilabel classifier: report a "
+                "model for each label."
             )
         known = list(np.asarray(model.classes_).tolist())
         unknown = set(labels).union(train_labels or ()) - set(known)
@@ -237,7 +238,7 @@ class Classification:
             )
         self.train = None if train_labels is None else self.encode(train_labels)
         self.predicted = self.encode(np.asarray(predicted).tolist())
-        # Of one class, MLPs give two columns, too.
+        # For one class, MLPs return two columns, too.
         self.probabilities = np.asarray(model.predict_proba(X))[:, : self.n_known]
         self.confidence = self.probabilities[np.arange(len(self.predicted)), self.predicted]
         n_classes = len(self.classes)
@@ -247,7 +248,7 @@ class Classification:
         self.metrics = self._metrics()
 
     def encode(self, labels: Sequence[Any]) -> NDArray[np.intp]:
-        """Return the numbers of labels."""
+        """Return the indices of labels."""
         return np.fromiter(map(self._numbers.__getitem__, labels), np.intp, len(labels))
 
     @property
@@ -256,11 +257,11 @@ class Classification:
         return self.true < self.n_known
 
     def recalls(self) -> NDArray:
-        """Return the share of each class that is found, of shape (n_classes,); NaN if not in y."""
+        """Return the recall per class, of shape (n_classes,); NaN if not in y."""
         return _ratio(np.diag(self.matrix), self.matrix.sum(axis=1))
 
     def precisions(self) -> NDArray:
-        """Return how often each prediction is right; NaN if it was never made."""
+        """Return the precision per class; NaN if it was never predicted."""
         return _ratio(np.diag(self.matrix), self.matrix.sum(axis=0))
 
     def _metrics(self) -> list[Metric]:
@@ -281,7 +282,7 @@ class Classification:
                 return None
             rows = self.is_known
             labels = range(self.n_known)
-            # scikit-learn warns where float64 sums to 1 as float32 does: averages of networks.
+            # scikit-learn warns about float64 that sums to 1 in float32 precision, as averages do.
             # scikit-learn 1.7 sums the loss of float32 in float32.
             exact = probabilities[rows].astype(np.float64)
             exact /= exact.sum(axis=1, keepdims=True)
@@ -301,14 +302,14 @@ class Classification:
 
 
 def _labels(y: ArrayLike, name: str) -> list[Any]:
-    """Return labels as Python's objects, one per row."""
+    """Return labels as Python objects, one per row."""
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         raise ValueError(
-            f"{name} must hold one class per row, got shape {y.shape}; of one-hot labels, "
-            f"{name}.argmax(axis=1) is that."
+            f"{name} must hold one class per row, got shape {y.shape}; for one-hot labels, "
+            f"use {name}.argmax(axis=1)."
         )
     labels = y.tolist()
     if any(map(is_missing, dict.fromkeys(labels))):
@@ -329,7 +330,7 @@ def _ratio(part: NDArray, whole: NDArray) -> NDArray:
 
 
 def _balanced_accuracy(true: NDArray, predicted: NDArray) -> float:
-    """Return the mean recall of the classes that occur, as scikit-learn, which would warn."""
+    """Return the balanced accuracy, as in scikit-learn, but without warnings."""
     found = np.bincount(true, weights=predicted == true)
     return float(np.nanmean(_ratio(found, np.bincount(true))))
 
@@ -346,12 +347,12 @@ def _areas(true: NDArray, probabilities: NDArray) -> NDArray:
 
 
 def _mean_area(areas: NDArray) -> float | None:
-    """Return the mean over the classes that have one (for two classes both are the same)."""
+    """Return the mean over the classes with a value (for two classes both are the same)."""
     return None if np.isnan(areas).all() else float(np.nanmean(areas))
 
 
 def calibration(probability: NDArray, happened: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Compare probabilities with frequencies, in ten bins of equal width.
+    """Compute the calibration curve, in ten bins of equal width.
 
     Parameters
     ----------
@@ -361,10 +362,10 @@ def calibration(probability: NDArray, happened: NDArray) -> tuple[NDArray, NDArr
     Returns
     -------
     predicted, observed : array of shape (n_bins,)
-        The mean probability, and the frequency; NaN in a bin without samples.
+        The mean probability, and the frequency; NaN in empty bins.
     counts : array of shape (n_bins,)
     """
-    # As scikit-learn's calibration_curve, which does not say how many samples a bin has.
+    # As in scikit-learn's calibration_curve, which does not return the counts of bins.
     edges = np.linspace(0, 1, _BINS + 1)
     bins = np.searchsorted(edges[1:-1], probability)
     counts = np.bincount(bins, minlength=_BINS)
@@ -377,14 +378,14 @@ def suspected_labels(result: Classification) -> NDArray[np.bool_]:
     """Return which labels may be wrong.
 
     The rule is that of confident learning (Northcutt, Jiang and Chuang, 2021): the model predicts
-    another class, and gives it at least the probability that it gives this class on average on the
-    rows that are labelled so. A weak model would suspect most of its mistakes by that, so the
-    probability must be at least `CONFIDENT`, too.
+    another class, with at least the average probability of that class on the rows labeled so. As
+    a weak model would suspect most of its mistakes, the probability must also be at least
+    `CONFIDENT`.
 
     Returns
     -------
     array of shape (n_samples,), bool
-        Never of rows whose label the model does not know.
+        Always False for unknown labels.
     """
     thresholds = np.full(result.n_known, CONFIDENT)
     for number in range(result.n_known):
@@ -399,10 +400,10 @@ def suspected_labels(result: Classification) -> NDArray[np.bool_]:
 def chosen_mistakes(
     result: Classification, is_suspected: NDArray[np.bool_], most: int, per_pair: int = 3
 ) -> NDArray[np.intp]:
-    """Return the rows of at most so many mistakes, the most confident first.
+    """Return the rows of a limited number of mistakes, the most confident first.
 
-    The first few of every pair of classes, the most frequent pairs before others, and suspected
-    labels go before the rest, so that there is something to see of every pair.
+    The first few of each pair of classes, by the frequency of pairs, and suspected labels take
+    precedence, so that every pair is represented.
     """
     rows = np.flatnonzero(result.predicted != result.true)
     rows = rows[np.argsort(-result.confidence[rows], kind="stable")]
@@ -431,20 +432,20 @@ class Regression:
     X : array, sparse matrix or frame of shape (n_samples, n_features)
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     y_train : array-like, optional
-        Targets of the training rows. Without them the baseline learns from `y`.
+        Targets of the training rows. Without them, the baseline uses `y`.
 
     Attributes
     ----------
     names : list of str
-        Of the outputs; one, empty, if there is only one without a name.
+        Names of the outputs; an empty one for a single output without a name.
     true, predicted : array of shape (n_samples, n_outputs)
     train : array or None
         Targets of the training rows.
     errors : array of shape (n_samples,)
-        Predicted minus true; of several outputs the one that is largest in standard deviations of
-        the targets.
+        Predicted minus true; for several outputs, the largest one in standard deviations of the
+        targets.
     worst_output : array of shape (n_samples,)
-        Which output that is.
+        Index of that output.
     metrics : list of list of Metric
         Per output.
     """
@@ -525,7 +526,7 @@ def _regression_metrics(true: NDArray, predicted: NDArray, baseline: NDArray) ->
 
 @dataclass(frozen=True)
 class Importance:
-    """Permutation importance of all features, and what it was computed with."""
+    """Permutation importance of all features, and its settings."""
 
     means: NDArray
     deviations: NDArray
@@ -536,7 +537,7 @@ class Importance:
 def importance(
     model: Any, X: Any, result: Classification | Regression, random: np.random.RandomState
 ) -> Importance | str:
-    """Return how much a score falls when a feature is permuted, or why that is not known.
+    """Compute the permutation importance, or return why it was not computed.
 
     The score is the accuracy, or R².
     """
@@ -576,25 +577,25 @@ def nearest_rows(
     *,
     standardize: bool,
 ) -> tuple[NDArray[np.intp], int]:
-    """Find the training rows that are most like some rows, as the network sees them.
+    """Find the nearest training rows of rows, in the inputs of the network.
 
     Parameters
     ----------
     model : estimator
-        Of a pipeline, the steps before the last are applied first.
+        For a pipeline, the steps before the last are applied first.
     X_train, X : array, sparse matrix or frame
     n_neighbors : int
     random : RandomState
-        Draws the training rows that are looked at, if there are more than some thousand.
+        For subsampling the training rows, if there are more than some thousand.
     standardize : bool
-        Whether every input is divided by its standard deviation first.
+        Whether to divide each input by its standard deviation first.
 
     Returns
     -------
     rows : array of shape (len(X), n_neighbors)
-        Into `X_train`, the nearest first; fewer columns if there are not as many rows.
+        Indices into `X_train`, the nearest first; fewer columns if there are fewer rows.
     n_searched : int
-        How many training rows were looked at.
+        Number of training rows searched.
     """
     n_train = X_train.shape[0]
     most = max(1, min(_NEIGHBOUR_ROWS, _NEIGHBOUR_NUMBERS // max(1, X_train.shape[1])))

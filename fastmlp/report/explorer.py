@@ -1,4 +1,4 @@
-"""The mistakes, one by one: what each row is, and which training rows are most like it."""
+"""The list of mistakes: each row with its nearest training rows."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from fastmlp.report.rows import Cells, Pictures, cell_text, shortened
 
 __all__ = ["Neighbours", "RowView", "class_cards", "error_cards"]
 
-_MOST_COLUMNS = 20  # of a row in full
-_FIRST_COLUMNS = 6  # that are seen at once
+_MOST_COLUMNS = 20  # of a complete row
+_FIRST_COLUMNS = 6  # that are shown at first
 _MOST_BYTES = 1_500_000  # of all cards
 _BADGE = element("span", "label suspected", class_="badge")
 
@@ -26,11 +26,11 @@ class Neighbours:
     Attributes
     ----------
     rows : array of shape (n_mistakes, n_neighbors)
-        Into the training rows.
+        Indices of training rows.
     texts : function of a row
         The class or the target of a training row.
     names : function of a row
-        How its user calls a training row.
+        The name of a training row.
     """
 
     rows: NDArray[np.intp]
@@ -45,14 +45,14 @@ class RowView:
     Attributes
     ----------
     names : function of a row
-        How its user calls a row.
+        The name of a row.
     X, X_train : array, sparse matrix or frame; X_train may be None
     pictures : Pictures or None
     cells : Cells
         The features of the rows.
     train_cells : Cells or None
     frame_cells : Cells or None
-        The rows as a user knows them, if these are not the features.
+        The rows as shown to the user, if these are not the features.
     order : array of shape (n_features,)
         The features, the most important first.
     """
@@ -67,7 +67,7 @@ class RowView:
     order: NDArray[np.intp]
 
     def body(self, row: int, text: str, number: int, neighbours: Neighbours | None) -> list[Child]:
-        """Return what a card shows of a row and of its neighbours."""
+        """Return the content of a card: a row and its neighbors."""
         near = [] if neighbours is None else neighbours.rows[number].tolist()
         if self.pictures is not None:
             picture = self.pictures(take_rows(self.X, np.array([row])), text)
@@ -128,7 +128,7 @@ class RowView:
         )
 
     def _shown(self, own: list[Any]) -> list[int]:
-        """Return the features in the order to be shown; of many, those that are not zero."""
+        """Return the features in the order shown; if there are many, the nonzero ones."""
         order = self.order.tolist()
         if len(order) <= _MOST_COLUMNS:
             return order
@@ -151,13 +151,13 @@ def class_cards(
     view: RowView,
     neighbours: Neighbours | None,
 ) -> list[Markup]:
-    """Return a card for each mistake of a classifier, as many as have room on the page."""
+    """Return a card for each mistake of a classifier, up to the limit of the page."""
 
     def card(number: int, row: int) -> Markup:
         true, predicted = int(result.true[row]), int(result.predicted[row])
         names = [shortened(str(result.classes[k]), 30) for k in (true, predicted)]
         own = f"{result.probabilities[row, true]:.1%}" if true < result.n_known else "unknown"
-        text = f"labelled {names[0]}, predicted {names[1]}"
+        text = f"labeled {names[0]}, predicted {names[1]}"
         return element(
             "article",
             element("h4", view.names(row), _BADGE if is_suspected[row] else None),
@@ -210,7 +210,7 @@ def error_cards(
 def _fitting(
     card: Callable[[int, int], Markup], rows: Sequence[int] | NDArray[np.intp]
 ) -> list[Markup]:
-    """Return cards of the first rows, as many as have room."""
+    """Return cards of the first rows, up to the limit of the page."""
     cards: list[Markup] = []
     size = 0
     for number, row in enumerate(np.asarray(rows).tolist()):

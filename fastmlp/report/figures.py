@@ -1,4 +1,4 @@
-"""Figures of the page: charts as SVG, whose colours the page's style sheet gives, and PNG."""
+"""Figures of the page: SVG charts, whose colors are in the style sheet, and PNG images."""
 
 import base64
 import math
@@ -14,7 +14,7 @@ from fastmlp.report.markup import Markup, element
 
 __all__ = ["Plot", "bar_chart", "data_uri", "legend", "thinned"]
 
-# In units of the view box, which is as wide as the screen of a phone, so that text has its size.
+# In units of the view box, which is as wide as the screen of a phone, so that text is readable.
 _WIDTH, _HEIGHT = 360, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 26, 38
 _TICKS = 5
@@ -28,12 +28,12 @@ class Plot:
     Parameters
     ----------
     x_limits, y_limits : (float, float)
-        What the axes show at least; both ends may be equal.
+        Minimum ranges of the axes; both ends may be equal.
     x_label, y_label : str
     description : str
-        What is to be seen, for those who do not see it.
+        Text alternative.
     whole_x : bool, default=False
-        Ticks of x are whole numbers.
+        Ticks of x are integers.
     """
 
     x_limits: tuple[float, float]
@@ -58,14 +58,14 @@ class Plot:
         return _HEIGHT - _BOTTOM - (values - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     def _points(self, x: ArrayLike, y: ArrayLike) -> list[str]:
-        """Return the places of all points that are finite, others as empty texts."""
+        """Return the coordinates of all points; empty texts for non-finite ones."""
         places = zip(self._x(x).tolist(), self._y(y).tolist(), strict=True)
         return [
             f"{a:.1f} {b:.1f}" if math.isfinite(a) and math.isfinite(b) else "" for a, b in places
         ]
 
     def line(self, x: ArrayLike, y: ArrayLike, class_: str, title: str = "") -> None:
-        """Draw a line through points; where one is not a number, it is interrupted."""
+        """Draw a line through points, interrupted at NaN."""
         points = self._points(x, y)
         runs = " ".join(
             f"{'L' if i and points[i - 1] else 'M'}{point}"
@@ -76,14 +76,14 @@ class Plot:
         self._parts.append(element("path", name, d=runs, class_=f"line {class_}"))
 
     def points(self, x: ArrayLike, y: ArrayLike, class_: str) -> None:
-        """Draw points: lines of length 0, whose ends are round, because thousands are small so."""
+        """Draw points, as lines of length 0 with round ends, which is compact."""
         drawn = "".join(f"M{point}h0" for point in self._points(x, y) if point)
         self._parts.append(element("path", d=drawn, class_=f"points {class_}"))
 
     def bars(
         self, edges: ArrayLike, heights: ArrayLike, class_: str, titles: Iterable[str]
     ) -> None:
-        """Draw bars between edges, from the lower end of y on."""
+        """Draw bars between edges, from the lower end of y."""
         left, top = self._x(edges), self._y(heights)
         for i, title in enumerate(titles):
             width = max(left[i + 1] - left[i] - 1, 0.5)
@@ -102,7 +102,7 @@ class Plot:
                 )
 
     def mark_x(self, x: float, text: str, *, at_top: bool) -> None:
-        """Draw a vertical line with a text, which says what is special at this x."""
+        """Draw a vertical line with a label."""
         place = float(self._x(x))
         is_right = place > _WIDTH / 2
         end = {"x1": f"{place:.1f}", "x2": f"{place:.1f}", "y1": _TOP, "y2": _HEIGHT - _BOTTOM}
@@ -150,7 +150,7 @@ class Plot:
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
-    """Return limits that differ by enough to be computed with."""
+    """Return limits with a sufficient difference."""
     if high - low > 1e-9 * max(abs(low), abs(high)):
         return float(low), float(high)
     width = 0.5 * (abs(low) or 1.0)
@@ -158,7 +158,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Return some round numbers within limits."""
+    """Return round numbers within limits."""
     rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in _STEPS if s * power >= rough * (1 - 1e-9))
@@ -169,7 +169,7 @@ def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
 
 
 def _number(value: float) -> str:
-    """Return a number at a tick, as short as it can be."""
+    """Return the label of a tick."""
     for factor, unit in ((1e9, "e9"), (1e6, "M"), (1e3, "k")):
         if 10 * factor <= abs(value) < 1e4 * factor or unit != "k" and factor <= abs(value) < 1e12:
             return f"{value / factor:.4g}{unit}"
@@ -192,7 +192,7 @@ def bar_chart(
     values, deviations : array-like of shape (n_bars,)
         Lengths, and their standard deviations. Negative lengths have no bar.
     head : (str, str)
-        Of the column of names, and of that of numbers.
+        Headings of the columns of names and numbers.
     description : str
 
     Returns
@@ -230,7 +230,7 @@ def bar_chart(
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> Markup:
-    """Return what the lines of a chart are: pairs of a class of the style sheet and a text."""
+    """Return the legend of a chart, from pairs of a CSS class and a text."""
     return element(
         "ul",
         [element("li", element("i", class_=f"key {class_}"), text) for class_, text in entries],
@@ -239,7 +239,7 @@ def legend(entries: Iterable[tuple[str, str]]) -> Markup:
 
 
 def thinned(x: NDArray, y: NDArray, most: int = 200) -> tuple[NDArray, NDArray]:
-    """Return at most so many points of a line, at equal distances along it, with both its ends."""
+    """Return a limited number of points of a line, equally spaced, including both ends."""
     if len(x) <= most:
         return x, y
     span_x, span_y = np.ptp(x) or 1.0, np.ptp(y) or 1.0
@@ -252,12 +252,12 @@ def thinned(x: NDArray, y: NDArray, most: int = 200) -> tuple[NDArray, NDArray]:
 
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Return a picture as a PNG within an address.
+    """Return an image as a PNG data URL.
 
     Parameters
     ----------
     pixels : array of shape (rows, columns) or (rows, columns, 4), uint8
-        Grey, or red, green, blue and opacity.
+        Gray, or red, green, blue and opacity.
 
     Returns
     -------
@@ -265,7 +265,7 @@ def data_uri(pixels: NDArray[np.uint8]) -> str:
     """
     rows, columns = pixels.shape[:2]
     colour_type = 0 if pixels.ndim == 2 else 6
-    lines = np.zeros((rows, 1 + pixels[0].size), np.uint8)  # each begins with its filter, none
+    lines = np.zeros((rows, 1 + pixels[0].size), np.uint8)  # each begins with its filter type, none
     lines[:, 1:] = pixels.reshape(rows, -1)
     header = struct.pack(">IIBBBBB", columns, rows, 8, colour_type, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + b"".join(

@@ -1,4 +1,4 @@
-"""HTML from Python, in which all text is escaped unless an element made it."""
+"""Generate HTML, with all text escaped."""
 
 from collections.abc import Iterable
 from html import escape
@@ -15,7 +15,7 @@ class Markup(str):
     __slots__ = ()
 
 
-#: What may lie in an element: text, which is escaped; elements; several of them; or nothing.
+#: Content of an element: text, which is escaped; elements; several of them; or nothing.
 Child: TypeAlias = "str | Markup | Iterable[Child] | None"
 
 
@@ -27,8 +27,8 @@ def element(tag: str, *children: Child, **attributes: Any) -> Markup:
     tag : str
     *children : str, Markup, iterable of these, or None
     **attributes : object
-        ``class_`` and ``for_`` stand for the words that Python keeps for itself, ``_`` in a name
-        for ``-``. None and False leave an attribute out, True gives it without a value.
+        ``class_`` and ``for_`` are for Python's keywords, ``_`` in a name becomes ``-``. None and
+        False omit an attribute, True sets it without a value.
 
     Returns
     -------
@@ -70,19 +70,19 @@ def table(
     tall: bool = False,
     **attributes: Any,
 ) -> Markup:
-    """Return a table whose first column names the rows, in a box that scrolls if it is too wide.
+    """Return a table whose first column names the rows, in a box that scrolls if necessary.
 
     Parameters
     ----------
     head : iterable of children
-        A cell per column.
+        One cell per column.
     rows : iterable of iterable of children
     label : str
-        What the table is, for those who do not see it.
+        Accessible name.
     tall : bool, default=False
         Whether it may have many rows; then the box scrolls in both directions.
     **attributes : object
-        Of the table.
+        Attributes of the table.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def table(
 
 
 def scrolling(content: Child, label: str, *, tall: bool = False) -> Markup:
-    """Return a box that scrolls if its content is too large, with the keyboard too."""
+    """Return a box that scrolls if its content is too large, also with the keyboard."""
     return element(
         "div",
         content,

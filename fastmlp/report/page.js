@@ -1,6 +1,6 @@
 "use strict";
-// The mistake explorer: shows the cards that pass the filter, some at a time. Without it, all are
-// there, and the cells of the confusion matrix are links to them.
+// The mistake explorer: shows the cards that match the filter, in pages. Without JavaScript, all
+// are shown, and the cells of the confusion matrix are links to them.
 (() => {
   const form = document.getElementById("filter");
   if (!form) return;

@@ -1,4 +1,4 @@
-"""How a row of the data is shown: as a picture, or as cells with the names of the columns."""
+"""Show rows of the data: as images, or as cells with column names."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ from fastmlp.report.markup import Markup, element
 
 __all__ = ["Cells", "Pictures", "cell_text", "shortened"]
 
-_LONGEST_SIDE = 64  # of a picture on the page
+_LONGEST_SIDE = 64  # of an image on the page
 _LONGEST_CELL = 60
-_DARK = 0.25  # pictures whose median is below this part of the scale are ink on empty ground
+_DARK = 0.25  # images whose median is below this fraction of the scale are treated as ink on paper
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return a text that is not too long; texts may differ in their ends only."""
+    """Shorten a text in the middle, because texts may differ at the end."""
     return text if len(text) <= longest else f"{text[: longest - 6]}…{text[-5:]}"
 
 
 def cell_text(value: Any) -> str:
-    """Return what stands in a cell: numbers with six digits, and a word for what is missing."""
+    """Return the text of a cell: numbers with six digits, and a word for missing values."""
     if isinstance(value, np.generic):
         value = value.item()
     if is_missing(value):
@@ -35,15 +35,15 @@ def cell_text(value: Any) -> str:
 
 
 class Pictures:
-    """Rows that are pictures, on one scale of greys.
+    """Rows that are images, on a common gray scale.
 
-    Where most pixels are near the lower end, as in MNIST, large values are dark, as ink on paper;
+    If most pixels are near the lower end, as in MNIST, large values are dark, as ink on paper;
     otherwise they are bright, as in photographs.
 
     Parameters
     ----------
     X : array or sparse matrix of shape (n_samples, n_features)
-        Gives the scale.
+        Determines the scale.
     shape : (rows, columns)
     """
 
@@ -58,7 +58,7 @@ class Pictures:
         self._factor = min(factor, *shape)
 
     def __call__(self, images: Any, text: str) -> Markup:
-        """Return the picture of one row, of shape (1, n_features); `text` says what it shows."""
+        """Return the image of one row, of shape (1, n_features), with an alternative text."""
         image = as_images(_plain(images), self._shape)[0].astype(np.float64)
         factor = self._factor
         rows, columns = (side // factor for side in image.shape)
@@ -73,12 +73,12 @@ class Pictures:
 
 
 def _plain(X: Any) -> Any:
-    """Return an array or a sparse matrix; of a frame, its values."""
+    """Return an array or a sparse matrix; for a frame, its values."""
     return np.asarray(X) if hasattr(X, "iloc") else X
 
 
 class Cells:
-    """Rows that have a value in each of some named columns.
+    """Rows with named columns.
 
     Parameters
     ----------
@@ -92,7 +92,9 @@ class Cells:
 
     def row(self, number: int) -> list[Any]:
         """Return the values of a row, one per column."""
-        if hasattr(self._X, "iloc"):  # not .iloc[number], which would make all values one dtype
+        if hasattr(
+            self._X, "iloc"
+        ):  # not .iloc[number], which would convert all values to one dtype
             return [self._X.iloc[number, column] for column in range(len(self.names))]
         values: NDArray = self._X[[number]].toarray() if issparse(self._X) else self._X[[number]]
         return values[0].tolist()

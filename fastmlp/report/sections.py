@@ -1,4 +1,4 @@
-"""The sections of the page, each from numbers to HTML."""
+"""The sections of the page, as HTML."""
 
 import inspect
 import platform
@@ -46,7 +46,7 @@ __all__ = [
 _MOST_CELLS = 25  # classes up to which the confusion matrix is a table
 _MOST_PAIRS = 24
 _MOST_CURVES = 30
-_COLOURS = 5  # that the style sheet has for lines
+_COLOURS = 5  # line styles in the style sheet
 _MOST_POINTS = 3000
 _MOST_BARS = 20
 _MOST_COLUMNS = 100
@@ -59,7 +59,7 @@ _LONGEST_NAME = 14
 class Section:
     """A part of the page."""
 
-    name: str  # by which it is linked to
+    name: str  # the anchor of links
     title: str
     content: Sequence[Child]
 
@@ -73,7 +73,7 @@ def _note(text: str) -> Markup:
 
 
 def _number(value: float | None, pattern: str = ".4f") -> Child:
-    """Return a number with its full value beside what is seen of it."""
+    """Return a formatted number with its full value as a tooltip."""
     if value is None or np.isnan(value):
         return "–"
     text = f"{value:{pattern}}".replace("-", "\N{MINUS SIGN}")
@@ -91,14 +91,14 @@ def _figure(plot: Plot, title: str, *below: Child) -> Markup:
 
 
 def _limits(*values: Any) -> tuple[float, float]:
-    """Return the least and the greatest of all finite numbers."""
+    """Return the minimum and maximum of all finite numbers."""
     joined = np.concatenate([np.ravel(np.asarray(v, np.float64)) for v in values])
     joined = joined[np.isfinite(joined)]
     return (float(joined.min()), float(joined.max())) if len(joined) else (0.0, 1.0)
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    """Return limits with some room, so that nothing lies on the edge."""
+    """Return limits with a margin."""
     room = 0.04 * (high - low)
     return low - room, high + room
 
@@ -107,7 +107,7 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 
 def summary_section(result: Classification | Regression) -> Section:
-    """Return the scores beside those of a baseline."""
+    """Return the scores and those of a baseline."""
     content: list[Child] = []
     if isinstance(result, Classification):
         content.append(_scores(result.metrics, "Scores"))
@@ -146,12 +146,12 @@ def _scores(metrics: Iterable[Metric], label: str) -> Markup:
 
 
 def _pattern(metric: Metric) -> str:
-    """Return a format: what is in the units of a target may be of any size."""
+    """Return a number format; values in the units of a target have any magnitude."""
     return ".5g" if metric.name in ("MAE", "RMSE") else ".4f"
 
 
 def _notices(result: Classification) -> Iterable[Child]:
-    """Say what keeps the scores from being what they seem."""
+    """Return notices on limitations of the scores."""
     counts = np.bincount(result.true, minlength=len(result.classes))
     n_unknown = int(counts[result.n_known :].sum())
     if n_unknown:
@@ -161,7 +161,7 @@ def _notices(result: Classification) -> Iterable[Child]:
         yield element(
             "p",
             f"{_count(n_unknown, 'row')} of a class that the model does not know ({names}) count "
-            "as mistakes; log loss, ROC and calibration leave them out.",
+            "as mistakes; log loss, ROC and calibration exclude them.",
             class_="notice",
         )
     absent = [result.classes[k] for k in range(result.n_known) if not counts[k]]
@@ -188,14 +188,14 @@ def data_section(
     frame: Any,
     image_shape: tuple[int, int] | None,
 ) -> Section:
-    """Return what the data are."""
+    """Return the section on the data."""
     facts: list[tuple[Child, Child]] = [(str(name), str(text)) for name, text in about.items()]
     facts.append(("held-out rows", str(len(result.true))))
     if result.train is not None:
         facts.append(("training rows", str(len(result.train))))
     form = f"{X.shape[1]}, {_form(X)}"
     if image_shape is not None:
-        form += f", pictures of {image_shape[0]} x {image_shape[1]}"
+        form += f", images of {image_shape[0]} x {image_shape[1]}"
     facts.append(("features", form))
     if isinstance(result, Classification):
         facts.append(
@@ -224,14 +224,14 @@ def _form(X: Any) -> str:
 
 
 def _columns(frame: Any) -> Markup:
-    """Return what the columns of a frame hold."""
+    """Return the columns of a frame with their values."""
     rows: list[list[Child]] = []
     for i, name in enumerate(frame.columns[:_MOST_COLUMNS]):
         column = frame.iloc[:, i]
         present = column[~column.isna()]
         try:
             distinct = present.nunique()
-        except TypeError:  # lists and such, which cannot be hashed
+        except TypeError:  # lists and similar, which are not hashable
             distinct = present.map(str).nunique()
         example = ""
         if column.dtype.kind in "iuf" and len(present):
@@ -264,10 +264,10 @@ def _columns(frame: Any) -> Markup:
 def training_section(
     curves: Sequence[Curves | None], score_name: str, val_name: str = "validation"
 ) -> Section:
-    """Return loss and validation curves, of several networks over one another."""
+    """Return loss and validation curves; those of several networks are overlaid."""
     known = [c for c in curves if c is not None]
     if not known:
-        text = "The model has kept no losses (scikit-learn's lbfgs keeps none)."
+        text = "The model has no loss curve (scikit-learn's lbfgs stores none)."
         return Section("training", "Training", [_note(text)])
     first = known[0]
     n_epochs = max(len(c.loss) for c in known)
@@ -340,7 +340,7 @@ def _curve_figure(
                     plot.points(epochs, y, f"{class_} big")
                 entries[(class_, name)] = None
     for epoch in sorted(kept)[:1] if len(kept) == 1 else []:
-        falls = y_label == "loss"  # then there is room above
+        falls = y_label == "loss"  # then there is space above
         plot.mark_x(epoch, f"kept: epoch {epoch}", at_top=falls)
     return _figure(plot, title, legend(entries))
 
@@ -351,7 +351,7 @@ def _curve_figure(
 def confusion_section(result: Classification, pairs: set[tuple[int, int]]) -> Section:
     """Return the confusion matrix, the most confused pairs, and the scores of the classes.
 
-    `pairs` are those of which there are mistakes on the page.
+    `pairs` are those with mistakes on the page.
     """
     n_classes = len(result.classes)
     matrix = _matrix(result, pairs) if n_classes <= _MOST_CELLS else _heat_map(result)
@@ -378,7 +378,7 @@ def _radio(name: str, text: str, *, is_checked: bool) -> Markup:
 def _link(
     true: int, predicted: int, title: str, *children: Child, pairs: set[tuple[int, int]]
 ) -> Markup:
-    """Return a link to the mistakes of a pair, if there are any on the page."""
+    """Return a link to the mistakes of a pair, if they are on the page."""
     if (true, predicted) not in pairs:
         return element("span", children, title=title)
     return element(
@@ -433,7 +433,7 @@ def _matrix(result: Classification, pairs: set[tuple[int, int]]) -> Markup:
 
 
 def _heat_map(result: Classification) -> Markup:
-    """Return the matrix of many classes as a picture: the darker, the larger the share."""
+    """Return the matrix of many classes as an image; larger shares are darker."""
     shares = result.matrix / np.maximum(result.matrix.sum(axis=1, keepdims=True), 1)
     n_classes = len(shares)
     is_right = np.eye(n_classes, dtype=bool)
@@ -442,13 +442,13 @@ def _heat_map(result: Classification) -> Markup:
     pixels[..., :3] = (228, 87, 46)
     pixels[..., 3] = np.round(
         255 * np.sqrt(shares / largest).clip(0, 1)
-    )  # small ones are seen, too
+    )  # so that small ones are visible
     pixels[is_right, :3] = 128
     pixels[is_right, 3] = 90
     picture = element(
         "img",
         src=data_uri(pixels),
-        alt="Confusion matrix as a picture",
+        alt="Confusion matrix as an image",
         class_="heat",
         width=n_classes,
         height=n_classes,
@@ -459,7 +459,7 @@ def _heat_map(result: Classification) -> Markup:
         element(
             "figcaption",
             "Rows are true classes, columns predicted ones, in the order of the table below. The "
-            f"stronger the colour, the larger the share of the true class, up to {largest:.0%}.",
+            f"stronger the color, the larger the share of the true class, up to {largest:.0%}.",
         ),
     )
 
@@ -509,7 +509,7 @@ def _class_table(result: Classification) -> Markup:
 
 
 def curves_section(result: Classification) -> Section:
-    """Return ROC curves and the calibration."""
+    """Return ROC curves and the calibration curve."""
     figures = [part for part in (_roc(result), _calibration(result)) if part is not None]
     return Section("curves", "ROC and calibration", [element("div", figures, class_="charts")])
 
@@ -536,12 +536,12 @@ def _roc(result: Classification) -> Markup | None:
             entries.append((class_, text))
     if result.n_known == 2:
         title = f"ROC curve of class {shortened(str(result.classes[drawn[0]]), 30)}"
-        below = "The area under the curve is beside its class."
+        below = "The area under the curve is next to its class."
     else:
         title = "ROC curves, each class against all others"
-        below = "The area under the curve is beside each class."
+        below = "The area under the curve is next to each class."
     if len(coloured) < len(drawn):
-        below += f" In colour are the three with the smallest, in grey {len(drawn) - 3} others."
+        below += f" The three smallest are in color, {len(drawn) - 3} others in gray."
     if len(drawn) == _MOST_CURVES < np.isfinite(result.areas).sum():
         below += " All areas are in the table of the classes."
     return _figure(plot, title, legend(reversed(entries)), element("figcaption", below))
@@ -553,12 +553,12 @@ def _calibration(result: Classification) -> Markup:
         name = shortened(str(result.classes[1]), 30)
         x_label, y_label = "predicted probability", "frequency"
         probability, happened = result.probabilities[rows, 1], result.true[rows] == 1
-        what = f"Rows by the probability of class {name}, against how often it is that class."
+        what = f"Predicted probability of class {name}, against the frequency of that class."
     else:
         x_label, y_label = "confidence", "accuracy"
         probability = result.confidence[rows]
         happened = result.predicted[rows] == result.true[rows]
-        what = "Rows by the probability of the predicted class, against how often it is right."
+        what = "Probability of the predicted class, against the frequency of correct predictions."
     predicted, observed, counts = calibration(probability, happened)
     plot = Plot((0, 1), (0, 1), x_label, y_label, "Calibration")
     titles = [f"{_count(int(count), 'row')}" for count in counts]
@@ -575,7 +575,7 @@ def _calibration(result: Classification) -> Markup:
         what,
         " Bars are numbers of rows. Probabilities and frequencies differ by ",
         _number(error),
-        " in the mean (expected calibration error).",
+        " on average (expected calibration error).",
     )
     return _figure(plot, "Calibration", caption)
 
@@ -590,7 +590,7 @@ def regression_section(result: Regression, random: np.random.RandomState) -> Sec
     content: list[Child] = []
     if n_samples > _MOST_POINTS:
         rows = np.sort(random.choice(n_samples, _MOST_POINTS, replace=False))
-        content.append(_note(f"Points are {_MOST_POINTS} of the rows, drawn at random."))
+        content.append(_note(f"Shown are {_MOST_POINTS} random rows."))
     for k in range(min(n_outputs, _MOST_OUTPUTS)):
         true, predicted = result.true[:, k], result.predicted[:, k]
         name = result.names[k]
@@ -629,7 +629,7 @@ def regression_section(result: Regression, random: np.random.RandomState) -> Sec
         ]
         content.append(element("div", figures, class_="charts"))
     if n_outputs > _MOST_OUTPUTS:
-        content.append(_note(f"Drawn are the first {_MOST_OUTPUTS} of {n_outputs} outputs."))
+        content.append(_note(f"Shown are the first {_MOST_OUTPUTS} of {n_outputs} outputs."))
     return Section("predictions", "Predicted against true", content)
 
 
@@ -643,9 +643,9 @@ def importance_section(found: Importance | str, names: Sequence[str], score_name
         return Section("importance", title, [_note(found)])
     order = np.argsort(-found.means, kind="stable")[:_MOST_BARS]
     text = (
-        f"How much the {score_name} falls when the values of a feature are permuted among "
+        f"Decrease of the {score_name} when the values of a feature are permuted among "
         f"{_count(found.n_rows, 'held-out row')}: mean ± standard deviation of "
-        f"{_count(found.n_repeats, 'repetition')}. Of features that say the same, none may seem "
+        f"{_count(found.n_repeats, 'repetition')}. Of correlated features, none may seem "
         "important."
     )
     if len(names) > len(order):
@@ -654,7 +654,7 @@ def importance_section(found: Importance | str, names: Sequence[str], score_name
         [shortened(names[i], 40) for i in order],
         found.means[order],
         found.deviations[order],
-        head=("feature", f"fall of the {score_name}"),
+        head=("feature", f"decrease of the {score_name}"),
         description=title,
     )
     return Section("importance", title, [_note(text), chart])
@@ -663,7 +663,7 @@ def importance_section(found: Importance | str, names: Sequence[str], score_name
 def class_means_section(
     result: Classification, X: Any, classes: NDArray, pictures: Pictures, *, is_training: bool
 ) -> Section:
-    """Return the mean picture of each class."""
+    """Return the mean image of each class."""
     shown = []
     present = np.unique(classes)
     for k in present[:_MOST_MEANS].tolist():
@@ -676,7 +676,7 @@ def class_means_section(
     if len(present) > _MOST_MEANS:
         text += f", of the first {_MOST_MEANS} of {len(present)} classes"
     return Section(
-        "means", "Mean pictures", [_note(f"{text}."), element("div", shown, class_="gallery")]
+        "means", "Mean images", [_note(f"{text}."), element("div", shown, class_="gallery")]
     )
 
 
@@ -699,14 +699,13 @@ def mistakes_section(
     text = f"{_count(n_mistakes, 'mistake')}, the most confident first."
     if len(cards) < n_mistakes:
         text += (
-            f" {len(cards)} of them are on this page: a few of every pair of classes, suspected "
+            f" {len(cards)} of them are on this page: a few of each pair of classes, suspected "
             "labels, then the most confident."
         )
     rule = (
         f"Suspected label errors ({n_suspected}): the model predicts another class than the label, "
-        f"with a probability of at least {CONFIDENT:.0%}, and of at least what it gives that class "
-        "on average on the held-out rows that are labelled so. Look at them: most may be mistakes "
-        "of the model."
+        f"with a probability of at least {CONFIDENT:.0%}, and at least the average probability of "
+        "that class on the held-out rows labeled so. Check them: most may be mistakes of the model."
     )
     options = [
         _select("true", "True class", result, sorted({i for i, _ in pairs})),
@@ -721,7 +720,7 @@ def errors_section(result: Regression, cards: Sequence[Markup], about_neighbours
     text = f"The {len(cards)} largest of {_count(len(result.true), 'error')}."
     if len(result.names) > 1:
         text += (
-            " Of several outputs, the error that is largest in standard deviations of its target."
+            " For several outputs, the error that is largest in standard deviations of its target."
         )
     choices = [("", "any"), ("high", "too high"), ("low", "too low")]
     options = [_choice("direction", "Predicted", choices)]
@@ -763,7 +762,7 @@ def _check(name: str, text: str) -> Markup:
 
 
 def parameters_section(model: Any, networks: Sequence[Any]) -> Section:
-    """Return the parameters of the network, those first that are not the defaults."""
+    """Return the parameters of the network, non-default ones first."""
     network = networks[0]
     sizes = [network.coefs_[0].shape[0], *(len(b) for b in network.intercepts_)]
     n_parameters = sum(
@@ -799,7 +798,7 @@ def parameters_section(model: Any, networks: Sequence[Any]) -> Section:
             "details",
             element("summary", f"Parameters of {type(network).__name__}"),
             scrolling(listed, "Parameters"),
-            _note("Bold ones are not the defaults."),
+            _note("Non-default values are bold."),
         )
     )
     return Section("parameters", "Parameters", content)
@@ -815,7 +814,7 @@ def _steps(model: Any) -> Markup:
 
 
 def versions_section() -> Section:
-    """Return what the model was looked at with."""
+    """Return the versions of the libraries."""
     names = {"fastmlp": "fastmlp", "numpy": "NumPy", "scipy": "SciPy", "sklearn": "scikit-learn"}
     names |= {"pandas": "pandas"} if "pandas" in sys.modules else {}
     versions = [(text, str(sys.modules[name].__version__)) for name, text in names.items()]

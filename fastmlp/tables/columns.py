@@ -427,10 +427,10 @@ def find_task(values: Any, task: str | None = None) -> tuple[str, str]:
         found, reason = "regression", "the target has numbers with fractions"
     elif n_distinct <= _MAX_CLASSES and len(known) >= _MIN_ROWS_OF_CLASS * n_distinct:
         found = "classification"
-        reason = f"the target has only {n_distinct} different whole numbers"
+        reason = f"the target has only {n_distinct} distinct integers"
     else:
         found = "regression"
-        reason = f"the target has {n_distinct} different whole numbers"
+        reason = f"the target has {n_distinct} distinct integers"
     if task is None or task == found:
         return found, reason if task is None else "it was asked for"
     if task == "regression" and family == "text":

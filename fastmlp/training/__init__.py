@@ -1,4 +1,4 @@
-"""How weights change over time: epochs, stopping rules, L-BFGS, and what a fit leaves."""
+"""Training: epochs, stopping rules, L-BFGS, the state of a fit, and observers."""
 
 from fastmlp.core.optimizers import SGD, Adam
 from fastmlp.training.lbfgs import train_lbfgs

@@ -1,4 +1,4 @@
-"""L-BFGS: scipy's minimiser, which sees all samples at once."""
+"""L-BFGS, with scipy's minimizer."""
 
 import time
 from collections.abc import Callable
@@ -27,12 +27,12 @@ def train_lbfgs(
     on_epoch: Callable[[EpochReport], bool] | None = None,
     handles_interrupts: bool = False,
 ) -> None:
-    """Minimise the objective over all samples by L-BFGS (scipy's L-BFGS-B).
+    """Minimize the objective over all samples by L-BFGS (scipy's L-BFGS-B).
 
-    scipy's vector is the flat parameter vector itself, in float64; a network
-    in float32 is evaluated in float32. Ctrl-C ends training with a warning and
-    keeps the parameters of the last iteration; so does an exception of a
-    callable, which is passed on, as Ctrl-C is in a search.
+    scipy's vector is the flat parameter vector, in float64; a float32 network is
+    evaluated in float32. Ctrl-C stops training with a warning and keeps the
+    parameters of the last iteration; so does an exception of a callable, which
+    is re-raised, as is Ctrl-C in a search.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def train_lbfgs(
         Bound to the training data. Its parameters are the starting point, and
         become the solution.
     progress : Progress
-        Gets every iteration that is finished; at the end its loss is the
+        Records every finished iteration; at the end its loss is the
         objective at the solution.
     max_iter, max_fun : int
-        Iterations and evaluations at most.
+        Maximum number of iterations and evaluations.
     tol : float
-        Largest component of the gradient at which to stop.
+        Tolerance for the largest component of the gradient.
     validate : callable, optional
         Returns the loss and the score of the engine's current parameters on
         validation data.
@@ -54,7 +54,7 @@ def train_lbfgs(
     before_epoch : callable, optional
         Called before every iteration, and after the last one.
     on_epoch : callable, optional
-        Called with an `EpochReport` after every iteration; a true result ends
+        Called with an `EpochReport` after every iteration; a true result stops
         training.
     handles_interrupts : bool
         As in `train`.
@@ -117,7 +117,7 @@ def train_lbfgs(
 
 
 def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> None:
-    """Say in scikit-learn's words that L-BFGS has not converged."""
+    """Issue scikit-learn's warning that L-BFGS has not converged."""
     message = (
         f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n"
         f"{result.message}\n"

@@ -1,7 +1,7 @@
-"""The loop of SGD and its kin: epochs, shuffling, stopping rules.
+"""The training loop of the stochastic solvers: epochs, shuffling, stopping rules.
 
-It asks the engine that it receives for one epoch at a time. What it draws from the random state,
-and in which order, is scikit-learn's.
+It calls the engine for one epoch at a time. It draws from the random state in the same order as
+scikit-learn.
 """
 
 import time
@@ -19,21 +19,21 @@ from fastmlp.exceptions import warn_as_sklearn
 from fastmlp.training.state import EpochReport, Progress, finish, say
 from fastmlp.utils import searches
 
-#: Augmented samples that are held at a time, about; enough for some batches and all threads.
+#: Approximate number of augmented samples in memory; enough for some batches and all threads.
 _AUGMENTED_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What makes epochs differ, besides the order of the samples.
+    """Dropout and augmentation, which differ between epochs.
 
     Parameters
     ----------
     dropout : Dropout, optional
-        Hidden units to leave out; its epoch is set to the current one, counted from 1 over all
-        calls (see `Progress.number`).
+        Its epoch is set to the current one, counted from 1 over all calls (see
+        `Progress.number`).
     augmented : callable, optional
-        Indices of samples and epoch, counted likewise, to these samples as they are in that epoch:
+        Maps indices of samples and the epoch, counted in the same way, to the augmented samples:
         inputs, targets and weights, for `Engine.bind`.
     """
 
@@ -64,12 +64,13 @@ def train(
     on_samples: Callable[[int], None] | None = None,
     handles_interrupts: bool = False,
 ) -> None:
-    """Train epoch by epoch until a stopping rule, `max_iter` or Ctrl-C ends it.
+    """Train until a stopping rule, `max_iter` or Ctrl-C.
 
-    With early stopping the engine's parameters end as those of the best
-    validation score seen, otherwise as those of the last epoch. Ctrl-C ends
-    training with a warning and keeps what has been learned; so does an
-    exception of a callable, which is passed on, as Ctrl-C is in a search.
+    With early stopping, the engine ends with the parameters of the best
+    validation score, otherwise with those of the last epoch. Ctrl-C stops
+    training with a warning and keeps the weights of the finished epochs; so
+    does an exception of a callable, which is re-raised, as is Ctrl-C in a
+    search.
 
     Parameters
     ----------
@@ -77,13 +78,13 @@ def train(
         Bound to the training data.
     optimizer : Optimizer
     progress : Progress
-        Gets every epoch that is finished.
+        Records every finished epoch.
     n_samples, batch_size, max_iter : int
     shuffle : bool
-        Draw a new order for every epoch, on top of the last one.
+        Shuffle the samples again in every epoch, starting from the last order.
     random_state : RandomState
     tol : float
-        Improvement that counts, to be printed.
+        Minimum improvement, for the message.
     n_iter_no_change : int or inf
         Epochs without improvement after which training stops.
     validate : callable, optional
@@ -92,22 +93,22 @@ def train(
     score_training : callable, optional
         Returns their score on the training data, for the reports.
     lr_schedule : callable, optional
-        Epoch (counted from 1 over all calls, see `Progress.number`) to learning
-        rate.
+        Maps the epoch (counted from 1 over all calls, see `Progress.number`) to
+        the learning rate.
     noise : Noise
     incremental : bool
-        One epoch, with no word about convergence (partial_fit).
+        One epoch, without a warning about convergence (partial_fit).
     verbose : bool
         Print scikit-learn's lines.
     before_epoch : callable, optional
         Called before every epoch.
     on_epoch : callable, optional
-        Called with an `EpochReport` after every epoch; a true result ends
+        Called with an `EpochReport` after every epoch; a true result stops
         training.
     on_samples : callable, optional
-        Called now and then within an epoch, with the number of its samples that are done.
+        Called periodically within an epoch, with the number of processed samples.
     handles_interrupts : bool
-        Whether Ctrl-C ends no more than this training even in a search; see `Observer`.
+        Whether Ctrl-C stops only this training, even in a search; see `Observer`.
     """
     order = np.arange(n_samples)
     watched = "Validation score" if progress.early_stopping else "Training loss"
@@ -174,7 +175,7 @@ def train(
                 progress.restart_patience()
             if incremental:
                 break
-            if epoch == max_iter and lr_schedule is None:  # a schedule ends there on purpose
+            if epoch == max_iter and lr_schedule is None:  # a schedule ends there
                 warn_as_sklearn(
                     f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
                     "optimization hasn't converged yet.",
@@ -199,7 +200,7 @@ def _train_part_by_part(
     dropout: Dropout | None,
     on_samples: Callable[[int], None] | None,
 ) -> float:
-    """Train on samples that are made when it is their turn, and return the summed loss."""
+    """Train on samples that are augmented in chunks, and return the summed loss."""
     rows = batch_size * max(1, _AUGMENTED_ROWS // batch_size)
     summed_loss = 0.0
     for start in range(0, len(order), rows):

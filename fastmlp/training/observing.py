@@ -1,4 +1,4 @@
-"""Observing fits from outside: when they begin, how they go and how they end; and stopping them."""
+"""Observers of fits: notified of their start, progress and end, and able to stop them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,23 +13,23 @@ from fastmlp.training.state import EpochReport, Progress
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit that observers are told of, from its beginning on.
+    """The description of a fit for observers.
 
     Parameters
     ----------
     model : estimator
-        Its weights are those of the last epoch only when the fit is over.
+        Its weights are set when the fit has ended.
     method : {"fit", "partial_fit"}
     backend : str
         The backend that trains, such as "cython".
     dtype : str
         Precision: "float32" or "float64".
     shape : (n_samples, n_features)
-        Of the data that `fit` was given.
+        Shape of the data passed to `fit`.
     n_samples : int
-        Samples of an epoch: those given, without the ones that are held out.
+        Samples per epoch, without held-out ones.
     max_iter : int
-        Epochs at most, or iterations of L-BFGS.
+        Maximum number of epochs, or of iterations of L-BFGS.
     """
 
     model: Any
@@ -43,18 +43,18 @@ class Fit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a fit has ended.
+    """The outcome of a fit.
 
     Parameters
     ----------
     n_iter : int
-        Epochs that were finished.
+        Number of finished epochs.
     seconds : float
-        Time that the fit took, validation of the data included.
+        Time of the fit, including validation of the data.
     interrupted : bool
-        Whether Ctrl-C has ended it.
+        Whether it was stopped by Ctrl-C.
     error : BaseException or None
-        What `fit` raises; None if it returns the model, also after Ctrl-C.
+        The exception raised by `fit`; None if it returns the model, also after Ctrl-C.
     """
 
     n_iter: int
@@ -64,37 +64,37 @@ class Outcome:
 
 
 class Observer:
-    """Is told how fits go, and may end them; see `observing`.
+    """Base class of observers, which follow fits and can stop them; see `observing`.
 
-    The base of observers: these methods do nothing, override those that you need. They are called
-    by the thread that fits. What they raise ends the fit, which keeps what it has learned and
-    raises it, too.
+    The methods do nothing; override those that you need. They are called in the thread of the fit.
+    Their exceptions stop the fit, which keeps the weights of the finished epochs and re-raises
+    them.
 
     Attributes
     ----------
     wants_training_score : bool, default=False
-        Whether reports are to have a `training_score`. It takes a prediction for all training
-        samples after every epoch. L-BFGS reports none.
+        Whether to compute the `training_score` of reports, which takes a prediction for all
+        training samples after every epoch. Not available for L-BFGS.
     handles_interrupts : bool, default=False
-        Ctrl-C in a search or an ensemble ends all of it with KeyboardInterrupt. If this is true, it
-        ends the fit that it comes in only, which keeps what it has learned; the observer then has
-        to end the fits that follow, by what `epoch_ended` returns.
+        By default, Ctrl-C in a search or ensemble stops all of it with KeyboardInterrupt. If True,
+        it only stops the current fit, which keeps its weights; the observer then has to stop the
+        following fits, by returning True from `epoch_ended`.
     """
 
     wants_training_score = False
     handles_interrupts = False
 
     def fit_began(self, fit: Fit) -> None:
-        """Hear that a fit begins: its data are valid, and the first epoch is next.
+        """Handle the start of a fit, after validation of the data.
 
         Parameters
         ----------
         fit : Fit
-            The same object in all calls on this fit.
+            The same object in all calls for this fit.
         """
 
     def samples_done(self, fit: Fit, n_samples: int) -> None:
-        """Hear, now and then, how many samples of an epoch are done.
+        """Handle progress within an epoch; called periodically.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Observer:
         """
 
     def epoch_ended(self, fit: Fit, report: EpochReport) -> bool | None:
-        """Hear that an epoch is over.
+        """Handle the end of an epoch.
 
         Parameters
         ----------
@@ -113,11 +113,11 @@ class Observer:
         Returns
         -------
         bool or None
-            Whether the fit is to end here, as if `max_iter` were reached, but without a warning.
+            Whether to stop the fit, as if `max_iter` were reached, but without a warning.
         """
 
     def fit_ended(self, fit: Fit, outcome: Outcome) -> None:
-        """Hear that a fit is over; called once for every `fit_began`.
+        """Handle the end of a fit; called once for every `fit_began`.
 
         Parameters
         ----------
@@ -134,17 +134,17 @@ _everywhere: dict[object, Observer] = {}
 
 @contextmanager
 def observing(observer: _AnyObserver, *, everywhere: bool = False) -> Iterator[_AnyObserver]:
-    """Tell an observer of all fits, such as those of a pipeline, a search or an ensemble.
+    """Notify an observer of all fits in this context, such as those of a pipeline or a search.
 
-    Several observers may be told of the same fit: each one may end it.
+    Several observers may follow the same fit; each of them can stop it.
 
     Parameters
     ----------
     observer : Observer
     everywhere : bool, default=False
-        Whether it is told of the fits of all threads of this process, and not only of those of the
-        calling thread. Its methods are then called by several threads, also at the same time.
-        Fits in other processes are not observed.
+        Whether to observe the fits of all threads of this process, not only of the calling thread.
+        The methods of the observer may then be called concurrently. Fits in other processes are
+        not observed.
 
     Yields
     ------
@@ -157,7 +157,7 @@ def observing(observer: _AnyObserver, *, everywhere: bool = False) -> Iterator[_
 
     Examples
     --------
-    End training when the loss is small enough, and say what was trained:
+    Stop training when the loss is small enough, and print what was trained:
 
     >>> from fastmlp import MLPClassifier
     >>> from fastmlp.training import Observer, observing
@@ -196,12 +196,12 @@ def observing(observer: _AnyObserver, *, everywhere: bool = False) -> Iterator[_
 
 
 class Observation:
-    """The observers of a fit that begins, as the estimator tells them of it.
+    """The observers of a fit, for the estimator.
 
     Attributes
     ----------
     wants_training_score, handles_interrupts : bool
-        Whether one of them does.
+        Whether any of them does.
     """
 
     def __init__(self) -> None:
@@ -213,7 +213,7 @@ class Observation:
 
     @contextmanager
     def of(self, progress: Progress, fit: Callable[[], Fit]) -> Iterator[None]:
-        """Tell that a fit begins and, whatever comes, how it ends; `fit` describes it."""
+        """Notify of the start and, in any case, the end of a fit; `fit` describes it."""
         if not self._observers:
             yield
             return
@@ -227,14 +227,14 @@ class Observation:
     def _tell_end(
         self, observer: Observer, progress: Progress, _: object, error: Any, __: object
     ) -> None:
-        """Tell an observer that the fit is over; the last arguments are those of `__exit__`."""
+        """Notify an observer of the end of the fit; the last arguments are those of `__exit__`."""
         seconds = time.perf_counter() - self._begun
         interrupted = progress.interrupted or isinstance(error, KeyboardInterrupt)
         observer.fit_ended(self._fit, Outcome(progress.n_epochs, seconds, interrupted, error))
 
     @property
     def on_samples(self) -> Callable[[int], None] | None:
-        """What is called within an epoch; None if nobody listens, so that it costs nothing."""
+        """The callback within an epoch; None without listeners, to have no overhead."""
         fit, base = self._fit, Observer.samples_done
         methods = [observer.samples_done for observer in self._observers]
         listening = [told for told in methods if getattr(told, "__func__", told) is not base]
@@ -248,5 +248,5 @@ class Observation:
         return on_samples
 
     def epoch_ended(self, report: EpochReport) -> bool:
-        """Tell that an epoch is over; return whether one of the observers wants to stop."""
+        """Notify of the end of an epoch; return whether an observer wants to stop."""
         return any([observer.epoch_ended(self._fit, report) for observer in self._observers])

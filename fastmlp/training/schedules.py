@@ -1,17 +1,17 @@
-"""Learning rates that follow the epochs."""
+"""Learning rate schedules."""
 
 import math
 
-#: The schedules of the learning rate that have a name.
+#: The named schedules.
 SCHEDULES = ("linear", "cosine")
 
 
 def scheduled_rate(name: str, rate: float, epoch: int, n_epochs: int) -> float:
-    """Return the rate of an epoch, counted from 1.
+    """Return the learning rate of an epoch, counted from 1.
 
     ``"linear"`` is ``rate * (n + 1 - epoch) / n``, and ``"cosine"`` is
-    ``rate / 2 * (1 + cos(pi * (epoch - 1) / n))``: both begin at `rate` and would be 0 in epoch
-    n + 1. Epochs after the n-th, of a warm start, have the rate of the n-th.
+    ``rate / 2 * (1 + cos(pi * (epoch - 1) / n))``: both start at `rate` and would be 0 in epoch
+    n + 1. Later epochs, of a warm start, have the rate of epoch n.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a fit leaves from epoch to epoch, and from one call of fit to the next."""
+"""The state of training, within a call of fit and between calls."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -12,23 +12,23 @@ from fastmlp.utils.logs import LOGGER
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What is known after an epoch; for progress displays.
+    """The results of an epoch, for progress displays.
 
     Parameters
     ----------
     epoch : int
-        Epochs finished in this fit.
+        Number of finished epochs in this fit.
     max_iter : int
-        Epochs at most.
+        Maximum number of epochs.
     loss : float
     n_samples : int
-        Samples of this epoch.
+        Number of samples of this epoch.
     seconds : float
-        Time that the epoch took, validation included.
+        Time of the epoch, including validation.
     validation_loss, validation_score : float or None
-        Of the held-out data, if there is any.
+        On the validation data, if any.
     training_score : float or None
-        Of the training data, without dropout and augmentation, if it was asked for.
+        On the training data, without dropout and augmentation, if requested.
     """
 
     epoch: int
@@ -43,7 +43,7 @@ class EpochReport:
 
 @dataclass
 class TrainingState:
-    """What outlives one call of fit, so that a warm start goes on where training ended.
+    """The state that is kept between calls of fit, for a warm start.
 
     Parameters
     ----------
@@ -52,13 +52,13 @@ class TrainingState:
         One loss per epoch.
     best_loss : float
     no_improvement_count : int
-        Epochs in a row without improvement.
+        Consecutive epochs without improvement.
     validation_scores : list of float
     best_validation_score : float
     history : dict of str to list of float
         Lists of equal length, one entry per epoch: "loss", "learning_rate",
         "seconds" and, while there is validation data, "val_loss" and
-        "val_score" (not a number in epochs without).
+        "val_score" (NaN in epochs without).
     """
 
     n_samples_seen: int = 0
@@ -72,16 +72,16 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class _Moment:
-    """What is true after some epochs of a call of fit, but for what they leave one by one.
+    """The state after some epochs of a call of fit, without the entries per epoch.
 
     Parameters
     ----------
     n_epochs : int
     loss : float
-        Of the last of them.
+        Of the last epoch.
     flat : array of shape (n_parameters,) or None
-        The parameters to end with, unless those of the engine: with early
-        stopping the best ones, with L-BFGS those of the last iteration.
+        The final parameters, if not those of the engine: with early stopping
+        the best ones, with L-BFGS those of the last iteration.
     n_samples_seen, best_loss, no_improvement_count, best_validation_score
         As in `TrainingState`.
     """
@@ -96,32 +96,31 @@ class _Moment:
 
 
 class Progress:
-    """A call of fit under way: the state it began with, and what its epochs add.
+    """A running call of fit: its initial state, and the results of its epochs.
 
-    Ctrl-C may come between any two statements. An epoch counts from a single
-    assignment on, so all that can be asked here describes the same epochs
-    whenever it comes.
+    Ctrl-C may occur between any two statements. An epoch is committed by a
+    single assignment, so all attributes describe the same epochs at any time.
 
     Parameters
     ----------
     before : TrainingState
         Not changed.
     names : iterable of str
-        What the history has an entry of for every epoch.
+        Names of the history's lists.
     has_curve : bool
-        Whether epochs have a place in the loss curve (iterations of L-BFGS have none).
+        Whether epochs are added to the loss curve (not for L-BFGS).
     early_stopping : bool
-        Watch the validation score instead of the loss, and end with the
+        Monitor the validation score instead of the loss, and keep the
         parameters of the best one.
     tol : float
-        Improvement that counts as such.
+        Minimum improvement.
     flat : array of shape (n_parameters,), optional
-        The parameters to end with if no epoch has better ones.
+        The final parameters if no epoch has better ones.
 
     Attributes
     ----------
     interrupted : bool
-        Whether Ctrl-C has ended it.
+        Whether it was stopped by Ctrl-C.
     """
 
     def __init__(
@@ -140,7 +139,7 @@ class Progress:
         self._tol = float(tol)  # in float32 it would round the losses
         self.early_stopping = early_stopping
         self.interrupted = False
-        self._entries: list[dict[str, float]] = []  # the last one may not count yet
+        self._entries: list[dict[str, float]] = []  # the last one may not be committed yet
         self._moment = _Moment(
             0,
             np.nan,
@@ -153,7 +152,7 @@ class Progress:
 
     @property
     def n_epochs(self) -> int:
-        """Epochs finished in this call."""
+        """Number of finished epochs in this call."""
         return self._moment.n_epochs
 
     @property
@@ -163,7 +162,7 @@ class Progress:
 
     @property
     def loss(self) -> float:
-        """The last epoch's loss."""
+        """The loss of the last epoch."""
         return self._moment.loss
 
     @property
@@ -173,24 +172,24 @@ class Progress:
 
     @property
     def no_improvement_count(self) -> int:
-        """Epochs in a row without improvement."""
+        """Consecutive epochs without improvement."""
         return self._moment.no_improvement_count
 
     @property
     def flat(self) -> NDArray | None:
-        """The parameters to end with, unless those of the engine."""
+        """The final parameters, if not those of the engine."""
         return self._moment.flat
 
     def add(self, entries: dict[str, float], n_samples: int, flat: NDArray) -> None:
-        """Count an epoch.
+        """Commit an epoch.
 
         Parameters
         ----------
         entries : dict of str to float
-            Of the history.
+            Entries of the history.
         n_samples : int
         flat : array of shape (n_parameters,)
-            The parameters now. Copied if training is to end with them.
+            The current parameters. Copied if they are the best ones.
         """
         loss, now = entries["loss"], self._moment
         if not self._has_curve:
@@ -202,7 +201,7 @@ class Progress:
             if score > best:
                 moment = replace(moment, best_validation_score=score, flat=flat.copy())
         else:
-            stalled = loss > now.best_loss - self._tol  # a rise above that is no improvement
+            stalled = loss > now.best_loss - self._tol  # a smaller increase is no improvement
             moment = replace(
                 now,
                 loss=loss,
@@ -219,15 +218,15 @@ class Progress:
         return self._moment.no_improvement_count + 1 if stalled else 0
 
     def restart_patience(self) -> None:
-        """Begin to count epochs without improvement anew."""
+        """Reset the count of epochs without improvement."""
         self._moment = replace(self._moment, no_improvement_count=0)
 
     def settle(self, loss: float, flat: NDArray) -> None:
-        """End with these parameters."""
+        """Set the final parameters."""
         self._moment = replace(self._moment, loss=loss, flat=flat)
 
     def state(self) -> TrainingState:
-        """Return the state after the epochs that count."""
+        """Return the state after the committed epochs."""
         now, before = self._moment, self._before
         entries = self._entries[: now.n_epochs]
         length = max(map(len, before.history.values()), default=0)
@@ -251,14 +250,14 @@ class Progress:
 
 
 def finish(engine: Any, progress: Progress) -> None:
-    """Make the engine's parameters those to end with. Once more does no harm."""
+    """Set the engine's parameters to the final ones. Idempotent."""
     engine.sync()
     if progress.flat is not None:
         engine.parameters.flat[...] = progress.flat
 
 
 def say(verbose: bool, line: str) -> None:
-    """Print a line of scikit-learn's training log, which is a log record in any case."""
+    """Print a line of scikit-learn's training log, and always log it."""
     LOGGER.debug(line)
     if verbose:
         print(line)  # noqa: T201

@@ -1,1 +1,1 @@
-"""Whole files, threads, terminals, shapes of images: what any layer may use and what knows none."""
+"""Utilities: atomic files, threads, terminals, image shapes; imports no other package."""

@@ -1,13 +1,12 @@
-"""Files and directories that appear whole or not at all, several at once if need be.
+"""Atomic writing of files and directories, also of several at once.
 
-What is being written lies in a hidden directory beside its place, or within the directory that it
-will fill:
+Data is written to a hidden directory next to the target, or within the target directory:
 
-    .fastmlp-<name>-<token>.part   that directory; <name> stands for the target's name
-    .fastmlp-<name>-<token>.lock   locked by the process that writes, for as long as it lives
+    .fastmlp-<name>-<token>.part   that directory; <name> is derived from the target's name
+    .fastmlp-<name>-<token>.lock   locked by the writing process while it runs
 
-A process that is killed leaves both, but no lock, so the next write to the same name removes them.
-(Where files cannot be locked, as on Windows and some network drives, they stay.)
+A killed process leaves both without a lock, so the next write to the same name removes them. (If
+files cannot be locked, as on Windows and some network drives, they remain.)
 """
 
 import errno
@@ -47,7 +46,7 @@ __all__ = [
 AnyPath: TypeAlias = str | os.PathLike[str]
 
 _TEMPORARY = re.compile(r"\.fastmlp-[0-9a-f]{8}-[0-9a-f]{16}\.(?:part|lock)")
-# What lies in a workspace: what is to be in the target's place, and what was there.
+# The content of a workspace: the new and the old target.
 _NEW, _OLD = "new", "old"
 
 
@@ -56,15 +55,15 @@ _NEW, _OLD = "new", "old"
 
 @contextmanager
 def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
-    """Open a file that takes its name only when all has been written.
+    """Open a file for atomic writing.
 
-    It is written under a temporary name beside its place and renamed at the end. If anything is
-    raised before, Ctrl-C included, a file that was there stays as it was.
+    It is written under a temporary name in the same directory and renamed at the end. After an
+    exception, including Ctrl-C, an existing file is unchanged.
 
     Parameters
     ----------
     path : path
-        A symbolic link stays one. A pipe or a device is written to, not replaced.
+        A symbolic link is kept. A pipe or device is written to, not replaced.
 
     Yields
     ------
@@ -83,10 +82,10 @@ def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_files(paths: Sequence[AnyPath]) -> Iterator[list[BinaryIO]]:
-    """Open several files that take their names together, when all have been written.
+    """Open several files for atomic writing: all of them are replaced, or none.
 
-    If one of them cannot be renamed, the others are given back. What remains is the moment between
-    two renames, in which a process can be killed.
+    If one cannot be renamed, the others are restored. Only a process killed between two renames
+    leaves a mixture.
 
     Parameters
     ----------
@@ -129,25 +128,25 @@ class _Part:
     Attributes
     ----------
     target : Path
-        Where it will be.
+        The final path.
     folder : Path or None
-        The workspace in which it lies; None if the target is written to, not replaced.
+        The workspace that contains it; None if the target is written to, not replaced.
     file : binary file object
     """
 
     def __init__(self, target: Path, folder: Path | None) -> None:
         self.target = target
         self.folder = folder
-        # A zip archive is not written in order, as a pipe must be.
+        # A zip archive is not written sequentially, as a pipe must be.
         self.file: BinaryIO = io.BytesIO() if folder is None else open(folder / _NEW, "xb")
 
     def finish(self) -> None:
-        """Bring to the disk what has been written."""
+        """Flush the file to disk."""
         if isinstance(self.file, io.BytesIO):
             self.target.write_bytes(self.file.getbuffer())
         self.file.close()
         if self.folder is not None and self.target.exists():
-            # What the owner has made private stays so.
+            # Keep the permissions.
             os.chmod(self.folder / _NEW, stat.S_IMODE(self.target.stat().st_mode))
 
 
@@ -161,14 +160,14 @@ def _part(path: AnyPath) -> Iterator[_Part]:
                 folder = stack.enter_context(workspace(target.parent, target.name))
             part = _Part(target, folder)
         except OSError as error:
-            error.filename = os.fspath(path)  # the user knows this name, not the temporary one
+            error.filename = os.fspath(path)  # report this name, not the temporary one
             raise
         stack.enter_context(closing(part.file))
         yield part
 
 
 def _replace_all(moves: list[tuple[Path, Path, Path]]) -> None:
-    """Put new files in the places of old ones, all or none; each is (new, target, old)."""
+    """Replace old files by new ones, all or none; each is (new, target, old)."""
     kept, replaced = [], []
     try:
         for _, target, old in moves:
@@ -192,7 +191,7 @@ def _replace_all(moves: list[tuple[Path, Path, Path]]) -> None:
 
 
 def _link(source: Path, name: Path) -> None:
-    """Give a file another name; where the file system cannot do that, copy it."""
+    """Rename a file; copy it if the file system does not support that."""
     try:
         os.link(source, name)
     except OSError:
@@ -204,17 +203,17 @@ def _link(source: Path, name: Path) -> None:
 
 @contextmanager
 def atomic_directory(path: AnyPath) -> Iterator[Path]:
-    """Give a directory new contents, which appear in it only when all have been written.
+    """Replace the content of a directory atomically.
 
-    They are written into a hidden directory within, from which they are renamed at the end; what
-    was there before is removed then. If anything is raised before, Ctrl-C included, the directory
-    is as it was, or is not there.
+    The new content is written to a hidden directory in it and renamed at the end, when the old
+    content is removed. After an exception, including Ctrl-C, the directory is unchanged, or does
+    not exist.
 
     Parameters
     ----------
     path : path
-        Made if it is not there, and its parents. The directory itself stays the same one, as it
-        may be a mount point or somebody's working directory.
+        Created if it does not exist, with its parents. The directory itself is not replaced, as it
+        may be a mount point or a working directory.
 
     Yields
     ------
@@ -246,7 +245,7 @@ def atomic_directory(path: AnyPath) -> Iterator[Path]:
 
 
 def _move_all(moves: list[tuple[Path, Path]], old: Path) -> None:
-    """Rename files or directories, all or none; in the end nothing is called `old` any more."""
+    """Rename files or directories, all or none; at the end, `old` paths no longer exist."""
     done = []
     try:
         for source, destination in moves:
@@ -265,27 +264,27 @@ def _move_all(moves: list[tuple[Path, Path]], old: Path) -> None:
 
 @contextmanager
 def workspace(directory: AnyPath, name: str = "") -> Iterator[Path]:
-    """Make a hidden directory to write in, which is removed afterwards.
+    """Create a hidden directory to write in, and remove it afterwards.
 
-    What processes that were killed have left for the same name is removed, too. What they have
-    replaced is kept until there is something in its place.
+    Those left by killed processes for the same name are removed, too. Files replaced by them are
+    kept until the target exists again.
 
     Parameters
     ----------
     directory : path
-        Where to make it.
+        Its parent.
     name : str
-        What is to be written.
+        Name of the target.
 
     Yields
     ------
     folder : Path
-        Only this process uses it, and other users may not look into it.
+        Used by this process only, and not accessible to other users.
 
     Raises
     ------
     OSError
-        Nothing can be written in the directory.
+        The directory is not writable.
     """
     prefix = f".fastmlp-{zlib.crc32(os.fsencode(name)):08x}-"
     _clear(directory, prefix, replaced=False)
@@ -300,7 +299,7 @@ def workspace(directory: AnyPath, name: str = "") -> Iterator[Path]:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file or directory of this name is a workspace or its lock.
+    """Return whether this is the name of a workspace or its lock.
 
     Examples
     --------
@@ -312,7 +311,7 @@ def is_temporary(name: str) -> bool:
 
 @contextmanager
 def _lock_file(directory: AnyPath, prefix: str) -> Iterator[Path]:
-    """Make a file that is locked meanwhile, and remove it."""
+    """Create and lock a file, and remove it at the end."""
     while True:
         path = Path(directory, f"{prefix}{secrets.token_hex(8)}.lock")
         try:
@@ -321,7 +320,7 @@ def _lock_file(directory: AnyPath, prefix: str) -> Iterator[Path]:
             error.filename = os.fspath(directory)
             raise
         try:
-            # Unless another process has taken it for a dead one's before it was locked.
+            # Unless another process has removed it as stale before it was locked.
             if _lock(file) is not False and path.exists():
                 yield path
                 return
@@ -331,7 +330,7 @@ def _lock_file(directory: AnyPath, prefix: str) -> Iterator[Path]:
 
 
 def _lock(file: int) -> bool | None:
-    """Lock a file; False if it is locked already, None if that cannot be known."""
+    """Lock a file; return False if it is already locked, None if that is not known."""
     if fcntl is None:
         return None
     try:
@@ -344,15 +343,15 @@ def _lock(file: int) -> bool | None:
 
 
 def _clear(directory: AnyPath, prefix: str, *, replaced: bool) -> None:
-    """Remove workspaces whose process is dead; the replaced files in them only if `replaced`."""
-    with suppress(OSError):  # of which the caller will hear
+    """Remove workspaces of dead processes; the replaced files in them only if `replaced`."""
+    with suppress(OSError):  # reported to the caller
         for name in os.listdir(directory):
             if not (name.startswith(prefix) and is_temporary(name)):
                 continue
             path = Path(directory, name)
             folder, lock = path.with_suffix(".part"), path.with_suffix(".lock")
             with suppress(OSError), ExitStack() as stack:
-                # A workspace without a lock file has begun to be removed.
+                # A workspace without a lock file was partially removed.
                 if lock.exists():
                     file = os.open(lock, os.O_RDWR)
                     stack.callback(os.close, file)
@@ -381,15 +380,15 @@ def _remove(folder: Path, *, replaced: bool) -> None:
 
 @contextmanager
 def uninterrupted(stop: Callable[[], object] | None = None) -> Iterator[None]:
-    """Keep Ctrl-C until the end of a block that it must not leave half done.
+    """Defer Ctrl-C until the end of a block that must not be interrupted.
 
-    `KeyboardInterrupt` is raised then. Nothing is done where Ctrl-C does not raise it: in other
-    threads, and where the user handles the signal.
+    `KeyboardInterrupt` is raised then. Does nothing if Ctrl-C does not raise it: in other threads,
+    and if the user handles the signal.
 
     Parameters
     ----------
     stop : callable, optional
-        Called when Ctrl-C comes, so that the block can end soon.
+        Called on Ctrl-C, so that the block can end early.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -413,10 +412,9 @@ def uninterrupted(stop: Callable[[], object] | None = None) -> Iterator[None]:
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, ArrayLike], *, compress: bool = False) -> None:
-    """Write arrays as NumPy's .npz, so that Ctrl-C is seen as nothing but `KeyboardInterrupt`.
+    """Write arrays in NumPy's .npz format; Ctrl-C raises only `KeyboardInterrupt`.
 
-    Between two steps of zipfile it would leave an archive that cannot be closed, whose error would
-    be seen instead.
+    Otherwise, Ctrl-C within zipfile may leave an archive that cannot be closed, with another error.
 
     Parameters
     ----------
@@ -435,7 +433,7 @@ class _StoppedError(Exception):
 
 
 class _Stoppable:
-    """A file that can be told to refuse what is still to be written."""
+    """A file that can be set to refuse further writes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""The shape of an image: what a valid one is, and which one the images of an array have."""
+"""Shapes of images: validation, and the shape of the images in an array."""
 
 import math
 from typing import TypeAlias
@@ -27,7 +27,7 @@ def check_shape(shape: Shape, name: str) -> Shape:
     ----------
     shape : (height, width)
     name : str
-        Of the parameter, for the message.
+        Name of the parameter, for the message.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def shape_of_images(
     ----------
     array_shape : (n_samples, n_pixels) or (n_samples, height, width)
     shape : (height, width), optional
-        As the user gives it. By default that of the array, and images that are rows are square.
+        As given by the user. By default that of the array; rows are square images.
     name : str, default="shape"
-        Of the parameter `shape`, for messages.
+        Name of the parameter `shape`, for messages.
 
     Raises
     ------
     ValueError
-        If the array cannot hold images, or not of this shape.
+        If the array does not have images of this shape.
 
     Examples
     --------

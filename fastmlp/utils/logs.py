@@ -1,10 +1,10 @@
-"""The logger ``fastmlp``: nothing is shown until a program gives it a handler.
+"""The logger ``fastmlp``, which shows nothing without a handler.
 
-The lines of a training are records of level DEBUG, whether `verbose` prints them or not; the
-notes of the command line are of level WARNING.
+The lines of a training are DEBUG records, regardless of `verbose`; the notes of the command line
+are WARNING records.
 """
 
 import logging
 
 LOGGER = logging.getLogger("fastmlp")
-LOGGER.addHandler(logging.NullHandler())  # otherwise Python shows warnings by itself
+LOGGER.addHandler(logging.NullHandler())  # otherwise Python prints warnings

@@ -1,9 +1,9 @@
-"""Searches: calls of scikit-learn and joblib that train many models, as a fit within sees them.
+"""Detection of searches: calls of scikit-learn and joblib that train many models.
 
-A fit may be one of many: of a search for parameters, of cross-validation, of an ensemble. Then a
-hint is given once and not by every fit, and Ctrl-C ends the search and not this fit only. Nobody
-tells a fit where it is, so it looks at the stack: at its own or, in a worker thread, at that of the
-thread that waits for it. To worker processes it is told along with the estimators sent to them.
+A fit may be part of a parameter search, a cross-validation or an ensemble. Then a warning is issued
+once and not by every fit, and Ctrl-C stops the whole search. The search is found by inspecting the
+stack: that of the fit or, in a worker thread, that of the waiting thread. It is passed to worker
+processes with the estimators.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-#: Modules (with those in them) whose functions train many models. Pipelines train one.
+#: Modules, including submodules, whose functions train many models. Pipelines train one.
 _TRAIN_MANY = (
     "joblib.parallel",
     "sklearn.calibration",
@@ -32,7 +32,7 @@ _TRAIN_MANY = (
     "sklearn.semi_supervised",
 )
 
-#: Modules that are not the user's, between the user and a fit or below a worker.
+#: Modules that are not the user's code.
 _MACHINERY = (
     "fastmlp",
     "sklearn",
@@ -43,27 +43,27 @@ _MACHINERY = (
     "pickle",
     "threading",
     "multiprocessing",
-    "concurrent",  # in whose threads joblib sends out the next fits
+    "concurrent",  # in whose threads joblib dispatches the next fits
     "runpy",
 )
 
 _FIT = ("fastmlp.estimators.base",)
-_NAME = "<search of fastmlp>"  # cannot be a variable's
+_NAME = "<search of fastmlp>"  # not a valid variable name
 
 
 @dataclass
 class Search:
-    """What the fits of one search share: where the user called, and the hints given so far.
+    """State shared by the fits of a search: the line of the user's call, and issued warnings.
 
     Parameters
     ----------
     filename, lineno, module : str, int, str
-        The line of the user, as `warnings.warn_explicit` takes it.
+        The line of the user's code, for `warnings.warn_explicit`.
     owner : int
-        The process in which the user called.
+        The process of the user's call.
     directory : str
-        Has an empty file for every hint that was given, where all processes see it. Empty if there
-        is no place to write to; then every fit gives its hints.
+        Contains an empty file per issued warning, visible to all processes. Empty if there is no
+        writable directory; then every fit issues its warnings.
     """
 
     filename: str
@@ -74,7 +74,7 @@ class Search:
 
     @classmethod
     def begun_at(cls, user: FrameType) -> "Search":
-        """Return the search that a user begins here; its directory lives as long as it does."""
+        """Create a search for this line of the user; its directory exists as long as the search."""
         try:
             directory = tempfile.mkdtemp(prefix="fastmlp-hints-")
         except OSError:
@@ -85,9 +85,9 @@ class Search:
         return search
 
     def is_first(self, text: str) -> bool:
-        """Return whether a hint is new, and take note of it.
+        """Return whether a warning is new, and record it.
 
-        Hints that differ in nothing but numbers are the same, such as those of two folds.
+        Warnings that differ only in numbers, such as those of two folds, are the same.
         """
         try:
             os.close(os.open(self._note_of(text), os.O_CREAT | os.O_EXCL))
@@ -105,16 +105,16 @@ class Search:
 
 
 def _remove(directory: str, owner: int) -> None:
-    """Remove the notes of a search that is over, in the process that made them."""
+    """Remove the directory of a finished search, in the process that created it."""
     if os.getpid() == owner:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-_told: Search | None = None  # to this process, a worker, by the one that it works for
+_told: Search | None = None  # set in worker processes by the main process
 
 
 def current() -> Search | None:
-    """Return the search that the calling fit is part of, or None; None if there is no fit."""
+    """Return the search that the calling fit is part of, or None."""
     here = sys._getframe(1)
     outermost = _outermost(here)
     if outermost is None or not any(_is_of(outer, _FIT) for outer in _outward(here)):
@@ -128,7 +128,7 @@ def is_running() -> bool:
 
 
 def line_of_user(frame: FrameType) -> tuple[FrameType | None, int]:
-    """Return the user's nearest frame, or None in a worker, and how many frames were passed."""
+    """Return the nearest frame of user code, or None in a worker, and its distance."""
     distance = 0
     for distance, outer in enumerate(_outward(frame)):  # noqa: B007
         if not _is_of(outer, _MACHINERY):
@@ -143,7 +143,7 @@ def _outward(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _is_of(frame: FrameType, modules: tuple[str, ...]) -> bool:
-    # joblib's workers are run by "python -m", in a __main__ of another name.
+    # joblib's workers are run by "python -m", with another name of __main__.
     spec = frame.f_globals.get("__spec__")
     name = f"{spec.name if spec else frame.f_globals.get('__name__', '')}."
     return name.startswith(tuple(f"{module}." for module in modules))
@@ -159,26 +159,26 @@ def _outermost(frame: FrameType) -> FrameType | None:
 
 
 def _told_of() -> Search | None:
-    """Return the search that this process was told of, while it lasts, or None."""
+    """Return the search that was passed to this process, while it exists, or None."""
     return _told if _told is not None and os.path.isdir(_told.directory) else None
 
 
 def _begun(outermost: FrameType) -> Search | None:
-    """Return the search of this frame, which a user has called, or None.
+    """Return the search of this frame, which is called by user code, or None.
 
-    It is kept in the frame, beside the function's variables: there it is found by every fit, and
-    there it ends with the call, whose beginning and end nobody else tells us.
+    It is stored in the local variables of the frame: there it is found by every fit, and it ends
+    with the call.
     """
     user, _ = line_of_user(outermost)
     if user is None:
         return None
     variables: Any = outermost.f_locals
-    # Another thread may come in between, so what is there in the end counts.
+    # Another thread may be faster, so the stored value is returned.
     return variables.get(_NAME) or variables.setdefault(_NAME, Search.begun_at(user))
 
 
 def _awaited() -> Search | None:
-    """Return the search that another thread has begun, and now waits for its workers, or None."""
+    """Return the search of another thread that waits for its workers, or None."""
     frames = sys._current_frames()
     del frames[threading.get_ident()]
     for frame in frames.values():
@@ -190,24 +190,24 @@ def _awaited() -> Search | None:
 
 
 class TellsWorkers:
-    """An estimator that tells worker processes which search it is sent to them for."""
+    """Mixin of estimators that passes the search to worker processes when pickled."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle and, while joblib sends it to a worker, the search."""
+        """Return the state to pickle, with the search while joblib sends it to a worker."""
         state: Any = super().__getstate__()
         here = sys._getframe()
-        # joblib pickles in a thread of its own, where neither a search nor a user is on the stack.
+        # joblib pickles in its own thread, whose stack has no search and no user code.
         if line_of_user(here)[0] is not None or _outermost(here) is not None:
             return state
         search = _told_of() or _awaited()
         return state if search is None else {**state, _NAME: vars(search)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled state, and note which search this process works for."""
+        """Restore a pickled state, and record the search."""
         global _told
         if _NAME in state:
             state = dict(state)
             search = Search(**state.pop(_NAME))
-            if search.owner != os.getpid():  # where results come back to
+            if search.owner != os.getpid():  # the process that receives results
                 _told = search
         super().__setstate__(state)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What was probably meant by a name that is none of those there are."""
+"""Suggestions for misspelled names."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 def closest(
     word: str, choices: Iterable[str], synonyms: Mapping[str, str] | None = None
 ) -> str | None:
-    """Return the choice that a word was probably meant to be, if there is one.
+    """Return the choice that is closest to a word, if any.
 
     Parameters
     ----------
     word : str
     choices : iterable of str
     synonyms : mapping of str to str, optional
-        Words of other libraries, and the choices that mean the same.
+        Words of other libraries, and their equivalents.
 
     Examples
     --------
@@ -22,7 +22,7 @@ def closest(
     >>> closest("gpu", ["numpy", "cuda"], {"gpu": "cuda"})
     'cuda'
     """
-    from difflib import get_close_matches  # not above: few runs need it
+    from difflib import get_close_matches  # not at the top: rarely needed
 
     by_lower_case = {choice.lower(): choice for choice in choices}
     synonym = (synonyms or {}).get(word.lower())
@@ -35,7 +35,7 @@ def closest(
 def did_you_mean(
     word: str, choices: Iterable[str], synonyms: Mapping[str, str] | None = None
 ) -> str:
-    """Return the end of a sentence that refuses a word: a full stop, and a question if it helps.
+    """Return the end of an error message about a word: a full stop and, if possible, a suggestion.
 
     Examples
     --------

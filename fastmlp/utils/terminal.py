@@ -1,4 +1,4 @@
-"""Where progress can be shown: on a terminal whose cursor moves, and nowhere else."""
+"""Detection of terminals, for progress displays."""
 
 import logging
 import os
@@ -8,10 +8,10 @@ from fastmlp.utils.logs import LOGGER
 
 
 def on_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal that can move its cursor, and has colours.
+    """Return whether a stream is a terminal with cursor movement and colors.
 
-    A notebook's ``!command`` has a terminal of which the cell shows every byte. It is told by what
-    the kernel sets; rich would go by FORCE_COLOR, which the kernel sets, too.
+    A notebook's ``!command`` has a terminal, but the cell shows every byte. It is detected by
+    variables of the kernel; rich would use FORCE_COLOR, which the kernel sets, too.
     """
     if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
         return False

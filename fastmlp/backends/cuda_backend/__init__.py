@@ -1,15 +1,15 @@
 """The GPU backend: whole epochs in one cooperative launch, by numba.cuda.
 
-- `plan`: how batches pass through the device; the numbers that host and kernels agree on.
-- `kernels`: what the device computes.
-- `device`: whether a device can be used, its arrays, and how kernels are launched on it.
-- `engine`: the backend's contract, kept with these.
+- `plan`: the partition of batches into stages; constants shared by host and kernels.
+- `kernels`: the device code.
+- `device`: availability of a device, its arrays, and kernel launches.
+- `engine`: the interface of the backend.
 
-Where the device cannot launch cooperatively, every stage is a launch of its own, of the same
-functions. The simulator of numba (NUMBA_ENABLE_CUDASIM=1) runs both, with one block at a time.
+If the device does not support cooperative launches, every stage is a separate launch of the same
+functions. Numba's simulator (NUMBA_ENABLE_CUDASIM=1) runs both, with one block at a time.
 """
 
-from fastmlp.backends.cuda_backend import device  # noqa: F401 - first: it says why none can be used
+from fastmlp.backends.cuda_backend import device  # noqa: F401 - first: raises if no device is available
 from fastmlp.backends.cuda_backend.engine import Engine, predict
 
 __all__ = ["Engine", "predict"]

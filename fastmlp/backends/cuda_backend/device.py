@@ -1,4 +1,4 @@
-"""The device: whether one can be used, its arrays, and how kernels are launched on it."""
+"""The device: its availability, its arrays, and kernel launches."""
 
 import threading
 import warnings
@@ -21,7 +21,7 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 
 
 def _reason_against() -> str:
-    """Return why no kernel can run here, in words; nothing if it can."""
+    """Return why kernels cannot run, in words; empty if they can."""
     if SIMULATED:
         return ""
     reason = cuda.cuda_error()
@@ -42,19 +42,19 @@ if _reason_against():
 
 
 def shape_for(dtype: np.dtype) -> Shape:
-    """Return the shape of the blocks; shared memory of 48 kB bounds its depth."""
+    """Return the shape of the blocks; its depth is limited by 48 kB of shared memory."""
     if SIMULATED:  # a thread of it costs a millisecond, and edges of tiles are to occur
         return Shape(4, 4, 2, 16)
     return Shape(16, 32, 4, 128 if dtype.itemsize == 4 else 64)
 
 
 class Arrays(dict):
-    """Arrays on the device by the names of the kernels' arguments; kept where sizes stay."""
+    """Device arrays by the names of the kernels' arguments; reused if sizes do not change."""
 
     inputs: Inputs
 
     def room(self, name: str, size: int, dtype: Any) -> Any:
-        """Return an array of some size, with any content if it is new."""
+        """Return an array of this size; new arrays are uninitialized."""
         if name not in self or self[name].size != size or self[name].dtype != dtype:
             self.pop(name, None)  # before there is another
             self[name] = _allocate(name, size, np.dtype(dtype))
@@ -71,11 +71,11 @@ def _allocate(name: str, size: int, dtype: np.dtype) -> Any:
     Raises
     ------
     MemoryError
-        With what was needed and what there was.
+        With the required and the free memory.
     """
     try:
         return cuda.device_array(size, dtype)
-    except Exception as error:  # the two packages and the simulator have no class in common
+    except Exception as error:  # the two packages and the simulator have no common class
         if "OUT_OF_MEMORY" not in str(error):
             raise
         free = cuda.current_context().get_memory_info()[0]
@@ -91,7 +91,7 @@ _configuring = threading.Lock()
 
 
 def configured(kernel: Any, n_blocks: int, n_threads: int) -> Any:
-    """Return a launcher of a kernel."""
+    """Return a configured kernel."""
     with _configuring, warnings.catch_warnings():
         # Few blocks are said to be slow. Here they are as many as there is work for.
         warnings.filterwarnings("ignore", message="Grid size .* under-utilization")

@@ -1,8 +1,8 @@
-"""The engine on a device, and predictions without one.
+"""The engine on a device, and predictions without an engine.
 
-The contract is that of `fastmlp.backends.numpy_backend`; here stands how it is kept on a device.
-Data, order, parameters and optimiser state lie on the device; parameters and state come home in
-``sync``. Bytes stay bytes and sparse rows stay sparse; a batch is converted when it is gathered.
+The interface is that of `fastmlp.backends.numpy_backend`. Data, order, parameters and optimizer
+state are on the device; `sync` copies parameters and state to the host. uint8 and sparse data are
+not converted until a batch is gathered.
 """
 
 import time
@@ -35,7 +35,7 @@ from fastmlp.core.network import Network, Parameters
 from fastmlp.core.optimizers import OPTIMIZER_CODES
 from fastmlp.core.random_bits import Dropout
 
-#: How long a launch may take, in seconds, because nothing can interrupt it.
+#: Maximum time of a launch, in seconds, because it cannot be interrupted.
 LAUNCH_SECONDS = 0.25
 
 # What a first launch is assumed to do in a second: multiply-adds, and batches.
@@ -45,8 +45,8 @@ _ASSUMED_WORK, _ASSUMED_BATCHES = 2e11, 2e4
 class Engine:
     """A network bound to its parameters and its data, on a device.
 
-    See `fastmlp.backends.numpy_backend.Engine` for the contract. `n_threads` and `many_passes`
-    change nothing here.
+    See `fastmlp.backends.numpy_backend.Engine` for the interface. `n_threads` and `many_passes`
+    are ignored.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Engine:
     Attributes
     ----------
     seconds_compiling : float
-        What compiling kernels took so far.
+        Time of compilation so far.
     """
 
     seconds_compiling: float = 0.0
@@ -98,8 +98,8 @@ class Engine:
         self._n_blocks = n_blocks
         self._most_blocks: dict[np.dtype, int] = {}  # by the dtype of the inputs
         self._optimizer: Any = None
-        self._is_trained = False  # the host's parameters are older than the device's
-        self._is_displaced = False  # the device holds other parameters than the host's
+        self._is_trained = False  # the device's parameters are newer than the host's
+        self._is_displaced = False  # the device has other parameters than the host
         self._arrays = device.Arrays()  # of training
         n_vectors = 1 if inputs is None else 4  # parameters, two of state, gradient
         n = network.n_parameters
@@ -111,7 +111,7 @@ class Engine:
             self.bind(inputs, targets, sample_weight)
 
     def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
-        """Train on other samples from now on; see the NumPy backend."""
+        """Train on other samples; see the NumPy backend."""
         self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
         self._put_inputs(self._arrays, inputs)
         parts = [targets.ravel()] + ([] if sample_weight is None else [sample_weight])
@@ -201,7 +201,7 @@ class Engine:
         return all_finite
 
     def sync(self) -> None:
-        """Make the host's parameters and optimiser state current."""
+        """Update the host's parameters and optimizer state."""
         if not self._is_trained:
             return
         for which, vector in enumerate([self.parameters.flat, *self._optimizer.state]):
@@ -215,7 +215,7 @@ class Engine:
         return self._weights[which * n : (which + 1) * n]
 
     def _own_parameters(self) -> None:
-        """Bring the engine's parameters back after `loss_and_gradient` has put others there."""
+        """Restore the engine's parameters after `loss_and_gradient` has replaced them."""
         if self._is_displaced:
             self._vector(0).copy_to_device(self.parameters.flat)
             self._is_displaced = False
@@ -229,7 +229,7 @@ class Engine:
                 values.sum_duplicates()
             places = np.concatenate([values.indptr, values.indices], dtype=np.int64)
             values = values.data
-        # An array of no elements is none on a device.
+        # Empty arrays are not supported on a device.
         arrays.put("values", values.ravel() if values.size else np.zeros(1, values.dtype))
         arrays.put("places", places)
         affine = [np.zeros(1, self._dtype)] if inputs.scale is None else [inputs.scale]
@@ -312,7 +312,7 @@ class Engine:
         stages: list[tuple[int, int]],
         is_live: NDArray,
     ) -> Iterator[int]:
-        """Launch once for every stage of every piece."""
+        """Launch each stage of each piece separately."""
         kernel = self._compiled(self._run_one, [*arguments, 0, 0, 0])
         launch = device.configured(kernel, self._n_blocks or min(n_blocks, 4096), self._n_threads)
         skipped = 1 if arguments[-1] == PREDICT else 0  # weights are measured once
@@ -340,7 +340,7 @@ class Engine:
     def _room_for_blocks(self, kernel: Any, arguments: list[Any]) -> int:
         """Return how many blocks of a cooperative launch the device has room for, or fewer."""
         if device.SIMULATED:
-            return 1  # nothing holds the simulator's blocks together
+            return 1  # the simulator does not synchronize blocks
         dtype = arguments[ARGUMENTS.index("values")].dtype
         if dtype not in self._most_blocks:
             (compiled,) = kernel.overloads.values()
@@ -352,8 +352,8 @@ class Engine:
 # ---- without an engine -------------------------------------------------------------------------
 
 
-#: Rows that are predicted on the host: a device would have to be sent the weights, which takes
-#: longer.
+#: Maximum number of rows that are predicted on the host, which is faster than copying the weights
+#: to the device.
 _FEW_ROWS = 16
 
 

@@ -1,16 +1,16 @@
-"""The kernels: what every block of a launch computes. Their arguments: see `kernels`.
+"""The kernels. Their arguments are documented in `kernels`.
 
-There are no atomics, and every sum has one order that depends on the shapes only, so results are
-equal bit by bit from run to run and whatever the number of blocks.
+There are no atomics, and every sum has a fixed order that depends on the shapes only, so results
+are bit-identical between runs and independent of the number of blocks.
 
-Sparse rows are expanded when a batch is gathered: dense arithmetic costs a device less than lists
-per feature would, as long as the batch fits its memory.
+Sparse rows are expanded when a batch is gathered: on a device, dense arithmetic is faster than
+lists per feature, if the batch fits into memory.
 
-The floor of an epoch, derived and not measured, for 784-50-10 in float32 on 60 000 rows of bytes in
+A lower bound of an epoch, derived, not measured, for 784-50-10 in float32 on 60 000 uint8 rows in
 batches of 200, on a device that does 128 multiply-adds, reads 32 numbers of shared memory and 64
 bytes of the second-level cache per cycle and multiprocessor, at least 104 of which it has:
 
-- meetings: 300 batches x 2. Their latency is the device's (benchmarks/gpu_timings.py measures it).
+- barriers: 300 batches x 2. Their latency is the device's (benchmarks/gpu_timings.py measures it).
 - SAMPLES: 100 pairs of samples, each of which reads all weights once: 159 kB, 2 500 cycles, and
   does 80 000 multiply-adds, 620 cycles.
 - WEIGHTS: 104 tiles of 16 x 32 weights. Each reads 200 x 48 numbers (38 kB, 600 cycles) and does
@@ -18,8 +18,8 @@ bytes of the second-level cache per cycle and multiprocessor, at least 104 of wh
   (1 600 cycles), which is the bound.
 - memory: 47 MB of bytes per epoch, a few hundredths of a millisecond at terabytes a second.
 
-That is 4 100 cycles per batch and 1.2 million per epoch, 0.7 ms at 1.75 GHz, and 600 meetings.
-What comes on top is latency: a stage is a chain of reads and of meetings of a block's threads.
+That is 4 100 cycles per batch and 1.2 million per epoch, 0.7 ms at 1.75 GHz, and 600 barriers.
+Latency is added to this: a stage is a chain of reads and of barriers within a block.
 """
 
 import math
@@ -98,7 +98,7 @@ from fastmlp.core.random_bits import philox_words
 
 n_settings = len(SETTINGS)
 
-# Indices in kernels are unsigned, or a device would look at each whether it counts from the end.
+# Indices in kernels are unsigned, to avoid checks for negative indices.
 # (Sums of signed and unsigned numbers would be floating-point numbers; so the conversion is last.)
 U = np.uint64
 
@@ -109,7 +109,7 @@ philox = cuda.jit(device=True)(philox_words)
 
 @cuda.jit(device=True)
 def smaller(a: Any, b: Any) -> Any:
-    """Return the smaller number; the CUDA target inside numba 0.68 cannot compile `min`."""
+    """Return the minimum; the CUDA target of numba 0.68 cannot compile `min`."""
     return a if a < b else b
 
 
@@ -392,7 +392,7 @@ def _sample_functions(
         part = quotient(t, n_out)
         first_sum, second_sum = zero, zero
         if part < n_parts:
-            # Neighbouring threads read neighbouring weights; eight at a time, because each comes
+            # Adjacent threads read adjacent weights; eight at a time, because each comes
             # from far.
             w = cuda.local.array(8, real)
             i, step = table[U(at + COEF)] + t, n_parts * n_out
@@ -444,7 +444,7 @@ def _sample_functions(
         table, steps, order, values, places, affine, labels, weights, rows, losses, mode, first,
         row, count, here, wide,
     ):  # fmt: skip
-        """Take two samples forward and back; unit k of sample s is at k * GROUP + s in `here`.
+        """Run both passes of two samples; unit k of sample s is at k * GROUP + s in `here`.
 
         Half of the threads finish what all have summed for one sample.
         """
@@ -535,7 +535,7 @@ def _tile_functions(
         Only the first n rows exist; row `ones`, if there is one, consists of ones.
         """
         t = cuda.threadIdx.x
-        if depth_step == 1:  # neighbouring threads read neighbouring numbers
+        if depth_step == 1:  # adjacent threads read adjacent numbers
             k, row, k_turn, row_turn = (
                 t % depth_limit,
                 t // depth_limit,
@@ -668,7 +668,7 @@ def _tile_functions(
 
     @cuda.jit(device=True)
     def update(steps, weights, mode, p, n_parameters, g, rate):
-        """Change parameter p by its gradient g; return what it is then."""
+        """Update parameter p by its gradient g; return its new value."""
         settings = cuda.local.array(n_settings, real)
         for i in range(n_settings):
             settings[i] = real(steps[U(SETTINGS_AT + i)])
@@ -775,7 +775,7 @@ def _tile_functions(
 
     @cuda.jit(device=True)
     def clipping_factor(table, steps, squares, wide):
-        """Return what scales the gradient down to the largest norm that it may have."""
+        """Return the factor that clips the norm of the gradient."""
         value, n_tiles = 0.0, table[N_TILES]
         for i in range(cuda.threadIdx.x, n_tiles, n_threads):
             value += squares[U(n_tiles + i)]
@@ -891,7 +891,7 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         table, pieces, steps, order, values, places, affine, labels, weights, rows, losses, squares,
         mode, first, last,
     ):  # fmt: skip
-        """Take pieces first to last through all stages, in one cooperative launch."""
+        """Run all stages of pieces first to last, in one cooperative launch."""
         here = cuda.shared.array(n_shared, real)
         wide = cuda.shared.array(n_threads, np.float64)
         block, n_blocks = cuda.blockIdx.x, cuda.gridDim.x
@@ -914,7 +914,7 @@ def kernels(dtype: np.dtype, shape: Shape) -> tuple[Any, Any]:
         table, pieces, steps, order, values, places, affine, labels, weights, rows, losses, squares,
         mode, piece, stage, layer,
     ):  # fmt: skip
-        """Take one piece through one stage."""
+        """Run one stage of one piece."""
         here = cuda.shared.array(n_shared, real)
         wide = cuda.shared.array(n_threads, np.float64)
         run_stage(table, pieces, steps, order, values, places, affine, labels, weights, rows,

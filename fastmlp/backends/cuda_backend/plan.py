@@ -1,13 +1,13 @@
-"""How batches pass through the device: the numbers that host and kernels agree on.
+"""The partition of batches into stages; constants shared by host and kernels.
 
-A *piece* is a batch, or a part of one that the scratch memory holds. It passes through *stages*,
-and all blocks meet after each of them. Every stage is a number of independent items (samples or
-tiles), and block b takes items b, b + n_blocks, ... Two lists of stages do the same:
+A *piece* is a batch, or a part of one that fits into the scratch memory. It is processed in
+*stages*, with a barrier of all blocks after each. A stage has independent items (samples or tiles),
+and block b processes items b, b + n_blocks, ... There are two equivalent lists of stages:
 
-- Small networks, where waiting is all that costs (`Plan.is_fused`), take two stages. ``SAMPLES``:
-  a block takes two samples through the whole network and back, in shared memory. ``WEIGHTS``: a
-  block takes a tile of weights, sums their gradient over the batch, and updates them at once.
-- Others take a stage per layer and direction, each a product of matrices in tiles.
+- Small networks, where latency dominates (`Plan.is_fused`), have two stages. ``SAMPLES``: a block
+  runs the forward and backward pass of two samples, in shared memory. ``WEIGHTS``: a block sums the
+  gradient of a tile of weights over the batch, and updates them.
+- Others have a stage per layer and direction, each a tiled matrix product.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """How a block's threads share a tile of a matrix product.
+    """The partition of a tile of a matrix product among the threads of a block.
 
     Every thread sums `side` x `side` elements over a slice of the depth; the ``side ** 2`` slices
     are then added, one element to a thread. Powers of two.
@@ -116,7 +116,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """How batches of a network pass through a device.
+    """The partition of the batches of a network into stages.
 
     Parameters
     ----------

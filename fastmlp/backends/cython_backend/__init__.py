@@ -1,8 +1,8 @@
 """The compiled CPU backend.
 
-``_engine`` is built from ``_engine.pyx`` and the C files beside it. A build
-without a C compiler leaves it out; that is told apart from a build that is
-there but broken.
+``_engine`` is built from ``_engine.pyx`` and the C files in this directory. It is
+missing after a build without a C compiler, which is distinguished from a broken
+build.
 """
 
 from importlib.util import find_spec

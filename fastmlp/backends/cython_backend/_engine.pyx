@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The Python face of the C engine: memory ownership, argument conversion, Ctrl-C."""
+"""Python interface of the C engine: memory ownership, argument conversion, Ctrl-C."""
 
 import os
 

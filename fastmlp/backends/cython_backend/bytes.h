@@ -1,4 +1,4 @@
-/* The bytes behind numbers. Part of engine_body.h. */
+/* Byte-valued numbers. Part of engine_body.h. */
 
 typedef struct {
     const REAL *values;

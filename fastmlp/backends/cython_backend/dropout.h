@@ -1,8 +1,8 @@
 /* The masks of dropout, for one dtype and instruction set: Philox-4x32-10, as in
  * core/random_bits.py.
  *
- * Sixteen counters, which give the words of 64 neighbouring units, go through the rounds side by
- * side, in vectors. The compiler would make scalars of the same loops over arrays.
+ * Sixteen counters, which give the words of 64 adjacent units, are processed in
+ * parallel, in vectors. The compiler would not vectorize the same loops over arrays.
  */
 
 #define COUNTERS 16

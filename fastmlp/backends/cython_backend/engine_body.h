@@ -1,25 +1,25 @@
 /* The engine for one dtype (REAL) and one instruction set (ISA).
  *
- * A minibatch takes two phases, and a team of threads meets between them:
+ * A minibatch has two phases, with a barrier of the threads in between:
  *
- *   A  Each thread takes some samples: gathers their inputs, runs forward
- *      through all layers, adds up the loss and runs backward to the deltas
- *      (the derivatives of the loss by the pre-activations).
- *   B  Each thread takes some rows of the weights: forms their gradient in
- *      registers from activations and deltas, adds the penalty and applies the
- *      update at once. No gradient array, no reduction over threads.
+ *   A  forward and backward pass: each thread gathers the inputs of some
+ *      samples, computes their activations and loss, and the deltas (the
+ *      derivatives of the loss by the pre-activations).
+ *   B  weight update: each thread computes the gradient of some rows of the
+ *      weights in registers from activations and deltas, adds the penalty and
+ *      applies the update. No gradient array, no reduction over threads.
  *
- * Every sum has one fixed order, so results do not depend on the number of
- * threads. A batch whose inputs would not fit the cache passes in chunks; then
- * the gradient is accumulated over the chunks and applied with the last one.
+ * Every sum has a fixed order, so results do not depend on the number of
+ * threads. A batch whose inputs do not fit into the cache is processed in chunks;
+ * then the gradient is accumulated over the chunks and applied with the last one.
  *
- * Sparse inputs (CSR) are not gathered. Phase A reads their rows where they lie; between the
- * phases the team turns the chunk's rows into lists per feature, for phase B.
+ * Sparse inputs (CSR) are not gathered. Phase A reads their rows without a copy; between the
+ * phases the threads convert the chunk's rows to lists per feature, for phase B.
  *
  * Layout. Vectors hold LANES numbers. A weight matrix (n_in, n_out) is cut
  * into panels of up to PANEL_VECTORS vectors of output units, zero-padded; a
  * panel is contiguous, one row per input. So the innermost product reads
- * memory straight through whatever n_out is, and no loop has a vector tail.
+ * memory sequentially for any n_out, and no loop has a vector tail.
  * Rows of activations and deltas are zero-padded to whole vectors as well.
  */
 

@@ -1,6 +1,6 @@
-/* exp and tanh as polynomials, and the activations made of them, for one dtype and instruction
- * set. The loops have no branches and no calls, so that the compiler turns them into vectors;
- * the C library's functions, one number at a time, would cost more than the matrix products.
+/* exp and tanh as polynomials, and the activations that use them, for one dtype and instruction
+ * set. The loops have no branches and no calls, so that the compiler vectorizes them;
+ * the scalar functions of the C library would take longer than the matrix products.
  *
  * Method: x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), and exp(r) by its Taylor
  * series up to REAL_TERMS, whose remainder is below half a unit in the last place

@@ -1,14 +1,14 @@
-/* The products that all the time goes into, for one dtype (REAL) and instruction set (ISA).
+/* The matrix products, for one dtype (REAL) and instruction set (ISA).
  *
- * A vector holds LANES numbers. Weights lie in panels of up to PANEL_VECTORS vectors of units,
- * and each kernel forms rows of one panel of a product, C = C0 + A B, in registers:
+ * A vector holds LANES numbers. Weights are stored in panels of up to PANEL_VECTORS vectors of
+ * units, and each kernel computes rows of one panel of a product, C = C0 + A B, in registers:
  *
  *   tile         A dense
  *   sparse_tile  A a list of positions and values (CSR)
- *   masked_tile  A dense where it lies, but mostly zeros: masks tell which numbers are not
+ *   masked_tile  A dense, but mostly zeros: masks mark the nonzero numbers
  *
- * All add up in the order of A's columns, one product after the other, so the same numbers give
- * the same bits whichever kernel is chosen: adding 0 times something finite changes nothing.
+ * All sum in the order of A's columns, so results are bit-identical for all kernels: adding 0
+ * times a finite number changes nothing.
  */
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))

@@ -1,16 +1,16 @@
 /* Outputs for samples. Part of engine_body.h.
  *
- * Weights are read where they lie, so that nothing has to be kept with a model, and nothing that is
- * kept can be out of date. There are three ways, and all add up in the order of the inputs, so that
- * they give the same bits (of finite weights; but for inputs with a shift, which becomes part of the
- * intercepts where zeros are skipped):
+ * Weights are read without a copy, so nothing is cached that could be out of date. There are three
+ * methods, which sum in the order of the inputs, so that results are bit-identical (for finite
+ * weights; except for inputs with a shift, which becomes part of the intercepts if zeros are
+ * skipped):
  *
- *   few rows        Rows of the weights are added up, multiplied by the inputs that are not zero.
- *                   CSR rows always enter the first layer like this.
- *   small weights   They are packed into panels once per call, and threads take groups of rows
+ *   few rows        Rows of the weights are summed, multiplied by the nonzero inputs. Always used
+ *                   for CSR rows in the first layer.
+ *   small weights   They are packed into panels once per call, and threads process groups of rows
  *                   through all layers.
- *   large weights   Each thread packs a block of them, some rows by some panels, as it goes, and
- *                   all rows of a chunk pass over it. Threads meet after each layer.
+ *   large weights   Each thread packs a block of them, some rows by some panels, and applies it to
+ *                   all rows of a chunk. There is a barrier after each layer.
  */
 
 /* Rows that pass over packed weights together: whole tiles of 6, 4 and 2 rows. */

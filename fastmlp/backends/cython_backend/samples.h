@@ -1,4 +1,4 @@
-/* Phase A: samples are gathered and run forward and backward. Part of engine_body.h. */
+/* Phase A: gather samples, forward and backward pass. Part of engine_body.h. */
 
 /* The samples that a thread takes next, which are fetched from memory piece by piece while it
  * works on others: their rows lie anywhere, so that the processor cannot foresee them. */

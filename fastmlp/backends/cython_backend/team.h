@@ -1,8 +1,8 @@
-/* A team of threads that lives for one call, and the barrier that it meets at.
+/* A team of threads for one call, and its barrier.
  *
- * Threads are made per call (an epoch, usually) and joined at its end: nothing
- * of ours outlives a call, so forking is always safe and calls from several
- * Python threads cannot disturb each other.
+ * Threads are created per call (usually an epoch) and joined at its end: none
+ * outlives a call, so forking is always safe and calls from several Python
+ * threads do not interfere.
  */
 #ifndef FASTMLP_TEAM_H
 #define FASTMLP_TEAM_H

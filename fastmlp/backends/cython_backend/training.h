@@ -1,4 +1,4 @@
-/* Batches and epochs: the two phases, in step with the other threads. Part of engine_body.h. */
+/* Batches and epochs: the two phases, synchronized across threads. Part of engine_body.h. */
 
 static double NAME(now)(void)
 {

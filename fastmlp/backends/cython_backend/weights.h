@@ -1,4 +1,4 @@
-/* Phase B: gradients of weights, and their update. Part of engine_body.h. */
+/* Phase B: gradient and update of the weights. Part of engine_body.h. */
 
 /* What turns gradient sums into a step; the same for all weights of a batch. */
 typedef struct {

@@ -1,6 +1,6 @@
-"""The engine of the Numba backend, and predictions without one.
+"""The engine of the Numba backend, and predictions without an engine.
 
-See `fastmlp.backends.numpy_backend` for the contract, ``kernels.py`` for the algorithm, and
+See `fastmlp.backends.numpy_backend` for the interface, ``kernels.py`` for the algorithm, and
 ``team.py`` for the threads.
 """
 
@@ -33,11 +33,11 @@ from fastmlp.utils.threads import usable_threads
 _CHUNK_BYTES = 1 << 20
 _CHUNK_ROWS_MAX, _CHUNK_ROWS_MIN = 1024, 48
 
-#: Multiplications that are worth a thread, and those that Ctrl-C may wait for.
+#: Minimum multiplications per thread, and maximum between checks for Ctrl-C.
 _THREAD_WORK = 1_000_000
 _UNINTERRUPTED_WORK = 200_000_000
 
-#: Rows up to which packing the weights would take longer than using them where they lie.
+#: Maximum number of rows for which using the weights without packing is faster.
 _FEW_ROWS = 16
 
 #: Rows that predict looks for Ctrl-C after, in multiplications.
@@ -47,8 +47,8 @@ _PREDICT_WORK = 2_000_000_000
 class Engine:
     """A network bound to its parameters and its data.
 
-    See `fastmlp.backends.numpy_backend.Engine` for the contract. This one trains on copies of the
-    parameters and of the optimiser's state, padded to whole vectors; `sync` writes them back.
+    See `fastmlp.backends.numpy_backend.Engine` for the interface. This one trains on copies of the
+    parameters and the optimizer's state, padded to whole vectors; `sync` writes them back.
     """
 
     seconds_compiling = 0.0
@@ -79,7 +79,7 @@ class Engine:
         self._layers, self._n_padded, self._n_transposed = _layers(network, self._dtype)
         self._blocks = _blocks(self._layers, self._dtype)
         self._weights = self._padded(parameters.flat)
-        self._trained = False  # the host's parameters are older than the engine's
+        self._trained = False  # the engine's parameters are newer than the host's
         self._displaced = False  # the host may have replaced them since
         self._optimizer: Any = None
         self._state: list[NDArray] = []
@@ -88,11 +88,11 @@ class Engine:
 
     @property
     def skips_zeros(self) -> bool:
-        """Whether training passes over the zeros of the inputs."""
+        """Whether training skips zeros of the inputs."""
         return self._data is not None and bool(self._data.skips_zeros)
 
     def bind(self, inputs: Inputs, targets: NDArray, sample_weight: NDArray | None) -> None:
-        """Train on other samples from now on; see the NumPy backend."""
+        """Train on other samples; see the NumPy backend."""
         self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
         self._data = self._describe(inputs, targets, sample_weight, like=self._data)
         scratch = self._training_scratch
@@ -119,7 +119,7 @@ class Engine:
         net = self._net(self._weights, *self._state, dropout=dropout)
         order = np.array(order, dtype=np.int64)  # a copy may be written to, as kernels may all else
         if self._training_scratch is not None:
-            self._training_scratch.team[kernels.UPDATES] = 0  # another optimiser's
+            self._training_scratch.team[kernels.UPDATES] = 0  # of another optimizer
         try:
             return self._train(net, order, batch_size, description, optimizer.t, on_samples)
         finally:
@@ -162,18 +162,18 @@ class Engine:
         return all_finite
 
     def sync(self) -> None:
-        """Make the host's parameters and optimiser state current."""
+        """Update the host's parameters and optimizer state."""
         if not self._trained:
             return
         self._unpadded(self._weights, self.parameters.flat)
         for ours, host in zip(self._state, self._optimizer.state, strict=True):
             self._unpadded(ours, host)
-        self._state = []  # two copies of it would be the most that training ever holds
+        self._state = []  # two copies of it would be the peak of memory
         self._optimizer = None
         self._trained = False
 
     def _own_parameters(self) -> None:
-        """Take the host's parameters, which the minimizer behind `loss_and_gradient` sets."""
+        """Copy the host's parameters, which the caller of `loss_and_gradient` sets."""
         if self._displaced:
             self._weights = self._padded(self.parameters.flat)
             self._displaced = False
@@ -225,7 +225,7 @@ class Engine:
         return 0 if scratch is None else int(scratch.team[kernels.UPDATES])
 
     def _useful_threads(self, n_rows: int) -> int:
-        """More threads than the work is worth cost more in meetings than they save."""
+        """With too many threads, barriers cost more than they save."""
         limit = 1 + 6 * self.network.n_parameters * n_rows // _THREAD_WORK
         return min(self._threads, limit)
 
@@ -292,7 +292,7 @@ class Engine:
         sample_weight: NDArray | None = None,
         like: Data | None = None,
     ) -> Data:
-        """Return the kernels' view of samples, with the decisions of earlier ones."""
+        """Return the kernels' view of samples, with the settings of earlier ones."""
         dtype, values = self._dtype, inputs.values
         none, n = np.empty(0, dtype), inputs.n_samples
         matrix: dict[str, Any] = {
@@ -381,7 +381,7 @@ class Engine:
         )
 
     def _compile(self, kernel: Any, *arguments: Any) -> None:
-        """Compile a kernel for these arguments, and note how long that takes."""
+        """Compile a kernel for these arguments, and record the time."""
         self.seconds_compiling += _compile(kernel, self._dtype, *arguments)
 
 
@@ -399,7 +399,7 @@ def _compile(kernel: Any, dtype: np.dtype, *arguments: Any) -> float:
     except OSError:
         if signature not in kernel.signatures:
             raise
-        # It is compiled, only the disk is full.
+        # It is compiled, but the disk is full.
     finally:
         patience.cancel()
     _compiled.add((kernel, dtype))
@@ -408,7 +408,7 @@ def _compile(kernel: Any, dtype: np.dtype, *arguments: Any) -> float:
 
 
 def _say_that_it_compiles() -> None:
-    """Tell whoever sits at a terminal what there is to wait for."""
+    """Print in a terminal that kernels are being compiled."""
     if shows_progress(sys.stderr):
         print("Numba compiles its kernels, once; that takes some 20 s.", file=sys.stderr)  # noqa: T201
 
@@ -487,7 +487,7 @@ def _predict_few(
 
 
 def _layers(network: Network, dtype: np.dtype) -> tuple[NDArray, int, int]:
-    """Return the kernels' table of layers, and the lengths of the vectors that it speaks of."""
+    """Return the kernels' table of layers, and the lengths of its vectors."""
     lanes = kernels.lanes(dtype)
     at = transposed_at = 0
     rows = []
@@ -534,7 +534,7 @@ def _odd_lines(n: int, itemsize: int) -> int:
 
 
 def _zeros(n: int, dtype: Any) -> NDArray:
-    """Return zeros that begin with a cache line: vectors that lie across two take twice as long."""
+    """Return zeros aligned to a cache line: vectors across two lines take twice as long."""
     n_bytes = int(n) * np.dtype(dtype).itemsize
     memory = np.zeros(n_bytes + 64, np.uint8)
     at = -memory.ctypes.data % 64
@@ -542,7 +542,7 @@ def _zeros(n: int, dtype: Any) -> NDArray:
 
 
 class _Writable:
-    """What NumPy may see as a writable array, although the memory may be read-only."""
+    """Presents possibly read-only memory to NumPy as a writable array."""
 
     def __init__(self, array: NDArray) -> None:
         interface = dict(array.__array_interface__)
@@ -552,10 +552,10 @@ class _Writable:
 
 
 def _plain(array: NDArray, dtype: Any = None) -> NDArray:
-    """Return an array as the kernels' signature wants it, copied only if it must be.
+    """Return an array for the signature of the kernels, copied only if necessary.
 
-    Read-only arrays would be another type to Numba, and compiled for anew. Kernels write to no
-    input.
+    Read-only arrays are another type in Numba and would be compiled separately. Kernels do not
+    write to inputs.
     """
     array = np.ascontiguousarray(array, dtype=dtype)
     return (

@@ -1,23 +1,21 @@
-"""The kernels of the Numba backend; what is compiled stands in this file and in `fastmlp.core`.
+"""The kernels of the Numba backend; compiled code is in this file and in `fastmlp.core`.
 
-A minibatch takes two phases, and a team of threads meets between them:
+A minibatch has two phases, with a barrier of the threads in between:
 
-    A  Each thread takes some samples: gathers their inputs, runs forward through all layers, adds
-       up the loss, and runs backward to the deltas (the derivatives of the loss by the
-       pre-activations).
-    B  Each thread takes some weights: forms their gradient from activations and deltas, adds the
-       penalty and applies the update at once.
+    A  forward and backward pass: each thread gathers the inputs of some samples, computes their
+       activations and loss, and the deltas (the derivatives of the loss by the pre-activations).
+    B  weight update: each thread computes the gradient of some weights from activations and
+       deltas, adds the penalty and applies the update.
 
-Every sum has one fixed order, so results do not depend on the number of threads. A batch whose
-inputs would not fit the cache passes in chunks; then the gradient is accumulated over the chunks
-and applied with the last one.
+Every sum has a fixed order, so results do not depend on the number of threads. A batch whose
+inputs do not fit into the cache is processed in chunks; then the gradient is accumulated over the
+chunks and applied with the last one.
 
 Rows of weights, activations and deltas are padded with zeros to whole vectors of `lanes` numbers,
-so that no loop has a tail. The products are formed by *tiles*: a few rows, up to `PANEL_VECTORS`
-vectors wide, whose sums stay in the processor's registers. Plain loops over arrays would keep them
-in memory, which costs two to three times as much, so tiles are written for LLVM directly
-(`_emit_tile`); beside each stands the same in Python, which is what runs, slowly, with
-NUMBA_DISABLE_JIT=1.
+so that no loop has a tail. Products are computed in *tiles*: a few rows, up to `PANEL_VECTORS`
+vectors wide, whose sums stay in registers. Plain loops over arrays would keep them in memory,
+which takes two to three times as long, so tiles are generated for LLVM directly (`_emit_tile`),
+with an equivalent in Python for NUMBA_DISABLE_JIT=1.
 """
 
 import math
@@ -50,8 +48,7 @@ from fastmlp.core.optimizers import (
 )
 from fastmlp.core.random_bits import philox_words
 
-# "reassoc" would undo the rounding tricks of exp; "nnan" and "ninf" would blind the engine to
-# networks that have diverged.
+# "reassoc" would break the rounding in exp; "nnan" and "ninf" would hide divergence.
 _JIT: dict[str, Any] = {
     "nogil": True,
     "fastmath": {"contract", "nsz"},
@@ -61,20 +58,20 @@ jit = njit(**_JIT)
 
 
 def entry(function: Any) -> Any:
-    """Compile what is called from Python, with all that it calls, and keep it on disk."""
+    """Compile a function that is called from Python, and cache it on disk."""
     try:
         kernel = njit(**_JIT, cache=True)(function)
-    except RuntimeError:  # there is no place for a cache
+    except RuntimeError:  # no writable cache directory
         return jit(function)
     if not config.DISABLE_JIT:
-        # Numba compiles anew when this file has changed; it is told of the others.
+        # Numba recompiles when this file changes; the others are added here.
         index = kernel._cache._cache_file
         index._source_stamp = (index._source_stamp, _OTHER_SOURCES)
     return kernel
 
 
 def _stamp(module: Any) -> tuple[float, int]:
-    """Return what tells versions of a module's file apart, as Numba does."""
+    """Return the version stamp of a module's file, as Numba does."""
     status = os.stat(module.__file__)
     return status.st_mtime, status.st_size
 
@@ -100,22 +97,22 @@ VECTOR_BYTES = _vector_bytes()
 PANEL_VECTORS = 4 if VECTOR_BYTES == 64 else 2
 TILE_ROWS = 6
 
-#: Rows of a tile that skips zeros, in phase B: neighbouring features are often zero together.
+#: Rows of a tile that skips zeros, in the weight update: adjacent features are often zero together.
 MASKED_ROWS = 4
 
-#: Numbers that one mask speaks of, and rows of weights that are one item of work in phase B.
+#: Numbers per mask, and rows of weights per work item of the weight update.
 MASK_BITS = 64
 
-#: Rows that are one item of work in phase A.
+#: Rows per work item of the forward and backward pass.
 GROUP_ROWS = 32
 
-#: How often a waiting thread looks again before it gives its core away, and then sleeps.
+#: Number of spins of a waiting thread before it yields, and then sleeps.
 SPINS, YIELDS = 2000, 1000
 
 # Kinds of input.
 DENSE, BYTES, CSR = 0, 1, 2
 
-# Functions of the output layer.
+# Activations of the output layer.
 LOGISTIC, SOFTMAX, EXP = CODES["logistic"], CODES["softmax"], CODES["exp"]
 
 # Columns of `Net.layers`: units, padded units, and where things of the layer begin.
