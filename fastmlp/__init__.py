@@ -1,7 +1,7 @@
-"""fastmlp: multilayer perceptrons for scikit-learn users, on a compiled engine.
+"""fastmlp: multilayer perceptrons for scikit-learn users, with a compiled engine.
 
-The names below are loaded when they are first used, so that ``fastmlp.idx``
-and the command line start without importing scikit-learn.
+The names below are loaded on first use, so that ``fastmlp.idx`` and the command line start
+without importing scikit-learn.
 """
 
 import importlib
@@ -24,7 +24,7 @@ __all__ = [
     "save",
 ]
 
-#: Where the names are that are not of `fastmlp.estimators`.
+#: Modules of the names that are not in `fastmlp.estimators`.
 _ELSEWHERE = {
     "ProgressBar": "estimators.progress_bar",
     "load": "persistence",

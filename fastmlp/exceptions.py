@@ -1,4 +1,4 @@
-"""How fastmlp warns: hints of its own at the user's line, and scikit-learn's from its place."""
+"""The warning classes, and how they are issued: at the user's line, or as scikit-learn's."""
 
 import functools
 import linecache
@@ -11,15 +11,15 @@ from fastmlp.utils import searches
 
 
 class FastMLPWarning(UserWarning):
-    """Something that scikit-learn would not warn about; the base of all such warnings."""
+    """Base class of all warnings that scikit-learn does not have."""
 
 
 class InputScaleWarning(FastMLPWarning):
-    """The features span far more than unit scale, on which these networks train badly."""
+    """The features are far from unit scale, which slows or prevents training."""
 
 
 class TargetScaleWarning(FastMLPWarning):
-    """The targets of a regression are far from unit scale, which takes too long to learn."""
+    """The targets of a regression are far from unit scale, which slows or prevents training."""
 
 
 class NegativeWeightWarning(FastMLPWarning):
@@ -27,41 +27,41 @@ class NegativeWeightWarning(FastMLPWarning):
 
 
 class WarmStartWarning(FastMLPWarning):
-    """A parameter was changed that a warm start does not heed."""
+    """A parameter was changed that a warm start ignores."""
 
 
 class OneHotLabelsWarning(FastMLPWarning):
-    """The labels look like one class per sample, one-hot encoded, but mean several labels."""
+    """Multilabel targets look like one-hot encoded classes."""
 
 
 class IneffectiveParameterWarning(FastMLPWarning):
-    """Parameters were set that the chosen solver does not heed."""
+    """Parameters were set that the chosen solver ignores."""
 
 
 class ConstantFeatureWarning(FastMLPWarning):
-    """Features that never change were to be standardised; they teach nothing."""
+    """Constant features are to be standardized; they carry no information."""
 
 
 class LatePatchWarning(FastMLPWarning):
-    """Modules hold scikit-learn's classes, because they were imported before the patch."""
+    """Modules use scikit-learn's classes, because they were imported before the patch."""
 
 
 class TableWarning(FastMLPWarning):
-    """Something about a table was guessed or left out, such as an encoding or a column's name."""
+    """Something about a table was guessed or omitted, such as an encoding or a column's name."""
 
 
 class ModelFileWarning(FastMLPWarning):
-    """A model's file does not hold all of it, or was written by other versions."""
+    """A model's file is incomplete, or was written by other versions."""
 
 
-#: The module that scikit-learn's MLPs warn from.
+#: The module of scikit-learn's MLP warnings.
 _SKLEARN_MODULE = "sklearn.neural_network._multilayer_perceptron"
 
 
 def warn(message: str, category: type[FastMLPWarning]) -> None:
-    """Give a hint of ours, which names the line of the user that led here.
+    """Issue a warning at the line of the user's code.
 
-    In a search it is given by one of its fits only; see `fastmlp.utils.searches`.
+    In a search, only one of its fits issues it; see `fastmlp.utils.searches`.
     """
     user, distance = searches.line_of_user(sys._getframe())
     search = searches.current()
@@ -71,8 +71,8 @@ def warn(message: str, category: type[FastMLPWarning]) -> None:
         place = search.filename, search.lineno, search.module
     else:
         place = None
-    # Asked before it is noted as given: what is an error must be one in every fit, also in those
-    # that run at the same time.
+    # Checked before it is recorded as issued: an error must be raised in every fit, also in
+    # concurrent ones.
     is_error = _is_error(message, category, place)
     if search is not None and not is_error and not search.is_first(message):
         return
@@ -83,7 +83,7 @@ def warn(message: str, category: type[FastMLPWarning]) -> None:
 
 
 def _is_error(message: str, category: type[Warning], place: tuple[str, int, str] | None) -> bool:
-    """Return whether the filters turn a warning into an exception, which `warnings` cannot tell."""
+    """Return whether the filters turn a warning into an exception."""
     _, line, module = place or ("", 0, "")
     for action, text, base, of_module, at in warnings.filters:
         if (
@@ -97,7 +97,7 @@ def _is_error(message: str, category: type[Warning], place: tuple[str, int, str]
 
 
 def _fits(pattern: "str | re.Pattern[str] | None", text: str) -> bool:
-    """Return whether part of a filter fits; Python's own filters have whole texts."""
+    """Return whether a pattern of a filter matches; Python's default filters have plain strings."""
     if pattern is None or isinstance(pattern, str):
         return pattern in (None, text)
     return pattern.match(text) is not None
@@ -106,28 +106,28 @@ def _fits(pattern: "str | re.Pattern[str] | None", text: str) -> bool:
 def warn_as_sklearn(
     message: str, category: type[Warning] = UserWarning, *, at: str | None = None
 ) -> None:
-    """Give a warning that scikit-learn's MLPs give too, from their place.
+    """Issue a warning that scikit-learn's MLPs issue too, at the same place in its source.
 
-    So a filter with ``module="sklearn"`` acts on it, and it is shown with the same line.
+    So filters with ``module="sklearn"`` apply to it, and it is shown with the same line.
 
     Parameters
     ----------
     message : str
     category : type of warning
     at : str, optional
-        A regular expression that ends in the line of scikit-learn's source that warns. Without one,
-        the line is a call of `warnings.warn` with a text that begins as the message does.
+        A regular expression that ends in the line of scikit-learn's source that warns. By default,
+        a call of `warnings.warn` whose text begins like the message.
     """
     if at is None:
         at = rf'warnings\.warn\((?=\s*"{re.escape(message[:16])})'
     path = _sklearn_source()
-    # Of a module, as Python's own are, because it is there that tools empty them.
+    # In a module, because that is where tools clear registries.
     registry = globals().setdefault("__warningregistry__", {})
     warnings.warn_explicit(message, category, path, _line(at), _SKLEARN_MODULE, registry)
 
 
 def warn_of_column(estimator: str) -> None:
-    """Give scikit-learn's warning that y is a column."""
+    """Issue scikit-learn's warning about a column vector y."""
     from sklearn.exceptions import DataConversionWarning
 
     warn_as_sklearn(
@@ -139,8 +139,8 @@ def warn_of_column(estimator: str) -> None:
 
 
 def _sklearn_source() -> str:
-    """Return the path of the module that scikit-learn's MLPs warn from."""
-    import sklearn  # not above: fastmlp.images does without it
+    """Return the path of the module of scikit-learn's MLPs."""
+    import sklearn  # not at the top: fastmlp.images does not need it
 
     parts = _SKLEARN_MODULE.split(".")[1:]
     return os.path.join(os.path.dirname(sklearn.__file__), *parts) + ".py"

@@ -1,8 +1,7 @@
-"""Folders of pictures, one sub-folder per label: read as a matrix of gray bytes, and written.
+"""Read and write folders of images, with one subfolder per label, as 8-bit grayscale.
 
-Pillow decodes and encodes; this module decides what becomes a sample, under which label and in
-which order. Whatever lies in a folder and cannot be read is listed with its reason, and never
-keeps the others from being read.
+Pillow decodes and encodes; this module determines samples, labels and their order. Files that
+cannot be read are skipped and listed with the reason.
 """
 
 from __future__ import annotations
@@ -45,30 +44,30 @@ __all__ = [
 ]
 
 AnyPath: TypeAlias = str | os.PathLike[str]
-Progress: TypeAlias = Callable[[int, int], object]  # done, of how many
+Progress: TypeAlias = Callable[[int, int], object]  # done, total
 
-# Not all that Pillow knows: some formats start other programs, some take any text for a picture.
+# Not all formats of Pillow: some run other programs, some accept any text as an image.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _MAGIC = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
-_CHUNK = 16  # pictures that a thread takes at a time; Ctrl-C waits for them
+_CHUNK = 16  # images per task of a thread; Ctrl-C waits for them
 _MOST_LISTED = 10
 
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
-_OWN_NAME = re.compile(r"[0-9]+\.png")  # what `save_folder` calls its pictures
-_LITTER = ("Thumbs.db", "desktop.ini")  # Windows puts them beside pictures
-# What some system does not take as the name of a folder, and names that would be hidden.
+_OWN_NAME = re.compile(r"[0-9]+\.png")  # file names of `save_folder`
+_LITTER = ("Thumbs.db", "desktop.ini")  # created by Windows
+# Names of folders that are invalid on some system, or hidden.
 _NO_FOLDER_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^$')
 
 
-# Why what lies in the folder of a label is left out, where others have the labels one level below.
+# The reason for skipping folders within the folder of a label.
 _NESTED = "is a folder within a label's folder, which is not searched"
 
-# Names of the parts of a data set, each a directory with a folder per label.
+# Names of the parts of a data set, each a directory with one folder per label.
 _TRAIN, _TESTS = "train", ("test", "t10k")
 
 
 class UnreadableFileWarning(FastMLPWarning):
-    """Some files in a folder of pictures were left out, because they could not be read."""
+    """Some files in an image folder were skipped, because they could not be read."""
 
 
 class _UnknownRangeError(ValueError):
@@ -77,20 +76,20 @@ class _UnknownRangeError(ValueError):
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """What `load_folder` found.
+    """The result of `load_folder`.
 
     Attributes
     ----------
     X : ndarray of shape (n_samples, height * width), uint8
-        A gray picture per row, 0 is black.
+        One grayscale image per row, 0 is black.
     y : ndarray of shape (n_samples,), uint8, int64 or str
-        The names of the folders: numbers if all of them are whole numbers, otherwise text.
+        The names of the folders: numbers if all of them are integers, otherwise text.
     shape : (int, int)
-        Height and width of every picture.
+        Height and width of the images.
     paths : list of str
         ``label/file`` of every row.
     unreadable : list of (str, str)
-        What was left out: path and reason.
+        Skipped files: path and reason.
     """
 
     X: NDArray[np.uint8]
@@ -101,10 +100,10 @@ class ImageFolder:
 
     @property
     def index(self) -> NDArray[np.int64] | None:
-        """Numbers that the files are named by, (n_samples,); None unless all differ.
+        """Numbers in the names of the files, (n_samples,); None unless all differ.
 
-        `save_folder` names every picture by its row, so ``X[np.argsort(index)]`` are the rows in
-        the order that they had when they were saved.
+        `save_folder` names each image by its row, so ``X[np.argsort(index)]`` restores the
+        original order.
         """
         stems = [Path(path).stem for path in self.paths]
         if not all(re.fullmatch("[0-9]{1,18}", stem) for stem in stems):
@@ -115,16 +114,16 @@ class ImageFolder:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What `find_pictures` found.
+    """The result of `find_pictures`.
 
     Attributes
     ----------
     labels : dict of str to int
-        The name of every label's folder, and how many pictures it holds.
+        The name of each label's folder, and its number of images.
     sizes : dict of (int, int) to int
-        Height and width, and how many pictures have them.
+        Height and width, and the number of images of this size.
     unreadable : list of (str, str)
-        What `load_folder` would leave out: path and reason.
+        Files that `load_folder` would skip: path and reason.
     """
 
     labels: dict[str, int]
@@ -143,29 +142,29 @@ def load_folder(
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> ImageFolder:
-    """Read a folder of pictures in which every label has a sub-folder.
+    """Read a directory of images with one subfolder per label.
 
-    Pictures are PNG, JPEG, BMP, GIF, TIFF, WebP or PNM, recognised by their content, not by their
-    names. Colours become gray by their luma (0.299 R + 0.587 G + 0.114 B), 16 bits become 8, of
-    several frames the first counts, and photographs are turned upright as their cameras say.
-    Gray pictures of 8 bits come as they are.
+    Images may be PNG, JPEG, BMP, GIF, TIFF, WebP or PNM, detected by content, not by name. Colors
+    are converted to grayscale by their luma (0.299 R + 0.587 G + 0.114 B), 16 bits to 8, of
+    several frames the first is used, and photographs are rotated according to their metadata.
+    8-bit grayscale images are not changed.
 
-    Hidden files and folders are passed over. Everything else that is no picture in a label's
-    folder is left out, warned of and listed: other files, damaged ones, folders within.
+    Hidden files and folders are ignored. Everything else in a label's folder that is not an image
+    is skipped, with a warning, and listed: other files, damaged ones, folders.
 
     Parameters
     ----------
     directory : path
-        Holds ``label/picture`` for every sample. Of a directory with train and test parts in it,
-        name one of them.
+        Contains ``label/image`` for each sample. If there are train and test parts, use the
+        directory of one part.
     size : (height, width), optional
-        Resize all pictures to it, without keeping their proportions. Otherwise they must all have
-        the same size.
+        Resize all images to this size, without keeping the aspect ratio. By default, they must all
+        have the same size.
     background : int, default=0
-        The gray, 0..255, that shows through transparent pixels. Black stands for "nothing is
-        there", as in MNIST; dark ink on a transparent ground needs 255.
+        The gray level, 0..255, behind transparent pixels. The default is black, as in MNIST; dark
+        ink on a transparent background needs 255.
     n_threads : int, optional
-        By default all that this process may use; the result does not depend on it.
+        By default all CPUs available to the process; the result does not depend on it.
     progress : callable, optional
         Called as ``progress(done, total)`` from time to time, with numbers of files.
 
@@ -177,8 +176,8 @@ def load_folder(
     Raises
     ------
     ValueError
-        There is no readable picture, sizes differ and `size` is not given, or an argument is
-        wrong.
+        There is no readable image, sizes differ and `size` is not given, or an argument is
+        invalid.
     OSError
         The directory cannot be read.
     ImportError
@@ -187,7 +186,7 @@ def load_folder(
     Warns
     -----
     UnreadableFileWarning
-        If files were left out.
+        If files were skipped.
 
     Examples
     --------
@@ -198,11 +197,13 @@ def load_folder(
     if size is not None:
         size = check_shape(size, "size")
     if not 0 <= background <= 255:
-        raise ValueError(f"background must be a gray from 0 (black) to 255, got {background}.")
+        raise ValueError(
+            f"background must be a gray level from 0 (black) to 255, got {background}."
+        )
     directory = Path(directory).expanduser()
     found, unreadable = _find_pictures(directory)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's on odd metadata
+        warnings.simplefilter("ignore")  # Pillow's, about invalid metadata
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
         read = partial(_read_gray, size=size, background=background)
         paths = [path for _, path in found]
@@ -232,9 +233,9 @@ def _read_all(
     n_threads: int | None,
     progress: Progress | None,
 ) -> tuple[NDArray[np.uint8] | None, dict[int, str]]:
-    """Return the pictures in one array, if there is any, and by number why others were not read.
+    """Return the images in one array (None if there are none), and errors by index.
 
-    The array has a place for each path, those that were not read included.
+    The array has a row for each path, including those that were not read.
     """
     reasons: dict[int, str] = {}
     for first, path in enumerate(paths):
@@ -254,16 +255,16 @@ def _read_all(
                 failures[number] = reason
             elif image.shape != images.shape[1:]:
                 raise ValueError(
-                    f"all pictures in {directory} must have the same size, got "
+                    f"all images in {directory} must have the same size, got "
                     f"{_in_words(images.shape[1:])} ({paths[first]}) and "
-                    f"{_in_words(image.shape)} ({paths[number]}): give the size that they are to "
-                    "be resized to, such as size=(28, 28)."
+                    f"{_in_words(image.shape)} ({paths[number]}): give the size to "
+                    "resize them to, such as size=(28, 28)."
                 )
             else:
                 images[number] = image
         return failures
 
-    rest = range(first, len(paths))  # the first again: it costs less than a special case
+    rest = range(first, len(paths))  # the first again, which is simpler than a special case
     for failures in _in_threads(read_some, rest, n_threads, progress):
         reasons |= failures
     return images, reasons
@@ -272,7 +273,7 @@ def _read_all(
 def find_pictures(
     directory: AnyPath, *, n_threads: int | None = None, progress: Progress | None = None
 ) -> Pictures:
-    """Look at the headers of the pictures that `load_folder` would read.
+    """Read the headers of the images that `load_folder` would read.
 
     Parameters
     ----------
@@ -282,12 +283,12 @@ def find_pictures(
     Returns
     -------
     pictures : Pictures
-        A picture whose header is sound may be damaged further on.
+        An image with a valid header may be damaged.
 
     Raises
     ------
     ValueError, OSError, ImportError
-        As `load_folder`, but pictures may differ in size.
+        As in `load_folder`, but images may differ in size.
     """
     pillow = _pillow()
     directory = Path(directory).expanduser()
@@ -317,26 +318,26 @@ def find_pictures(
 
 
 def is_picture(path: AnyPath) -> bool:
-    """Return whether a file is a picture of a kind that is read, by its content."""
+    """Return whether a file is an image of a supported format, by its content."""
     image = _pillow()
     try:
         with image.open(path, formats=_FORMATS):
             return True
-    except Exception:  # a decoder may raise anything on damaged data
+    except Exception:  # decoders may raise any exception
         return False
 
 
 def read_pictures(
     path: AnyPath, size: tuple[int, int], *, background: int = 0, n_threads: int | None = None
 ) -> tuple[NDArray[np.uint8], list[str]]:
-    """Read a picture, or all that lie in a directory, without labels.
+    """Read an image, or all images in a directory, without labels.
 
     Parameters
     ----------
     path : path
-        A picture, or a directory with pictures or with folders of pictures.
+        An image, or a directory with images or with folders of images.
     size : (height, width)
-        They are resized to it; see `load_folder`.
+        Size to resize them to; see `load_folder`.
     background, n_threads
         As in `load_folder`.
 
@@ -344,19 +345,19 @@ def read_pictures(
     -------
     pictures : array of shape (n_pictures, height, width), uint8
     names : list of str
-        Of their files, relative to the directory, in natural order.
+        Names of their files, relative to the directory, in natural order.
 
     Raises
     ------
     ValueError
-        There is no readable picture.
+        There is no readable image.
     OSError
         The directory cannot be read.
 
     Warns
     -----
     UnreadableFileWarning
-        If files were left out.
+        If files were skipped.
     """
     pillow = _pillow()
     size = check_shape(size, "size")
@@ -374,7 +375,7 @@ def read_pictures(
         return [_read_gray(files[number], size, background) for number in numbers]
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's on odd metadata
+        warnings.simplefilter("ignore")  # Pillow's, about invalid metadata
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
         parts = _in_threads(read_some, range(len(files)), n_threads, None)
     results = [result for part in parts for result in part]
@@ -385,7 +386,7 @@ def read_pictures(
     ]
     if len(unreadable) == len(names):
         reasons = _listed(unreadable) or "it is empty"
-        raise ValueError(f"{path} must hold a picture that can be read, got none: {reasons}.")
+        raise ValueError(f"{path} must hold a readable image, got none: {reasons}.")
     if unreadable:
         warn(f"{_count(len(unreadable), 'file')} left out: {_listed(unreadable)}.",
              UnreadableFileWarning)  # fmt: skip
@@ -394,7 +395,7 @@ def read_pictures(
 
 
 def find_parts(directory: AnyPath) -> dict[str, Path]:
-    """Return the training and the test part of a directory of pictures.
+    """Return the training and the test part of a directory of images.
 
     Parameters
     ----------
@@ -403,8 +404,8 @@ def find_parts(directory: AnyPath) -> dict[str, Path]:
     Returns
     -------
     parts : dict of str to Path
-        "train" and "test" (whose directory may be called t10k), each with a folder per label; or
-        nothing, if the directory is not made of such parts.
+        "train" and "test" (whose directory may be named t10k), each with a folder per label;
+        empty if the directory has no such parts.
     """
     directory = Path(directory)
     names = [_TRAIN, next((name for name in _TESTS if (directory / name).is_dir()), _TESTS[0])]
@@ -421,19 +422,19 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise ImportError("pictures need Pillow: pip install 'fastmlp[images]'.") from None
-    Image.init()  # here, because threads that do it at once see half of the decoders
+        raise ImportError("images need Pillow: pip install 'fastmlp[images]'.") from None
+    Image.init()  # here, because concurrent first calls in threads see only some of the decoders
     return Image
 
 
 def _find_pictures(directory: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return (label, path) of what may be pictures, in order, and (path, reason) of the rest."""
+    """Return (label, path) of potential images, in order, and (path, reason) of other files."""
     found, others, labels = [], [], []
     for entry in _visible(directory):
         if entry.is_dir():
             labels.append(entry.name)
         else:
-            others.append((entry.name, "lies in no label's folder"))
+            others.append((entry.name, "is not in the folder of a label"))
     numeric = all(map(_INTEGER.fullmatch, labels))
     for label in sorted(labels, key=lambda text: (int(text) if numeric else 0, _natural(text))):
         for entry in sorted(_visible(directory / label), key=lambda entry: _natural(entry.name)):
@@ -443,11 +444,11 @@ def _find_pictures(directory: Path) -> tuple[list[tuple[str, str]], list[tuple[s
             elif entry.is_dir():
                 others.append((path, _NESTED))
             else:
-                others.append((path, "is no file, or a link to none"))
+                others.append((path, "is not a file, or a broken link"))
     if not labels:
         names = sorted(name for name, _ in others)
         raise ValueError(
-            f"{directory} must hold a folder per label with the pictures of that label, got "
+            f"{directory} must hold one folder per label with the images of that label, got "
             f"{', '.join(names[:4]) or 'an empty directory'}{', ...' if names[4:] else ''}."
         )
     return found, others
@@ -461,13 +462,13 @@ def _visible(directory: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    """Return a key by which a9 comes before a10; the name itself decides between 1 and 01."""
+    """Return a sort key by which a9 comes before a10; ties such as 1 and 01 by the name."""
     parts = re.split("([0-9]+)", name)
     return [int(part) if odd % 2 else part for odd, part in enumerate(parts)], name
 
 
 def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
-    """Return labels as numbers if all of them are different whole numbers, otherwise as text.
+    """Convert labels to numbers if all of them are distinct integers, otherwise return text.
 
     Parameters
     ----------
@@ -476,7 +477,7 @@ def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
     Returns
     -------
     labels : ndarray of shape (n_samples,)
-        uint8 if all are from 0 to 255, as the files of MNIST have them; int64, uint64 or str.
+        uint8 if all are from 0 to 255, as in MNIST's files; otherwise int64, uint64 or str.
 
     Examples
     --------
@@ -497,7 +498,7 @@ def labels_from_text(texts: Sequence[str]) -> NDArray[Any]:
 def _read_gray(
     path: str, size: tuple[int, int] | None, background: int
 ) -> tuple[NDArray[np.uint8] | None, str]:
-    """Return a picture as gray bytes (height, width), or None and the reason."""
+    """Return an image as gray bytes (height, width), or None and the reason."""
     from PIL import Image, ImageOps
 
     try:
@@ -505,17 +506,17 @@ def _read_gray(
             ImageOps.exif_transpose(picture, in_place=True)
             gray = _to_gray(picture, background)
         if size is not None and gray.size != size[::-1]:
-            # Bilinear, over as many pixels as become one: no pixel is passed over.
+            # Bilinear, over all pixels that are merged into one.
             gray = gray.resize(size[::-1], Image.Resampling.BILINEAR)
         return np.asarray(gray), ""
     except MemoryError:
         raise
-    except Exception as error:  # a decoder may raise anything on damaged data
+    except Exception as error:  # decoders may raise any exception
         return None, _reason(path, error)
 
 
 def _read_size(path: str) -> tuple[tuple[int, int] | None, str]:
-    """Return height and width of a picture, as `_read_gray` gives it; or None and the reason."""
+    """Return height and width of an image, as in `_read_gray`; or None and the reason."""
     from PIL import ExifTags, Image
 
     try:
@@ -531,12 +532,12 @@ def _read_size(path: str) -> tuple[tuple[int, int] | None, str]:
 def _to_gray(picture: Picture, background: int) -> Picture:
     from PIL import Image
 
-    # "I" is 32 bits wide, but holds 16 where Pillow reads PNG and PGM into it.
+    # "I" has 32 bits, but only 16 are used for PNG and PGM.
     if picture.mode.startswith("I;16") or picture.mode == "I" and picture.format in ("PNG", "PPM"):
         values = np.asarray(picture).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 255 = 257
     if picture.mode in ("I", "F"):
-        raise _UnknownRangeError("has pixels of 32 bits, whose range is not known")
+        raise _UnknownRangeError("has 32-bit pixels, whose range is not known")
     if picture.has_transparency_data:
         ground = Image.new("RGBA", picture.size, (background, background, background, 255))
         return Image.alpha_composite(ground, picture.convert("RGBA")).convert("L")
@@ -544,7 +545,7 @@ def _to_gray(picture: Picture, background: int) -> Picture:
 
 
 def _reason(path: str, error: Exception) -> str:
-    """Say in words why a file could not be read."""
+    """Describe why a file could not be read."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
@@ -556,7 +557,7 @@ def _reason(path: str, error: Exception) -> str:
             return "is empty"
         if head.startswith(_MAGIC):
             return "is damaged: its header cannot be read"
-        return f"is no picture of a known format, it starts with {head!r}"
+        return f"is not an image of a supported format, it starts with {head!r}"
     if isinstance(error, _UnknownRangeError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -567,7 +568,7 @@ def _reason(path: str, error: Exception) -> str:
 def _failures(
     found: list[tuple[str, str]], unreadable: list[tuple[str, str]], reasons: dict[int, str]
 ) -> list[tuple[str, str]]:
-    """Return path and reason of all that could not be read, in order."""
+    """Return path and reason of all files that could not be read, in order."""
     failures = [*unreadable, *((found[number][1], reason) for number, reason in reasons.items())]
     return sorted(failures, key=lambda entry: _natural(entry[0]))
 
@@ -582,11 +583,11 @@ def _nothing_found(
     nested = list(dict.fromkeys(p.partition("/")[0] for p, why in failures if why == _NESTED))
     if nested:
         return (
-            f"{directory} must hold a folder per label with pictures in it, got such folders in "
-            f"{_enumerated(nested)}: name one of these, such as {directory / nested[0]}."
+            f"{directory} must hold one folder of images per label, got such folders in "
+            f"{_enumerated(nested)}: use one of these, such as {directory / nested[0]}."
         )
     return (
-        f"{directory} must hold pictures in a folder per label, got none that can be read"
+        f"{directory} must hold one folder of images per label, got no readable image"
         f"{f': {_listed(failures)}' if failures else ''}."
     )
 
@@ -622,35 +623,35 @@ def save_folder(
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write every image as ``directory/label/row.png``, where row is its number in `X`.
+    """Write each image as ``directory/label/row.png``, where row is its index in `X`.
 
-    All pictures appear together, when the last has been written: if anything is raised before,
-    Ctrl-C included, the directory is as it was. `load_folder` gives the same bytes back, sorted by
-    label; its `ImageFolder.index` says which row each was.
+    All images appear at once, after the last has been written: after an exception, including
+    Ctrl-C, the directory is unchanged. `load_folder` returns the same bytes, sorted by label; its
+    `ImageFolder.index` contains the rows.
 
     Parameters
     ----------
     X : array of shape (n_samples, height * width) or (n_samples, height, width), uint8
         0 is black.
     y : array of shape (n_samples,), integers or strings
-        Strings must do as names of folders. Those that are all whole numbers are read back as
+        Strings must be valid names of folders. If all are integers, they are read back as
         numbers.
     directory : path
-        Made if it is not there, and its parents.
+        Created if it does not exist, with its parents.
     shape : (height, width), optional
-        Of an image that is a row of `X`; by default images are square.
+        Shape of an image in a row of `X`; by default images are square.
     overwrite : bool, default=False
-        Replace what is in the directory, provided that it holds nothing but pictures that this
-        function wrote. Otherwise it must be empty.
+        Replace the content of the directory, if it contains only images written by this
+        function. By default, it must be empty.
     n_threads, progress
         As in `load_folder`.
 
     Raises
     ------
     ValueError
-        `X`, `y` or `shape` is not as above, or the directory is not empty.
+        `X`, `y` or `shape` is invalid, or the directory is not empty.
     OSError
-        A picture cannot be written.
+        An image cannot be written.
     ImportError
         Pillow is not installed.
 
@@ -687,7 +688,7 @@ def check_destination(directory: AnyPath, overwrite: bool = False) -> None:
     Parameters
     ----------
     directory : path
-        That of `save_folder`, or one with several such directories in it.
+        That of `save_folder`, or one that contains several such directories.
     overwrite : bool
         As in `save_folder`.
     """
@@ -695,14 +696,14 @@ def check_destination(directory: AnyPath, overwrite: bool = False) -> None:
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} must be a directory or a new name, got a file.")
     names = os.listdir(directory) if directory.exists() else []
-    # What a process that was killed has left is no reason, and is removed by the next write.
+    # Temporary files of a killed process do not count; the next write removes them.
     entries = sorted(name for name in names if not is_temporary(name))
     if not entries:
         return
     if not overwrite:
         raise ValueError(
-            f"{directory} must be empty, got {entries[0]} in it: name another directory, or allow "
-            "that its pictures are replaced (overwrite=True, --force)."
+            f"{directory} must be empty, got {entries[0]} in it: use another directory, or allow "
+            "replacing its images (overwrite=True, --force)."
         )
     for folder, folders, names in os.walk(directory):
         folders[:] = [name for name in folders if not is_temporary(name)]
@@ -712,7 +713,7 @@ def check_destination(directory: AnyPath, overwrite: bool = False) -> None:
             if folder == str(directory) or not _OWN_NAME.fullmatch(name):
                 raise ValueError(
                     f"{directory} is replaced only if it holds nothing but folders of numbered "
-                    f"PNG files, got {Path(folder, name)}: name another directory."
+                    f"PNG files, got {Path(folder, name)}: use another directory."
                 )
 
 
@@ -724,13 +725,13 @@ def _check_images(X: NDArray[Any], shape: tuple[int, int] | None) -> NDArray[np.
 
 
 def _way_to_bytes(X: NDArray[Any]) -> str:
-    """Say how to make bytes of numbers that are none, judging by what they are."""
+    """Describe how to convert numbers to bytes, depending on their range."""
     if X.dtype.kind not in "biuf" or not X.size:
         return ""
     low, high = X.min(), X.max()
     if X.dtype.kind == "b" or (X.dtype.kind == "f" and low >= 0 and high <= 1):
         return ': convert it with (255 * X).astype("uint8")'
-    if not (low >= 0 and high <= 255):  # or not a number
+    if not (low >= 0 and high <= 255):  # or NaN
         return f' from {low:g} to {high:g}: scale it to 0..255, then .astype("uint8")'
     if (X == np.trunc(X)).all():
         return ': convert it with X.astype("uint8")'
@@ -740,7 +741,7 @@ def _way_to_bytes(X: NDArray[Any]) -> str:
 def _check_labels(y: NDArray[Any], n_samples: int) -> list[str]:
     """Return the names of the folders, one per sample."""
     if y.shape != (n_samples,):
-        raise ValueError(f"y must hold a label per image, ({n_samples},), got shape {y.shape}.")
+        raise ValueError(f"y must hold one label per image, ({n_samples},), got shape {y.shape}.")
     names = [str(label) for label in y.tolist()]
     if y.dtype.kind == "O" and any(not isinstance(label, str | int) for label in y.tolist()):
         raise ValueError("y must hold integers or strings, got other objects too.")
@@ -749,13 +750,13 @@ def _check_labels(y: NDArray[Any], n_samples: int) -> list[str]:
     for name in set(names):
         if _NO_FOLDER_NAME.search(name) or name in _LITTER or not _is_encodable(name):
             raise ValueError(
-                f"labels must do as names of folders on every system, got {name!r}: rename it."
+                f"labels must be valid names of folders on every system, got {name!r}: rename it."
             )
     return names
 
 
 def _is_encodable(name: str) -> bool:
-    """Return whether the file system can hold a name, which not every str can be."""
+    """Return whether a name can be encoded for the file system."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
@@ -766,7 +767,7 @@ def _is_encodable(name: str) -> bool:
 def _write_png(image: NDArray[np.uint8], path: str) -> None:
     from PIL import Image
 
-    encoded = BytesIO()  # one write to the disk, not one per chunk of the format
+    encoded = BytesIO()  # a single write, not one per chunk of the format
     Image.fromarray(image).save(encoded, "PNG")
     with open(path, "wb") as file:
         file.write(encoded.getbuffer())
@@ -777,8 +778,8 @@ def _in_threads(
 ) -> list[Any]:
     """Call a function with consecutive parts of a range; return its results in order.
 
-    What it raises first, in the order of the items, is raised here, and so is Ctrl-C; parts that
-    have not begun are then dropped.
+    The first exception, in the order of the items, is raised, and so is Ctrl-C; parts that have
+    not started are then cancelled.
     """
     parts = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     results = []

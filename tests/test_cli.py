@@ -130,7 +130,7 @@ def test_help_tells_the_rules():
     text = " ".join(fastmlp("train", "-h").split())
     assert "sgd-50" in text and "fastmlp train --data digits" in text
     assert "exit status is 130" in text
-    assert f"{', '.join(bench.SUITES)}, or a case" in " ".join(
+    assert f"{', '.join(bench.SUITES)}, devices, or the name of a case" in " ".join(
         fastmlp("bench", "-h").replace("│", " ").split()
     )
 
@@ -300,7 +300,7 @@ def test_without_mnist_the_digits_are_used(monkeypatch, tmp_path):
 
     def offline(name, *args, **kwargs):
         if name == "mnist":
-            raise datasets.DatasetError("MNIST could not be fetched:\n  a mirror: no answer")
+            raise datasets.DatasetError("MNIST could not be downloaded:\n  a mirror: no answer")
         return load(name, *args, **kwargs)
 
     monkeypatch.setattr(datasets, "load", offline)
@@ -326,7 +326,7 @@ def test_a_spoiled_mnist_is_an_error_not_a_reason_for_digits(monkeypatch, capsys
 
 def test_data_info_of_a_data_set_that_is_not_here(monkeypatch, capsys):
     message = refusal(monkeypatch, capsys, "data", "info", "kmnist")
-    assert message == "kmnist is not on this machine: 'fastmlp data fetch kmnist' gets it."
+    assert message == "kmnist is not on this machine: 'fastmlp data fetch kmnist' downloads it."
 
 
 def test_version():
@@ -630,7 +630,7 @@ def test_mnist_is_found_where_torchvision_has_put_it(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_data_info_of_pictures(monkeypatch, capsys):
-    pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
+    pytest.importorskip("PIL", reason="images need Pillow: fastmlp[images]")
     fastmlp("data", "convert", "digits", "pictures")
     rows = fastmlp("data", "info", "pictures").splitlines()
     assert rows[0] == "pictures/train: 1437 images of 8 x 8, 10 labels"
@@ -649,7 +649,7 @@ def test_data_info_of_pictures(monkeypatch, capsys):
     assert message.startswith("pictures/test/3 must hold IDX files, or a folder of pictures per la")
     for label in range(150):
         images.save_folder(np.zeros((1, 2, 3), np.uint8), ["0"], f"many/{label}")
-    with pytest.raises(ValueError, match="got such folders in 0, 1, 2, .*: name one of these"):
+    with pytest.raises(ValueError, match="got such folders in 0, 1, 2, .*: use one of these"):
         fastmlp("data", "info", "many")
     images.save_folder(np.zeros((150, 2, 3), np.uint8), np.arange(150), "labels")
     rows = fastmlp("data", "info", "labels").splitlines()
@@ -682,7 +682,7 @@ def test_convert_does_not_overwrite(monkeypatch, capsys):
     np.save("a.npy", np.arange(3, dtype=np.uint8))
     Path("b.npy").write_text("precious")
     message = refusal(monkeypatch, capsys, "data", "convert", "a.npy", "b.npy")
-    assert message == "b.npy exists: name another file, or replace it with --force."
+    assert message == "b.npy exists: use another name, or replace it with --force."
     assert Path("b.npy").read_text() == "precious"
     fastmlp("data", "convert", "a.npy", "b.npy", "--force")
     fastmlp("data", "convert", "b.npy", "b.npy", "--force")
@@ -708,7 +708,7 @@ def test_convert_a_data_set(idx_directory):
 
 @pytest.mark.slow
 def test_convert_pictures(monkeypatch, capsys):
-    pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
+    pytest.importorskip("PIL", reason="images need Pillow: fastmlp[images]")
     stdout = fastmlp("data", "convert", "digits", "pictures")
     assert stdout.splitlines() == [
         "pictures/train: 1437 images of 8 x 8, 10 labels",
@@ -729,7 +729,7 @@ def test_convert_pictures(monkeypatch, capsys):
 def test_convert_without_pillow(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "PIL", None)
     message = refusal(monkeypatch, capsys, "data", "convert", "digits", "pictures")
-    assert message == "pictures need Pillow: pip install 'fastmlp[images]'."
+    assert message == "images need Pillow: pip install 'fastmlp[images]'."
     assert not Path("pictures").exists()
 
 
@@ -737,7 +737,7 @@ def test_convert_without_pillow(monkeypatch, capsys):
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
 @pytest.mark.parametrize("quiet_seconds", [0, 60])
 def test_a_bar_is_shown_while_pictures_are_written(quiet_seconds):
-    pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
+    pytest.importorskip("PIL", reason="images need Pillow: fastmlp[images]")
     shown = on_a_terminal(
         f"from fastmlp import cli; cli.progress._QUIET_SECONDS = {quiet_seconds}; cli.main()",
         *("data", "convert", "digits", "pictures"),
@@ -808,7 +808,9 @@ def test_bench_says_who_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(bench.cases, "CASES", (TINY, TINY))
     result = CliRunner().invoke(cli.app, ["bench"])
     assert result.exit_code == 0
-    assert "Note: tiny, beside scikit-learn float64: JAX is not installed.\n" in result.stderr
+    assert (
+        "Note: tiny, compared with scikit-learn float64: JAX is not installed.\n" in result.stderr
+    )
     assert "Note: other: no data.\n" in result.stderr
 
 
@@ -819,7 +821,7 @@ def test_bench_refuses_before_it_measures(monkeypatch, capsys):
     fault = refusal(monkeypatch, capsys, "bench", "--out", "nowhere/run.json")
     assert fault == "--out must be a file in a directory that exists, got nowhere/run.json."
     fault = refusal(monkeypatch, capsys, "bench", "mnist")
-    assert fault == "bench takes options only, got mnist: '--suite mnist' names a suite."
+    assert fault == "bench has no arguments, got mnist: use '--suite mnist' for a suite."
     monkeypatch.setattr(bench.chart, "find_spec", lambda name: None)
     fault = refusal(monkeypatch, capsys, "bench", "--plot", ".")
     assert fault == "a chart needs matplotlib: pip install 'fastmlp[plot]'."
@@ -899,7 +901,7 @@ def test_without_matplotlib_nothing_is_trained_for_a_picture(monkeypatch, capsys
         ("confusions", model_file, "--data", "digits", "--out", "a.png"),
     ):
         message = refusal(monkeypatch, capsys, *args)
-        assert message == "a picture needs matplotlib: pip install 'fastmlp[plot]'."
+        assert message == "plots need matplotlib: pip install 'fastmlp[plot]'."
 
 
 def test_pictures_that_cannot_be_written_are_noticed_before_training(monkeypatch, capsys):
@@ -975,7 +977,7 @@ def test_confusions(poor_model_file):
     _, (X, y) = datasets.load_digits()
     wrong = persistence.load(poor_model_file).predict(X) != y
     lines = fastmlp("confusions", poor_model_file, "--data", "digits", "--n", "4").splitlines()
-    assert lines[0] == f"digits: {wrong.sum()} of 360 test samples are taken for another class"
+    assert lines[0] == f"digits: {wrong.sum()} of 360 test samples are misclassified"
     assert lines[1].split() == ["true", "predicted", "times", "of", "the", "class"]
     rows = [line.split() for line in lines[2:]]
     counts = [int(row[2]) for row in rows]
@@ -1012,7 +1014,7 @@ def test_confusions_of_a_pair(poor_model_file):
 def test_confusions_where_there_are_none(idx_directory):
     fastmlp("train", "--data", idx_directory, "--epochs", "80", "--batch-size", "10")
     stdout = fastmlp("confusions", "model.npz", "--data", idx_directory)
-    assert re.fullmatch(r".*toys: 0 of 30 test samples are taken for another class\n", stdout)
+    assert re.fullmatch(r".*toys: 0 of 30 test samples are misclassified\n", stdout)
     stdout = fastmlp("confusions", "model.npz", "--data", idx_directory, "--pair", "5,6")
     assert stdout.endswith("toys, test samples: 0 mistakes between 5 and 6\n")
 
@@ -1039,7 +1041,7 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("train --data digits --learning-rate 1e30 --epochs 1", "non-finite"),
         ("train --data empty", "must hold four IDX files"),
         ("train --recipe lbfgs-397 --learning-rate 0.1", "--learning-rate has no effect on lbfgs"),
-        ("train --solver lbfgs --batch-size 9", "--batch-size has no effect on lbfgs: leave it"),
+        ("train --solver lbfgs --batch-size 9", "--batch-size has no effect on lbfgs: omit it"),
         ("train --solver lbfgs --early-stopping", "--early-stopping has no effect on lbfgs"),
         ("evaluate none.npz --data digits", "none.npz does not exist: name a model that 'fastmlp"),
         ("evaluate text --data digits", "text is not a model that fastmlp can load: "),
@@ -1061,9 +1063,9 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
             "confusions toys.npz --data digits",
             "digits must hold samples of 6 .* toys.npz .* got 64",
         ),
-        ("confusions toys.npz --data toys --pair 5", "two of the classes 5, 6, 7 .* got '5'"),
-        ("confusions toys.npz --data toys --pair 5,5", "two of the classes 5, 6, 7 .* got '5,5'"),
-        ("confusions toys.npz --data toys --pair 5,9", "two of the classes 5, 6, 7 .* got '5,9'"),
+        ("confusions toys.npz --data toys --pair 5", "two of the classes 5, 6, 7, .* got '5'"),
+        ("confusions toys.npz --data toys --pair 5,5", "two of the classes 5, 6, 7, .* got '5,5'"),
+        ("confusions toys.npz --data toys --pair 5,9", "two of the classes 5, 6, 7, .* got '5,9'"),
         ("predict toys.npz text", "text is not IDX"),
         ("predict toys.npz 1d.npy", r"1d.npy must hold a row or an image per sample, got .*\(3,\)"),
         ("predict toys.npz nan.npy", "NaN"),
@@ -1077,18 +1079,21 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("predict toys.npz cut.npz", "cut.npz cannot be read: File is not a zip file"),
         ("data fetch digits", r"\['mnist', 'fashion', 'kmnist'\], got 'digits'"),
         ("data info mnits", "'mnits' is no file or directory"),
-        ("data info mnist", "mnist is not on this machine: 'fastmlp data fetch mnist' gets it."),
+        (
+            "data info mnist",
+            "mnist is not on this machine: 'fastmlp data fetch mnist' downloads it.",
+        ),
         ("data info text", "text has a header and no rows: 'text', ' not data'; a table needs"),
         ("data convert 1d.npy 1d.txt", "TARGET must end in .npz, .npy, .csv, .*got 1d.txt"),
         ("data convert 1d.npy 1d.csv", "1d.npy must hold images and labels .*got one array"),
         ("data convert toys.npz toys.csv", "toys.npz must hold images and labels"),
         ("data convert mnits mnist.csv", "mnits: No such file or directory"),
-        ("data convert empty e.npz", "must hold a folder per label .*got an empty directory"),
-        ("data convert int64.npy labels-idx1", "got an array of int64: cast it"),
+        ("data convert empty e.npz", "must hold one folder per label .*got an empty directory"),
+        ("data convert int64.npy labels-idx1", "got an array of int64: convert it"),
         ("data convert none there.npy", "none: No such file"),
         ("data convert toys.csv empty/", "toys.csv: No such file"),
-        ("data convert 1d.npy folder.npy", "folder.npy is a directory, where a file is to be"),
-        ("data convert digits folder.npz --force", "folder.npz is a directory, where a file is"),
+        ("data convert 1d.npy folder.npy", "folder.npy is a directory, not a file"),
+        ("data convert digits folder.npz --force", "folder.npz is a directory, not a file"),
         ("data info empty", "empty must hold IDX files, or a folder of pictures per label"),
     ],
 )
@@ -1139,7 +1144,9 @@ def test_a_usage_error_exits_with_2(args):
 
 def test_a_name_that_is_no_choice_is_refused_in_our_words():
     result = CliRunner().invoke(cli.app, ["train", "--solver", "newton"])
-    assert "must be one of sgd, adam, lbfgs, got 'newton'." in result.stderr.replace("\n", " ")
+    assert "must be one of sgd, adam, adamw, lbfgs, got 'newton'." in result.stderr.replace(
+        "\n", " "
+    )
     assert "Value error" not in result.stderr
 
 

@@ -164,7 +164,7 @@ def documents(command):
 @pytest.mark.parametrize("command", documented())
 def test_every_key_is_documented_and_there(command, digits_model, monkeypatch):
     if command == "data info":
-        pytest.importorskip("PIL", reason="pictures need Pillow: fastmlp[images]")
+        pytest.importorskip("PIL", reason="images need Pillow: fastmlp[images]")
     if command == "data fetch":
         monkeypatch.setattr(datasets, "fetch", lambda name, home: Path("here") / name)
     if command == "parity":
@@ -465,9 +465,15 @@ def test_a_note_is_shown_once(setup, shown):
         ),
         ("data ftech", "fastmlp data has no command 'ftech'. Did you mean 'fetch'? 'fastmlp data"),
         ("explain", "fastmlp has no command 'explain'. 'fastmlp -h' lists them all."),
-        ("train --solver adma", "--solver must be one of sgd, adam, lbfgs, got 'adma'. Did you"),
+        (
+            "train --solver adma",
+            "--solver must be one of sgd, adam, adamw, lbfgs, got 'adma'. Did you",
+        ),
         ("train --dtype floot32", "got 'floot32'. Did you mean 'float32'?"),
-        ("train --activation sigmoid", "must be one of identity, logistic, tanh, relu, got 'sig"),
+        (
+            "train --activation sigmoid",
+            "must be one of identity, logistic, tanh, relu, leaky_relu, gelu, silu, got 'sig",
+        ),
         ("train --recipe sgd50", "got 'sgd50'. Did you mean 'sgd-50'?"),
         ("train --data fasion", "got 'fasion'. Did you mean 'fashion'?"),
         ("train --backend gpu", "got 'gpu'. Did you mean 'cuda'?"),
@@ -540,7 +546,7 @@ def test_completion():
     environment = os.environ | {"_FASTMLP_COMPLETE": "complete_bash"}
     for words, expected in {
         "fastmlp train --recipe l": ["lbfgs-397"],
-        "fastmlp train --solver a": ["adam"],
+        "fastmlp train --solver a": ["adam", "adamw"],
         "fastmlp bench --suite ta": ["tabular"],
         "fastmlp train --learn": ["--learning-rate"],
     }.items():
@@ -624,7 +630,7 @@ def test_bench_stacks_at_60_columns():
         "case              tiny",
         "ours              fastmlp float64",
         "ours takes        500 ms",
-        "beside            scikit-learn float64",
+        "compared with     scikit-learn float64",
         "theirs takes      500 ms",
         "theirs / ours     3.0 (2.0 to 4.0)",
         "losses differ by  0",

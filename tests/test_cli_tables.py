@@ -380,9 +380,9 @@ def test_what_does_not_suit_a_table_is_refused(options, message):
         (b"a,b\n", "no rows"),
         (b"a,b\n1,2\n3\n", "every row must have 2 cells"),
         (b"\x00\x01\x02\x03" * 50, "t.csv"),
-        (b"a\n" + b"1\n2\n" * 20, "a column beside the target"),
-        (b"a,b\n" + b"1,\n2,\n" * 20, "no values"),
-        (b"a,b\n" + b"1,7\n2,7\n" * 20, "two different values"),
+        (b"a\n" + b"1\n2\n" * 20, "another column than the target"),
+        (b"a,b\n" + b"1,\n2,\n" * 20, "only missing values"),
+        (b"a,b\n" + b"1,7\n2,7\n" * 20, "two distinct values"),
         (b"a,b\n1,2\n2,3\n", "must have at least 10 rows"),
     ],
 )
@@ -441,7 +441,7 @@ STRANGE = {
     "booleans": (_strange(a=[True, False] * (N // 2)), "as 0 and 1"),
     "mixed types": (_strange(a=["1", "x", "2.5", ""] * (N // 4)), "one-hot of 3, missing is one"),
     "numbers but for a few": (_strange(a=[*map(str, range(N - 1)), "x"]), "scaled"),
-    "letters with accents": (_strange(ä=["ß", "€"] * (N // 2)), "one-hot of 2"),
+    "accented letters": (_strange(ä=["ß", "€"] * (N // 2)), "one-hot of 2"),
     "missing nearly everywhere": (_strange(a=[1.0, 2.0] + [None] * (N - 2)), "and marked"),
     "one row of a class": (_strange().assign(y=["once", "often", *["few", "often"] * 59]), ""),
     "one row of one of two classes": (
@@ -546,7 +546,7 @@ def test_targets_are_for_tables():
 class TestPictures:
     @pytest.fixture(autouse=True)
     def _pillow(self):
-        self.Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow")
+        self.Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
 
     def draw(self, folder, n, size=(12, 12), paper=False):
         """Write pictures of two kinds: a bar that stands, and one that lies."""

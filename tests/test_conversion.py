@@ -268,7 +268,9 @@ class TestToSklearn:
         class Subclass(MLPClassifier):
             pass
 
-        with pytest.raises(TypeError, match="only fastmlp's own classes cross over, got .*Subcl"):
+        with pytest.raises(
+            TypeError, match="only fastmlp's own classes can be converted, got .*Subcl"
+        ):
             as_theirs(Subclass())
 
     @pytest.mark.parametrize("name", [name for name, a in ACTIVATIONS.items() if not a.is_sklearns])

@@ -195,7 +195,7 @@ def test_repacked_files_are_as_good(table, server, tmp_path):
         ((GZIPPED[TEST_LABELS][:9], len(GZIPPED[TEST_LABELS])), "IncompleteRead"),
         (GZIPPED[TEST_LABELS][:-9], "damaged gzip data"),
         (b"", "is empty"),
-        (gzip.compress(OTHER_FILES[TEST_LABELS]), "is sound IDX, but not the genuine data"),
+        (gzip.compress(OTHER_FILES[TEST_LABELS]), "is valid IDX, but not the expected data"),
     ],
     ids=["404", "html", "interrupted", "truncated", "empty", "wrong-digest"],
 )
@@ -226,7 +226,7 @@ def test_the_error_lists_every_attempt(table, server, tmp_path):
     with pytest.raises(DatasetError) as caught:
         datasets.load_mnist(tmp_path)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "Toy MNIST could not be fetched:"
+    assert lines[0] == "Toy MNIST could not be downloaded:"
     assert lines[1].startswith(f"  {refused}: ") and "refused" in lines[1]
     assert lines[2].startswith(f"  {missing}: 404 Client Error")
     assert lines[3].startswith(f"  {html}: {TEST_IMAGES}: the SHA-256")
@@ -488,7 +488,7 @@ def test_environment_and_default_cache(table, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("spoiled", "what"),
     [
-        (FILES[TRAIN_LABELS][:-1] + b"\x09", "is sound IDX, but not the genuine data"),
+        (FILES[TRAIN_LABELS][:-1] + b"\x09", "is valid IDX, but not the expected data"),
         (FILES[TRAIN_LABELS][:-3], "of 12 bytes"),
         (HTML, "is an HTML page"),
         (GZIPPED[TRAIN_LABELS][:-12], "damaged gzip data"),
@@ -505,8 +505,8 @@ def test_spoiled_file_is_named_and_left(table, server, tmp_path, sub, spoiled, w
             load(tmp_path)
         message = str(caught.value)
         assert message.startswith(f"{path} is not the genuine file of Toy MNIST.")
-        assert what in message and "replace it, or name another directory" in message
-        assert ("delete it to have it fetched" in message) == (sub == "mnist")  # where we put it
+        assert what in message and "replace it, or set another directory" in message
+        assert ("delete it to download it again" in message) == (sub == "mnist")  # where we put it
         if "gzip" not in what:
             assert digests(FILES)[TRAIN_LABELS] in message
             assert hashlib.sha256(spoiled).hexdigest() in message
@@ -584,7 +584,7 @@ def test_data_home_that_cannot_be_one(table, tmp_path):
     file.touch()
     with pytest.raises(DatasetError, match="data_home must be a directory, got the file"):
         datasets.load_mnist(file)
-    with pytest.raises(DatasetError, match=r"cannot be stored: .*Name another directory"):
+    with pytest.raises(DatasetError, match=r"cannot be stored: .*Set another directory"):
         datasets.load_mnist(file / "below")
 
 
@@ -656,7 +656,7 @@ def test_a_root_of_torchvision(tmp_path, name):
     with pytest.raises(DatasetError) as caught:
         datasets.load(tmp_path)
     both = ", ".join(sorted(str(tmp_path / n / "raw") for n in (name, "Other")))
-    assert f"must hold one data set, got {both}: name one of these" in str(caught.value)
+    assert f"must hold one data set, got {both}: use one of these" in str(caught.value)
     write_files(tmp_path, FILES)  # what lies in the directory itself goes before
     assert datasets.find_idx_files(tmp_path)[0].parent == tmp_path
 
@@ -755,12 +755,12 @@ LABELS = ARRAYS[TRAIN_LABELS]
         (
             IMAGES,
             np.ones((12, 7), np.int32),
-            r"got shape \(12, 7\) of int32; of columns, QMNIST's 8",
+            r"got shape \(12, 7\) of int32; or QMNIST's 8",
         ),
         (
             IMAGES,
             np.ones((12, 8), np.uint8),
-            r"got shape \(12, 8\) of uint8; .* 8 of int32 will do",
+            r"got shape \(12, 8\) of uint8; .* 8 columns of int32",
         ),
         (IMAGES, np.ones((11, 8), np.int32), "holds 12 images, but .* holds 11 labels"),
         (IMAGES.astype(np.float64), LABELS, "images must be uint8, got float64"),

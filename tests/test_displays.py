@@ -465,7 +465,7 @@ def test_long_names_go_to_the_next_line():
 
 
 def test_a_confidence_is_one_number_per_sample():
-    with pytest.raises(ValueError, match=r"got \(10, 2\): predict_proba\(X\)\.max\(axis=1\)"):
+    with pytest.raises(ValueError, match=r"got \(10, 2\): use predict_proba\(X\)\.max\(axis=1\)"):
         MistakesDisplay(np.zeros((10, 9)), TRUE, PREDICTED, np.zeros((10, 2)))
 
 
@@ -505,7 +505,7 @@ def test_without_an_axes_the_figure_is_pyplots(model):
 
 def test_an_axes_without_a_grid():
     ax = Figure().add_axes((0, 0, 1, 1))
-    with pytest.raises(ValueError, match=r"one that plt\.subplots or figure\.subplots made"):
+    with pytest.raises(ValueError, match=r"created by plt\.subplots or figure\.subplots"):
         DigitDisplay(np.zeros((1, 4))).plot(ax)
     assert LossCurveDisplay([1, 2]).plot(ax).ax_ is ax
 
@@ -519,7 +519,7 @@ def test_without_matplotlib(monkeypatch, model):
         lambda: MistakesDisplay.from_estimator(None, None, None),
         DigitDisplay(np.zeros((1, 4))).plot,
     ):
-        with pytest.raises(ValueError, match=r"needs matplotlib: pip install 'fastmlp\[plot\]'\."):
+        with pytest.raises(ValueError, match=r"needs? matplotlib: pip install 'fastmlp\[plot\]'\."):
             draw()
 
 

@@ -155,7 +155,7 @@ def test_a_directory_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(IsADirectoryError) as caught, atomic_files(paths):
         raise AssertionError("it must not come to writing")
     assert caught.value.filename == str(tmp_path / "c")
-    assert caught.value.strerror == "is a directory, where a file is to be written"
+    assert caught.value.strerror == "is a directory, not a file written"
     assert tree(tmp_path) == {"a": "old"} and sorted(os.listdir(tmp_path)) == ["a", "c"]
 
 

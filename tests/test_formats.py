@@ -230,7 +230,7 @@ def test_labels_that_are_no_unicode(kind, label):
         convert("source.npz", kind)
         assert read_npz(kind)[1].tolist() == y.tolist()
         return
-    message = "labels must (be valid Unicode|do as names of folders) .*rename it"
+    message = "labels must (be valid Unicode|be valid names of folders) .*rename it"
     with pytest.raises(ValueError, match=message) as caught:
         convert("source.npz", kind)
     assert ascii(label) in str(caught.value)
@@ -389,10 +389,10 @@ def test_parquet_as_others_write_it():
         ({"pixel1": [1]}, "one column must be named label"),
         ({"label": [1]}, "labels or pixels are missing"),
         ({"label": [None], "pixel1": [1]}, "labels or pixels are missing"),
-        ({"label": [1], "pixel1": [256]}, "pixels must be whole numbers from 0 to 255"),
-        ({"label": [1], "pixel1": [0.5]}, "pixels must be whole numbers from 0 to 255"),
-        ({"label": [1, 2], "pixel1": [1, None]}, "pixels must be whole numbers from 0 to 255"),
-        ({"label": [1], "pixel1": ["x"]}, "pixels must be whole numbers from 0 to 255"),
+        ({"label": [1], "pixel1": [256]}, "pixels must be integers from 0 to 255"),
+        ({"label": [1], "pixel1": [0.5]}, "pixels must be integers from 0 to 255"),
+        ({"label": [1, 2], "pixel1": [1, None]}, "pixels must be integers from 0 to 255"),
+        ({"label": [1], "pixel1": ["x"]}, "pixels must be integers from 0 to 255"),
         ({"label": [1.5], "pixel1": [1]}, "labels must be integers or strings, got float64"),
     ],
 )
@@ -457,7 +457,7 @@ def test_pixels_that_are_bytes_in_truth():
     np.testing.assert_array_equal(X2, X)
     for wrong in (X + 0.5, X - 1000.0, np.where(X > 9, np.nan, 0), X.astype("U3")):
         write_npz("d.npz", wrong, y)
-        with pytest.raises(ValueError, match="d.npz: pixels must be whole numbers from 0 to 255"):
+        with pytest.raises(ValueError, match="d.npz: pixels must be integers from 0 to 255"):
             convert("d.npz", "e.npz")
 
 
@@ -469,10 +469,10 @@ def test_pixels_that_are_bytes_in_truth():
         ({"x": [[1]], "z": [1]}, "e.npz", r"must hold images and labels .* got x, z"),
         ({"x": [[1]]}, "e.csv", r"must hold images and labels .* got x"),
         ({"x": [[1]], "y": [1]}, "e.npy", "an .npy file holds one array, not images and labels"),
-        ({"x": [[1]], "y": ["a"]}, "image-idx", "hold labels that are whole numbers, got 'a'"),
+        ({"x": [[1]], "y": ["a"]}, "image-idx", "can only hold integer labels, got 'a'"),
         ({"x": [[1]], "y": [2**40]}, "image-idx", "labels of at most 32 bits, got 0 to 1099511"),
         ({"x": [[1]], "y": [1]}, "e-idx", "must contain 'images', so that labels"),
-        ({"x": [[1, 2]], "y": [1]}, "e", "pictures need a height and a width, got rows of 2"),
+        ({"x": [[1, 2]], "y": [1]}, "e", "images need a height and a width, got rows of 2"),
         ({"x": [[1]], "y": [1]}, "e.txt", r"TARGET must end in .npz, .npy, .csv, .*got e.txt"),
     ],
 )
@@ -484,13 +484,13 @@ def test_what_cannot_be_converted(arrays, target, message):
 
 
 def test_two_parts_need_a_directory(idx_directory):
-    with pytest.raises(ValueError, match="four IDX files: name a directory, got all.gz"):
+    with pytest.raises(ValueError, match="four IDX files: use a directory, got all.gz"):
         convert(idx_directory, "all.gz")
 
 
 def test_a_size_is_for_pictures():
     write_npz("d.npz", *part())
-    with pytest.raises(ValueError, match="a size is for pictures, got d.npz: leave it out"):
+    with pytest.raises(ValueError, match="a size is for folders of images, got d.npz: omit it"):
         convert("d.npz", "d.csv", size=(2, 2))
 
 
@@ -499,7 +499,7 @@ def test_a_size_is_for_pictures():
 def test_nothing_is_overwritten_unless_told(idx_directory, target):
     convert(idx_directory, target)
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match="exists: name another|must be empty, got"):
+    with pytest.raises(ValueError, match="exists: use another|must be empty, got"):
         convert("digits", target)
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
     convert("digits", target, force=True)
@@ -532,16 +532,14 @@ def test_a_directory_in_the_way_is_refused_before_anything_is_replaced(
     before = {path: path.read_bytes() for path in written}
     written[which].unlink()
     written[which].mkdir()
-    message = f"{re.escape(str(written[which]))} is a directory, where a file is to be: name anoth"
+    message = f"{re.escape(str(written[which]))} is a directory, not a file: use another name"
     with pytest.raises(ValueError, match=message):
         convert("digits", target, force=True)
     del before[written[which]]
     assert {path: path.read_bytes() for path in before} == before
     for other in ("d.npz", "one-images-idx3-ubyte.gz"):
         Path(other).mkdir()
-        with pytest.raises(
-            ValueError, match=r"is a directory, where|name of the IDX file|four IDX"
-        ):
+        with pytest.raises(ValueError, match=r"is a directory, not|name of the IDX file|four IDX"):
             convert(idx_directory, other, force=True)
 
 

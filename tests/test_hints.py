@@ -39,7 +39,7 @@ class TestParametersWithoutEffect:
         [
             ({"learning_rate": "adaptive"}, "learning_rate='adaptive' has no effect with"),
             ({"momentum": 0.5, "power_t": 0.1}, "momentum=0.5, power_t=0.1 have no effect with"),
-            ({"solver": "sgd", "beta_1": 0.5}, "beta_1=0.5 has no effect with solver='sgd'; leave"),
+            ({"solver": "sgd", "beta_1": 0.5}, "beta_1=0.5 has no effect with solver='sgd'; omit"),
             ({"solver": "lbfgs", "learning_rate_init": 0.1}, "learning_rate_init=0.1 has no"),
             ({"solver": "lbfgs", "dropout": [0.5]}, r"dropout=\[0.5\] has no effect"),
             ({"solver": "lbfgs", "lr_schedule": {1: 0.1}}, "lr_schedule={1: 0.1} has no effect"),

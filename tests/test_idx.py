@@ -384,7 +384,7 @@ def test_mmap_of_file_object():
 def test_mmap_does_not_convert(arguments, tmp_path):
     path = tmp_path / "images"
     path.write_bytes(IMAGES)
-    with pytest.raises(ValueError, match="dtype, scale and shift must be left out"):
+    with pytest.raises(ValueError, match="dtype, scale and shift must be omitted"):
         idx.read(path, mmap=True, **arguments)
 
 
@@ -435,8 +435,8 @@ MALFORMED = {
         gzip.compress(IMAGES[:13]),
         "ends in its header, after 13 of 16 bytes: ",
     ),
-    "gzip cut in header": (GZ[:11], "header, after 0 of 4 bytes .its gzip stream is cut short.: "),
-    "gzip magic alone": (GZ[:2], "header, after 0 of 4 bytes .its gzip stream is cut short.: "),
+    "gzip cut in header": (GZ[:11], "header, after 0 of 4 bytes .its gzip stream is truncated.: "),
+    "gzip magic alone": (GZ[:2], "header, after 0 of 4 bytes .its gzip stream is truncated.: "),
     "payload cut": (
         IMAGES[:-5],
         r"truncated, .*after 1563 of 1568 bytes \(shape \(2, 28, 28\) of u",
@@ -447,8 +447,8 @@ MALFORMED = {
         gzip.compress(IMAGES[:-5]),
         r"after 1563 of 1568 bytes .*uint8\): fet",
     ),
-    "gzip cut": (GZ[:200], r"ends after \d+ of 1568 .* where its gzip stream is cut short: fetch"),
-    "gzip cut in checksum": (GZ[:-3], "truncated, its gzip stream ends in its checksum: fetch"),
+    "gzip cut": (GZ[:200], r"ends after \d+ of 1568 .* where its gzip stream is truncated: fetch"),
+    "gzip cut in checksum": (GZ[:-3], "truncated, its gzip stream ends within its checksum: fetch"),
     "gzip checksum": (
         GZ[:-8] + b"\0\0\0\0" + GZ[-4:],
         "corrupted gzip file .*incorrect data check",
@@ -461,7 +461,7 @@ MALFORMED = {
     ),
     "too often gzipped": (
         gzip.compress(gzip.compress(gzip.compress(GZ))),
-        "is gzipped more than 3 times over: decompress it",
+        "is gzipped more than 3 times: decompress it",
     ),
     "trailing byte": (
         IMAGES + b"\0",
@@ -487,7 +487,7 @@ MALFORMED = {
     "one large size": (header(8, 2**32 - 1) + bytes(9), "ends after 9 of 4294967295 bytes"),
     "one large size in gzip": (
         gzip.compress(header(8, 2**32 - 1) + bytes(9)),
-        "header of shape .4294967295,. of uint8, 4294967295 bytes, but so short a gzip file holds",
+        "header of shape .4294967295,. of uint8, 4294967295 bytes, but a gzip file of this size",
     ),
     "sizes swapped": (
         b"\0\0\x08\x03" + struct.pack("<3I", 2, 28, 28) + IMAGES[16:],
@@ -691,7 +691,7 @@ def test_peak_memory(name, dtype, arguments, times, tmp_path):
 def test_gzip_bomb_is_not_allocated(tmp_path):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(header(8, 2**31) + bytes(1 << 20)))
-    with pytest.raises(idx.IDXError, match="so short a gzip file"):
+    with pytest.raises(idx.IDXError, match="a gzip file of this size"):
         assert peak_of(lambda: idx.read(path)) < 4 * format._CHUNK
 
 

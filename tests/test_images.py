@@ -17,7 +17,7 @@ from fastmlp.images import (
     save_folder,
 )
 
-Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow: fastmlp[images]")
+Image = pytest.importorskip("PIL.Image", reason="images need Pillow: fastmlp[images]")
 
 RAMP = np.arange(0, 240, 20, dtype=np.uint8).reshape(3, 4)
 
@@ -223,7 +223,7 @@ def test_a_size_that_is_none(folder, size):
 
 
 def test_a_background_that_is_none(folder):
-    with pytest.raises(ValueError, match="background must be a gray from 0 .* got 256"):
+    with pytest.raises(ValueError, match="background must be a gray level from 0 .* got 256"):
         load_folder(folder, background=256)
 
 
@@ -266,15 +266,15 @@ def test_unreadable_files_are_listed_and_the_others_read(folder, monkeypatch):
     assert "is damaged" in reasons.pop("0/broken.png")
     assert "truncated" in reasons.pop("0/cut.png")
     assert reasons == {
-        "0/dangling.png": "is no file, or a link to none",
+        "0/dangling.png": "is not a file, or a broken link",
         "0/empty.png": "is empty",
-        "0/float.tiff": "has pixels of 32 bits, whose range is not known",
+        "0/float.tiff": "has 32-bit pixels, whose range is not known",
         "0/header.png": "is damaged: its header cannot be read",
-        "0/text.png": "is no picture of a known format, it starts with b'not a picture'",
+        "0/text.png": "is not an image of a supported format, it starts with b'not a picture'",
         "1/deeper": "is a folder within a label's folder, which is not searched",
         "1/gigantic.png": bomb,
         "1/huge.png": bomb,
-        "above.png": "lies in no label's folder",
+        "above.png": "is not in the folder of a label",
     }
 
 
@@ -315,17 +315,21 @@ def test_folders_without_pictures(folder):
     with pytest.raises(FileNotFoundError):
         load_folder(folder)
     folder.mkdir()
-    with pytest.raises(ValueError, match="must hold a folder per label .* got an empty directory"):
+    with pytest.raises(
+        ValueError, match="must hold one folder per label .* got an empty directory"
+    ):
         load_folder(folder)
     put(folder, "a.png")
-    with pytest.raises(ValueError, match="must hold a folder per label .* got a.png"):
+    with pytest.raises(ValueError, match="must hold one folder per label .* got a.png"):
         load_folder(folder)
     (folder / "0").mkdir()
-    with pytest.raises(ValueError, match=r"got none that can be read: a.png \(lies in no label's"):
+    with pytest.raises(
+        ValueError, match=r"got no readable image: a.png \(is not in the folder of a label"
+    ):
         load_folder(folder)
     (folder / "a.png").rename(folder / "0" / "a.png")
     (folder / "0" / "a.png").write_text("text")
-    with pytest.raises(ValueError, match=r"got none that can be read: 0/a.png \(is no picture"):
+    with pytest.raises(ValueError, match=r"got no readable image: 0/a.png \(is not an image"):
         load_folder(folder)
 
 
@@ -335,7 +339,7 @@ def test_parts_are_not_read_as_one(folder, test):
     for part in ("train", test):
         X, y = sample(20)
         save_folder(X, y, folder / part, (3, 4))
-    named = rf"got such folders in {test}, train: name one of these, such as {folder}/{test}\."
+    named = rf"got such folders in {test}, train: use one of these, such as {folder}/{test}\."
     for read in (load_folder, find_pictures):
         with pytest.raises(ValueError, match=named):
             read(folder)
@@ -371,7 +375,7 @@ def test_what_is_in_a_folder(folder):
     assert found.sizes == {(3, 4): 3, (2, 7): 1, (4, 3): 1}
     assert [path for path, _ in found.unreadable] == ["9/more", "9/text"]
     assert progress == [(6, 6)]
-    with pytest.raises(ValueError, match="must hold pictures in a folder per label, got none"):
+    with pytest.raises(ValueError, match="must hold one folder of images per label, got no"):
         find_pictures(folder / "9")
     with pytest.raises(FileNotFoundError):
         find_pictures(folder / "nowhere")
@@ -380,7 +384,7 @@ def test_what_is_in_a_folder(folder):
 def test_without_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     for call in (lambda: load_folder(folder), lambda: save_folder([[1]], [1], folder)):
-        with pytest.raises(ImportError, match=r"pictures need Pillow: pip install 'fastmlp\[imag"):
+        with pytest.raises(ImportError, match=r"images need Pillow: pip install 'fastmlp\[imag"):
             call()
 
 
@@ -447,11 +451,11 @@ def test_no_images(folder):
         (np.ones((1, 6), np.uint8), [0], (2, 2), r"shape must be that of .* got \(2, 2\)"),
         (np.ones((1, 2, 3), np.uint8), [0], (3, 3), r"shape must be that of .* got \(3, 3\)"),
         (np.ones((1, 6), np.uint8), [0], (-2, -3), r"shape must be \(height, width\), both at"),
-        (np.ones((2, 4), np.uint8), [0], None, r"a label per image, \(2,\), got shape \(1,\)"),
+        (np.ones((2, 4), np.uint8), [0], None, r"one label per image, \(2,\), got shape \(1,\)"),
         (np.ones((1, 4), np.uint8), [0.5], None, "y must hold integers or strings, got float64"),
         (np.ones((1, 4), np.uint8), np.array([None]), None, "got other objects too"),
         *(
-            (np.ones((1, 4), np.uint8), [name], None, "do as names of folders .* rename it")
+            (np.ones((1, 4), np.uint8), [name], None, "be valid names of folders .* rename it")
             for name in (
                 "",
                 "..",
@@ -477,7 +481,7 @@ def test_only_own_pictures_are_replaced(folder):
     X, y = sample(8)
     save_folder(X, y, folder, (3, 4))
     before = files_in(folder)
-    with pytest.raises(ValueError, match=r"must be empty, got \d in it: name another directory"):
+    with pytest.raises(ValueError, match=r"must be empty, got \d in it: use another directory"):
         save_folder(X, y, folder, (3, 4))
     save_folder(X[:2], [7, 7], folder, (3, 4), overwrite=True)
     assert files_in(folder) == ["7/0.png", "7/1.png"] != before

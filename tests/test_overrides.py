@@ -299,7 +299,9 @@ class TestByHand:
     def test_layers_that_are_none_are_refused(self, change):
         model = self.made(MLPRegressor, NUMBERS)
         vars(model).update(change)
-        with pytest.raises(ValueError, match=r"coefs_.* and intercepts_.* must .* put the fitted"):
+        with pytest.raises(
+            ValueError, match=r"coefs_.* and intercepts_.* must .* restore the fitted"
+        ):
             model.partial_fit(X, NUMBERS)
 
     def test_lists_become_arrays(self):

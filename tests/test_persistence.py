@@ -298,7 +298,7 @@ def test_attributes_set_by_hand_after_a_fit(tmp_path):
     assert loaded.predict(X).min() == 0 and loaded.out_activation_ == "relu"
     assert loaded.best_loss_ == 7 and loaded._no_improvement_count == 0
     loaded.out_activation_ = "identity"
-    with pytest.warns(WarmStartWarning, match="the map input_scale_ of the first fit is kept"):
+    with pytest.warns(WarmStartWarning, match="input_scale_ of the first fit is kept"):
         loaded.partial_fit(X, X[:, 0])
 
 
@@ -501,7 +501,7 @@ def test_what_cannot_be_saved(tmp_path):
         ({"loss_curve_": "low"}, "loss_curve_ must be a list of numbers"),
         ({"hidden_layer_sizes": (0,)}, "parameter hidden_layer_sizes .* must be > 0"),
         ({"alpha": -1}, "'alpha' parameter .* Got -1"),
-        ({"dropout": (0.1, 0.2)}, "parameter dropout .* of which there are 1"),
+        ({"dropout": (0.1, 0.2)}, "parameter dropout .* each of the 1 hidden layers"),
         ({"feature_names_in_": np.array(["a"])}, "feature_names must be a text for each of 5"),
     ],
 )

@@ -312,7 +312,7 @@ class TestWhatWasReplaced:
     @pytest.mark.parametrize(
         ("layer", "bad", "sentence"),
         [
-            (0, np.ones((5, 20)), "coefs_ take 5 features, but X has 13"),
+            (0, np.ones((5, 20)), "coefs_ are for 5 features, but X has 13"),
             (1, np.ones((20, 8)), "must have the shapes"),
             (1, np.ones((19, 7)), "must have the shapes"),
             (1, np.ones(20), "must have the shapes"),
@@ -361,7 +361,7 @@ def test_weights_that_are_not_finite_are_not_trained_on(name, bad):
     with warnings.catch_warnings(action="ignore"):
         model.fit([[0.0], [1.0]], [0.0, 1.0])
     getattr(model, name)[1][0] = bad
-    with pytest.raises(ValueError, match=rf"{name}\[1\] must be finite to be trained on"):
+    with pytest.raises(ValueError, match=rf"{name}\[1\] must be finite to be trained"):
         model.partial_fit([[0.0], [1.0]], [0.0, 1.0])
 
 
@@ -369,7 +369,7 @@ def test_clipped_outputs_are_not_trained_on():
     with warnings.catch_warnings(action="ignore"):
         model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=3).fit([[0.0], [1.0]], [0.0, 1.0])
     model.out_activation_ = "relu"
-    with pytest.raises(ValueError, match="out_activation_ must be one of .* to be trained on"):
+    with pytest.raises(ValueError, match="out_activation_ must be one of .* to be trained"):
         model.partial_fit([[0.0], [1.0]], [0.0, 1.0])
 
 

@@ -342,7 +342,7 @@ SENSIBLE = {
         "no header",
     ),
     "Windows-1252": (b"a\n\x80\xfc\n", {"a": ["€ü"]}, "Windows-1252"),
-    "lists in JSON": ('{"a": [1], "b": 2}\n', {"a": [[1]], "b": [2]}, "nothing can be learned"),
+    "lists in JSON": ('{"a": [1], "b": 2}\n', {"a": [[1]], "b": [2]}, "cannot be used"),
 }
 
 
@@ -422,7 +422,7 @@ MALFORMED = {
     "complex numbers": (buffer(lambda f: np.save(f, np.array([1j]))), "got complex128"),
     "arrays of different length": (
         buffer(lambda f: np.savez(f, x=np.eye(2), y=[1])),
-        "as many rows each",
+        "the same number of rows",
     ),
     "an NPZ file without rows": (
         buffer(lambda f: np.save(f, np.eye(2)[:0])),
@@ -466,7 +466,7 @@ def test_paths(tmp_path):
         FileNotFoundError, match=r"there is no file .*price.csv; did you mean .*s.c"
     ):
         read_table(tmp_path / "price.csv")
-    with pytest.raises(ValueError, match="is a directory; name a file in it"):
+    with pytest.raises(ValueError, match="is a directory; use a file in it"):
         read_table(tmp_path)
     with pytest.raises(ValueError, match=r"prices\.csv, line 2: every row must have 2 cells"):
         read_table(tmp_path / "prices.csv")
@@ -716,7 +716,7 @@ def test_target(names, target, expected):
         (["price", "size"], "prize", "got 'prize'; did you mean 'price'?"),
         (["price", "size"], "PRICE", "did you mean 'price'?"),
         (["price", "size"], "zzz", "there are 'price', 'size'."),
-        (["price"], None, "needs a column beside the target to learn from, got only 'price'"),
+        (["price"], None, "needs another column than the target to learn from, got only 'price'"),
         ([], None, "has no columns"),
         (["a", "y", "y"], "y", "must be one column, got 2 called 'y'"),
     ],
@@ -758,8 +758,8 @@ def test_task_that_was_asked_for():
         (["a", "b"], "clasification", "got 'clasification'; did you mean 'classification'?"),
         (["a", "b"], "regression", "regression needs a target of numbers, got text such as 'a'"),
         ([0.5, 1.5], "classification", "got numbers with fractions; choose task 'regression'"),
-        ([None, None], None, "has no values, all of them are missing"),
-        ([1, 1], None, "must have two different values or more, got only"),
+        ([None, None], None, "has only missing values"),
+        ([1, 1], None, "must have at least two distinct values, got only"),
         ([1.5, np.inf], None, "must be finite, got infinity"),
         ([[1], [2]], None, "must be classes or numbers, got neither"),
         (pd.to_datetime(["2024-01-01", "2024-01-02"]), None, "got dates"),
@@ -1067,7 +1067,7 @@ def test_parameters():
     with pytest.raises(ValueError, match=r"got 'regresion'; did you mean 'regression'\?"):
         make_table_pipeline("regresion")
     for wrong in (0, 1.5, "3"):
-        with pytest.raises(ValueError, match="n_estimators must be a whole number from 1 on"):
+        with pytest.raises(ValueError, match="n_estimators must be an integer >= 1"):
             make_table_pipeline("regression", n_estimators=wrong)
 
 
@@ -1150,7 +1150,7 @@ class TestAverages:
         assert model.n_features_in_ == 3
 
     def test_what_is_refused(self):
-        with pytest.raises(ValueError, match="n_estimators must be a whole number from 1 on"):
+        with pytest.raises(ValueError, match="n_estimators must be an integer >= 1"):
             AveragedMLPRegressor(MLPRegressor(), True).fit(self.X, self.X[:, 0])
         with pytest.raises(NotFittedError):
             self.averaged().predict(self.X)

@@ -131,7 +131,7 @@ class TestGoingOn:
         assert model.target_scale_ is first
         for other in (None, 1e-5):
             model.target_scale = other
-            with pytest.warns(WarmStartWarning, match="the map target_scale_ of the first fit is"):
+            with pytest.warns(WarmStartWarning, match="target_scale_ of the first fit is"):
                 go_on(X, HOUSES)
         model.target_scale = first
         go_on(X, HOUSES)
@@ -204,7 +204,7 @@ class TestConversion:
     def test_not_of_another_function(self):
         model = mlp(target_scale="standard", max_iter=2).fit(X, HOUSES)
         model.out_activation_ = "relu"
-        with pytest.raises(ValueError, match="target_scale_ cannot become part of a layer whose"):
+        with pytest.raises(ValueError, match="target_scale_ cannot become part of an output layer"):
             model.to_sklearn()
 
 

@@ -1,4 +1,4 @@
-"""Images changed at random, so that a network sees each of them in many shapes."""
+"""Random image augmentation."""
 
 from fastmlp.augment.steps import (
     Augmentation,

@@ -1,11 +1,11 @@
-"""The kernels of `fastmlp.augment`, compiled by Numba when they are first used.
+"""The kernels of `fastmlp.augment`, compiled by Numba on first use.
 
-Numba keeps them on disk, and compiles them anew when this file changes, but not when
-`core/random_bits.py` does. Nothing is validated here, and no kernel reads an image after it has
-begun to write it, so images may be transformed in place.
+Numba caches them on disk, and recompiles them when this file changes, but not when
+`core/random_bits.py` does. Nothing is validated here, and no kernel reads an image after starting
+to write it, so images may be transformed in place.
 
-Loops are written so that LLVM makes vector code of them: over whole planes, rows and the gaps
-between them alike, and without branches.
+Loops are written so that LLVM vectorizes them: over whole planes, including the gaps between rows,
+and without branches.
 """
 
 import math
@@ -25,27 +25,27 @@ jit = njit(**_JIT)
 
 
 def entry(function: Any) -> Any:
-    """Compile what is called from Python, with all that it calls, and keep it on disk."""
+    """Compile a function that is called from Python, and cache it on disk."""
     try:
         return njit(**_JIT, cache=True)(function)
-    except RuntimeError:  # there is no place for a cache
+    except RuntimeError:  # no writable cache directory
         return jit(function)
 
 
-# A call in the loop over counters would keep that from becoming vector code.
+# A call in the loop over counters would prevent vectorization.
 _philox_words = njit(**_JIT, forceinline=True)(philox_words)
 
-#: Second word of the counter of step 0. In dropout's streams this bit is never set.
+#: Second word of the counter of step 0. Dropout's streams never set this bit.
 STREAM = np.uint64(1 << 31)
 
 #: Columns of `affine`.
 ROTATE, SHIFT, ZOOM, SHEAR = range(4)
 
-#: Taps on either side that a convolution takes at a time.
+#: Taps per side that a convolution processes at a time.
 _UNROLLED = 4
 
-#: Zeros around an image that is interpolated: one before it, and, because a source may lie at
-#: `height`, two after it.
+#: Zero padding of an interpolated image: one before it, and two after it, because a source may be
+#: at `height`.
 _BORDER = 3
 
 
@@ -70,10 +70,10 @@ def _symmetric(word):
 
 @jit
 def _compose(words, affine, source):
-    """Multiply `source` (2, 3) from the right by the inverse of a random map.
+    """Multiply `source` (2, 3) from the right by the inverse of a random affine map.
 
-    `source` takes (y, x, 1) of a pixel of the result, from the middle, to that of its source; the
-    map takes a point of the image to its zoom, shear, rotation and then shift.
+    `source` maps (y, x, 1) of a pixel of the result, relative to the center, to its source; the
+    affine map applies zoom, shear, rotation and then shift.
     """
     angle = affine[ROTATE] * _symmetric(words[0, 0])
     shift_y = affine[SHIFT] * _symmetric(words[1, 0])
@@ -96,7 +96,7 @@ def _compose(words, affine, source):
 def _convolve(plane, start, step, weights, radius, n, out):
     """Set out[i] to the sum of weights[|k|] * plane[start + i + k * step] over |k| <= radius.
 
-    `weights` goes on with zeros up to a multiple of `_UNROLLED`, and the plane reaches as far.
+    `weights` is padded with zeros to a multiple of `_UNROLLED`, and the plane accordingly.
     """
     centre = plane[start : start + n]
     w = weights[0]
@@ -131,7 +131,7 @@ def _to_numbers(words, half, scale, numbers):
 
 @jit
 def _copy_rows(values, width, plane, stride):
-    """Copy rows that lie next to each other to where there is a distance between them."""
+    """Copy contiguous rows to an array with gaps between rows."""
     for y in range(len(values) // width):
         before, after = values[y * width :], plane[y * stride :]
         for x in range(width):
@@ -140,7 +140,7 @@ def _copy_rows(values, width, plane, stride):
 
 @jit
 def _interpolate(padded, source, field_y, field_x, stride, rounding, at, rest, out):
-    """Set each pixel to what lies at its source, bilinearly; `at` and `rest` are scratch."""
+    """Set each pixel to the bilinear interpolation at its source; `at` and `rest` are scratch."""
     height, width = out.shape
     real = padded.dtype.type
     half_height, half_width = 0.5 * (height - 1), 0.5 * (width - 1)
@@ -158,7 +158,7 @@ def _interpolate(padded, source, field_y, field_x, stride, rounding, at, rest, o
         for x in range(width):
             source_y = start_y + step_y * real(x) + line_y[x]
             source_x = start_x + step_x * real(x) + line_x[x]
-            # Not min and max, which would let NaN through, of infinite displacements.
+            # Not min and max, which would propagate NaN from infinite displacements.
             source_y = source_y if source_y > real(0) else real(0)
             source_x = source_x if source_x > real(0) else real(0)
             source_y = source_y if source_y < real(height + 1) else real(height + 1)
@@ -168,7 +168,7 @@ def _interpolate(padded, source, field_y, field_x, stride, rounding, at, rest, o
             rest_x[x] = source_x - real(whole_x)
             at[x] = np.uint32(whole_y * np.int32(border) + whole_x)
         for x in range(width):
-            i = np.uint64(at[x])  # unsigned, so Numba need not look for negative indices
+            i = np.uint64(at[x])  # unsigned, so that Numba does not check for negative indices
             upper = padded[i] + rest_x[x] * (padded[i + one] - padded[i])
             i += np.uint64(border)
             lower = padded[i] + rest_x[x] * (padded[i + one] - padded[i])
@@ -179,7 +179,7 @@ def _interpolate(padded, source, field_y, field_x, stride, rounding, at, rest, o
 
 @entry
 def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out):
-    """Move pixels: maps and displacements one after another, and one interpolation.
+    """Move pixels: affine maps and displacements in order, with a single interpolation.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out)
     n_steps = len(steps)
     real = weights.dtype.type
 
-    # Taps that reach over the whole image meet nothing beyond. `reach` counts the zeros, too.
+    # Taps are limited to the size of the image. `reach` includes the zero padding.
     radius = weights.shape[1] - 1
     radius_y, radius_x = min(radius, height - 1), min(radius, width - 1)
     reach_y = -(-radius_y // _UNROLLED) * _UNROLLED
@@ -214,7 +214,7 @@ def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out)
     taps_y[:, : radius_y + 1] = weights[:, : radius_y + 1]
     taps_x[:, : radius_x + 1] = weights[:, : radius_x + 1]
 
-    # Rows of planes have a gap between them, in which the taps of both find zeros.
+    # Rows of planes are separated by a gap of zeros for the taps.
     stride = width + reach_x
     n = height * stride
     few = np.empty((4, 2), np.uint32)
@@ -260,7 +260,7 @@ def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out)
 
 @entry
 def add_noise(images, rows, key, epoch, step, scale, threshold, limits, rounding, out):
-    """Add noise to some pixels, and cut off where those leave the range.
+    """Add noise to some pixels, and clip them to the range.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def add_noise(images, rows, key, epoch, step, scale, threshold, limits, rounding
     scale : float64
         Half-width of the noise.
     threshold : uint32
-        A pixel gets noise if the upper half of its word is below.
+        A pixel gets noise if the upper half of its word is smaller.
     limits : array of shape (2,), float32 or float64                      # IN
         The range. Its dtype is what is computed in.
     rounding, out : as in `warp`
@@ -289,7 +289,7 @@ def add_noise(images, rows, key, epoch, step, scale, threshold, limits, rounding
         before, after = images[image].reshape(-1), out[image].reshape(-1)
         for i in range(n_pixels):
             value = real(before[i]) + noise[i]
-            value = low if value < low else value  # not min and max: NaN stays
+            value = low if value < low else value  # not min and max, to keep NaN
             value = high if value > high else value
             is_hit = np.uint32(per_pixel[i] >> np.uint32(16)) < threshold
             noise[i] = value + rounding if is_hit else real(before[i])

@@ -1,16 +1,16 @@
-"""Images changed at random, so that a network sees each of them in many shapes.
+"""Random image augmentation.
 
-What happens to an image depends on the seed, the epoch, the number of the image in its data set
-and the place of the step in the composition, but not on batches, their order or threads, because
-all is drawn by counting (`fastmlp.core.random_bits`): step s draws for image r in epoch e the words
-of Philox with the key (low half, high half) of the seed and the counters (i, 2**31 + s, r, e),
-where i = 0, 1, ... The classes say what they make of them. "Uniform in -a..a" is
-a * (2 * (w + 0.5) / 2**b - 1) of a number w of b = 32 bits, or b = 16 for half a word.
+The result for an image depends on the seed, the epoch, the index of the image in its data set and
+the position of the step in the composition, but not on batches, their order or threads, because
+the random generator is counter-based (`fastmlp.core.random_bits`): step s draws for image r in
+epoch e the words of Philox with the key (low half, high half) of the seed and the counters
+(i, 2**31 + s, r, e), where i = 0, 1, ... The classes document their use. "Uniform in -a..a" is
+a * (2 * (w + 0.5) / 2**b - 1) for a number w of b = 32 bits, or b = 16 for half a word.
 
 Pixels are moved by finding, for each pixel of the result, its *source*, a point of the image, and
-interpolating bilinearly between the four pixels around it. Outside of the image all is 0. Steps of
-a composition that follow one another and move pixels share one interpolation: the source is found
-through all of them first, so that images do not blur with every step.
+interpolating bilinearly between the four pixels around it. Pixels outside the image are 0.
+Consecutive steps of a composition that move pixels share one interpolation: the source is computed
+through all of them, so that images are not blurred by each step.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from fastmlp.utils.threads import usable_threads
 
 __all__ = ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine", "RandomNoise"]
 
-#: Takes images (n, height, width), the numbers of their rows (n,), and where the result goes.
+#: Called with images (n, height, width), their indices (n,), and the output.
 _Pass: TypeAlias = Callable[[NDArray[Any], NDArray[np.int64], NDArray[Any]], None]
 
-_CHUNK_PIXELS = 2**17  # that a thread takes at a time, a millisecond; Ctrl-C waits for them
+_CHUNK_PIXELS = 2**17  # per task of a thread, about a millisecond; Ctrl-C waits for them
 
 
 class Augmentation:
-    """What all augmentations can do: be called with images, and be added to one another.
+    """Base class of augmentations, which are called with images and composed with ``+``.
 
-    ``a + b`` does `a` first, then `b`. Two with the same parameters are equal.
+    ``a + b`` applies `a`, then `b`. Augmentations with the same parameters are equal.
     """
 
     image_shape: Shape | None = None
@@ -55,7 +55,7 @@ class Augmentation:
         out: NDArray[Any] | None = None,
         n_threads: int | None = None,
     ) -> NDArray[Any]:
-        """Return changed images.
+        """Return augmented images.
 
         Parameters
         ----------
@@ -64,24 +64,24 @@ class Augmentation:
         seed : int, default=0
             Below 2**64.
         epoch : int, default=0
-            Below 2**32. In every epoch the images are changed in another way.
+            Below 2**32. The augmentation is different in each epoch.
         rows : array of shape (n,), int, optional
-            The number of each image in its data set, below 2**32: it decides what happens to the
-            image. By default 0, 1, ..., n - 1.
+            The index of each image in its data set, below 2**32, which determines its
+            augmentation. By default 0, 1, ..., n - 1.
         out : array like X, optional
-            Where the result is written; may be X itself. By default a new array.
+            Output array; may be X itself. By default a new array.
         n_threads : int, optional
-            By default all that this process may use; the result does not depend on it.
+            By default all CPUs available to the process; the result does not depend on it.
 
         Returns
         -------
         array like X
-            `out`, if it is given. Bytes are rounded to the nearest.
+            `out`, if it is given. uint8 results are rounded to nearest.
 
         Raises
         ------
         ValueError
-            An argument is not as described above, or X does not hold images of `image_shape`.
+            An argument is invalid, or X does not contain images of `image_shape`.
         """
         images = _check_array(X, "X")
         result = np.empty_like(images) if out is None else _check_out(out, images)
@@ -111,60 +111,59 @@ class Augmentation:
         return (self,)
 
     def _changes(self) -> bool:
-        """Return whether there are images that it would change."""
+        """Return whether it can change images."""
         raise NotImplementedError
 
     def _shape_of(self, images: NDArray[Any]) -> Shape:
         """Return height and width of each image."""
         moves = any(isinstance(step, _Geometric) for step in self._steps())
         if images.ndim == 2 and self.image_shape is None and not moves:
-            return 1, images.shape[1]  # noise does not ask where a pixel is
+            return 1, images.shape[1]  # noise does not depend on the shape
         return shape_of_images(images.shape, self.image_shape, "image_shape")
 
 
 class _Geometric(Augmentation):
-    """A step that moves pixels: at random by a map, or by a displacement of every pixel."""
+    """A step that moves pixels: by a random affine map, or by a displacement per pixel."""
 
     def __post_init__(self) -> None:
         if self.image_shape is not None:
             object.__setattr__(self, "image_shape", check_shape(self.image_shape, "image_shape"))
 
     def _map(self) -> Sequence[float]:
-        """Return the ranges of an affine map: radians, pixels, part and radians."""
+        """Return the ranges of an affine map: radians, pixels, fraction and radians."""
         return 0.0, 0.0, 0.0, 0.0
 
     def _displacement(self) -> tuple[float, NDArray[np.float64]]:
-        """Return a factor, and half of the kernel that smooths random numbers."""
+        """Return a factor, and half of the smoothing kernel."""
         return 0.0, np.ones(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomAffine(_Geometric):
-    """Zooms, shears, turns and shifts images.
+    """Random zoom, shear, rotation and shift.
 
-    A point at (y, x), counted from the middle of the image, is scaled by (zoom_y, zoom_x); then its
-    x grows by tan(shear) times its y; then it is turned by the angle, counter-clockwise; then it
-    moves by the shift. All six are drawn evenly from their ranges.
+    A point at (y, x), relative to the center of the image, is scaled by (zoom_y, zoom_x); then
+    tan(shear) times y is added to x; then it is rotated by the angle, counterclockwise; then it is
+    shifted. All six values are uniformly distributed in their ranges.
 
     Parameters
     ----------
     rotate : float, default=15.0
-        Greatest angle, in degrees, either way; 0 to 180.
+        Maximum angle, in degrees, in both directions; 0 to 180.
     shift : float, default=2.0
-        Greatest shift along each axis, in pixels, either way.
+        Maximum shift along each axis, in pixels, in both directions.
     zoom : float, default=0.1
-        Each axis is scaled by a factor of its own, from ``1 - zoom`` to ``1 + zoom``; 0 to less
-        than 1.
+        Each axis is scaled by its own factor, from ``1 - zoom`` to ``1 + zoom``; 0 to less than 1.
     shear : float, default=0.0
-        Greatest angle by which upright lines come to lean, in degrees, either way; 0 to less
+        Maximum angle of vertical lines after shearing, in degrees, in both directions; 0 to less
         than 90.
     image_shape : (height, width), optional
-        By default that of X, if X is three-dimensional, and otherwise images are square.
+        By default that of X, if X is three-dimensional; otherwise images are square.
 
     Notes
     -----
     The words of the first counter give angle, shift_y, shift_x and shear, those of the second
-    zoom_y and zoom_x. If all ranges are 0, images stay as they are, bit for bit.
+    zoom_y and zoom_x. If all ranges are 0, images are not changed.
 
     Examples
     --------
@@ -200,12 +199,12 @@ class RandomAffine(_Geometric):
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticDistortion(_Geometric):
-    """Moves every pixel a little, its neighbours alike, as the muscles of a hand would.
+    """Elastic distortion: a smooth random displacement of pixels.
 
     Simard, Steinkraus and Platt, "Best practices for convolutional neural networks applied to
-    visual document analysis", ICDAR 2003: each pixel draws two numbers evenly from -1..1; both
-    fields are smoothed with a Gaussian whose sum is 1, with zeros beyond the image; times `alpha`,
-    they are how far a pixel's source is away, in pixels along y and x.
+    visual document analysis", ICDAR 2003: each pixel draws two uniform numbers in -1..1; both
+    fields are smoothed with a Gaussian whose sum is 1, with zero padding; times `alpha`, they are
+    the displacements of a pixel's source, in pixels along y and x.
 
     Parameters
     ----------
@@ -213,20 +212,20 @@ class ElasticDistortion(_Geometric):
         Strength. Displacements along either axis have a standard deviation of about
         ``alpha / (6.14 * sigma)`` pixels, 1.1 by default, less near the edges.
     sigma : float, default=5.0
-        Standard deviation of the Gaussian, in pixels, up to 1000. It is cut off at 3 sigma: after
-        ``int(3 * sigma + 0.5)`` pixels. The smaller, the shorter the waves. (The paper's 4, with
-        the same `alpha`, now and then tears a digit of MNIST apart or folds it.)
+        Standard deviation of the Gaussian, in pixels, up to 1000. It is truncated at 3 sigma: after
+        ``int(3 * sigma + 0.5)`` pixels. Smaller values give shorter waves. (The paper's 4, with
+        the same `alpha`, sometimes tears or folds a digit of MNIST.)
     image_shape : (height, width), optional
-        By default that of X, if X is three-dimensional, and otherwise images are square.
+        By default that of X, if X is three-dimensional; otherwise images are square.
 
     Notes
     -----
     With n = ceil(n_pixels / 4), pixel j draws word j // n of counter j % n. Its lower half is for
     y, its upper half for x.
 
-    Where other steps come before in a composition, their maps are applied to the displaced source;
-    where they come after, the displacement is still that of the result's pixel, not that of the
-    point where the pixel comes from. (Fields are as random here as there.)
+    The maps of earlier steps in a composition are applied to the displaced source; with later
+    steps, the displacement is still that of the result's pixel, not that of its source. (The
+    distribution is the same.)
 
     Examples
     --------
@@ -260,18 +259,18 @@ class ElasticDistortion(_Geometric):
 
 @dataclass(frozen=True)
 class RandomNoise(Augmentation):
-    """Adds a number to pixels, drawn evenly and for each pixel by itself.
+    """Additive uniform noise, independent for each pixel.
 
     Parameters
     ----------
     scale : float, default=0.1
-        Half-width of the noise, as a part of the range of values: of 255 for bytes, of
-        ``high - low`` if there are limits, and otherwise of 1.
+        Half-width of the noise, as a fraction of the range of values: of 255 for uint8, of
+        ``high - low`` if there are limits, otherwise of 1.
     probability : float, default=1.0
-        Part of the pixels that get noise; the others stay as they are.
+        Fraction of the pixels that get noise.
     limits : (low, high), optional
-        Range of floats: what leaves it by noise is cut off there. Without limits, nothing is. (The
-        range of bytes is always 0..255.)
+        Range to which floats with noise are clipped. By default, they are not clipped. (The range
+        of uint8 is always 0..255.)
 
     Notes
     -----
@@ -313,12 +312,12 @@ class RandomNoise(Augmentation):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Compose(Augmentation):
-    """Does one step after another; those that move pixels, with one interpolation.
+    """Applies steps in order; consecutive ones that move pixels share one interpolation.
 
     Parameters
     ----------
     *steps : Augmentation
-        At least one. The steps of another composition count as steps of this one.
+        At least one. Other compositions are flattened.
 
     Examples
     --------
@@ -336,7 +335,7 @@ class Compose(Augmentation):
             if not isinstance(step, Augmentation):
                 raise TypeError(
                     f"steps must be augmentations, got {type(step).__name__}: Compose(a, b) takes "
-                    "them one by one."
+                    "them as separate arguments."
                 )
         if not steps:
             raise ValueError("Compose must have at least one step, got none.")
@@ -360,8 +359,8 @@ class Compose(Augmentation):
 def _passes(
     steps: Sequence[Augmentation], dtype: np.dtype[Any], seed: int, epoch: int
 ) -> list[_Pass]:
-    """Return what is to be done to images of a dtype, one after another."""
-    # Here, because Numba takes long to import.
+    """Return the passes over images of a dtype, in order."""
+    # Here, because importing Numba is slow.
     from fastmlp.augment import kernels
 
     is_bytes = dtype == np.uint8
@@ -407,19 +406,19 @@ def _in_threads(
     rows: NDArray[np.int64],
     n_threads: int | None,
 ) -> None:
-    """Do all passes, chunk by chunk."""
+    """Run all passes, in chunks."""
     n_rows = max(1, _CHUNK_PIXELS // math.prod(images.shape[1:]))
     chunks = [slice(start, start + n_rows) for start in range(0, len(images), n_rows)]
 
     def change(chunk: slice) -> None:
         source = images[chunk]
         for run in passes:
-            # Numba compiles anew for arrays that are read-only, so they all are.
+            # Numba compiles separately for read-only arrays, so all are read-only.
             source = source.view()
             source.flags.writeable = False
             try:
                 run(source, rows[chunk], out[chunk])
-            except OSError:  # the disk is full: it has been compiled, only not kept
+            except OSError:  # the disk is full: it was compiled, but not cached
                 run(source, rows[chunk], out[chunk])
             source = out[chunk]
 
@@ -430,7 +429,9 @@ def _in_threads(
             change(chunk)
         return
     with ThreadPoolExecutor(n_threads) as pool:
-        for _ in pool.map(change, chunks):  # if one fails, those that have not begun are dropped
+        for _ in pool.map(
+            change, chunks
+        ):  # after a failure, those that have not started are cancelled
             pass
 
 
@@ -452,7 +453,7 @@ def _check_array(X: Any, name: str) -> NDArray[Any]:
         )
     if X.ndim not in (2, 3) or 0 in X.shape[1:]:
         raise ValueError(
-            f"{name} must be of shape (n, n_pixels) or (n, height, width), with a pixel at least, "
+            f"{name} must be of shape (n, n_pixels) or (n, height, width), with at least a pixel, "
             f"got {X.shape}."
         )
     if not X.flags.c_contiguous:
@@ -483,7 +484,7 @@ def _check_rows(rows: ArrayLike | None, n_images: int) -> NDArray[np.int64]:
     numbers = np.asarray(rows)
     if numbers.shape != (n_images,) or (n_images and numbers.dtype.kind not in "iu"):
         raise ValueError(
-            f"rows must hold an integer per image, ({n_images},), got {numbers.dtype} of shape "
+            f"rows must hold one integer per image, ({n_images},), got {numbers.dtype} of shape "
             f"{numbers.shape}."
         )
     if n_images and not 0 <= numbers.min() <= numbers.max() < 2**32:

@@ -144,11 +144,11 @@ def _print_bench(document: Mapping[str, Any]) -> None:
     from fastmlp.bench import in_words
 
     headings = (
-        *("case", "ours", "", "beside", "theirs", "theirs / ours", "losses\ndiffer by"),
+        *("case", "ours", "", "compared with", "theirs", "theirs / ours", "losses\ndiffer by"),
         *("matrix\nproducts", "ours /\nproducts"),
     )
     names = (
-        *("case", "ours", "ours takes", "beside", "theirs takes", "theirs / ours"),
+        *("case", "ours", "ours takes", "compared with", "theirs takes", "theirs / ours"),
         *("losses differ by", "matrix products", "ours / products"),
     )
     rows, notes = [], []

@@ -1,4 +1,4 @@
-"""Data sets in files of every kind: recognised, read, and written as another."""
+"""Convert data sets between file formats."""
 
 from fastmlp.convert.arrays import read_array
 from fastmlp.convert.converting import convert, read

@@ -17,7 +17,7 @@ from fastmlp.utils.files import atomic_files, atomic_write, write_npz
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """Read the array in an IDX, .npy or .npz file, whatever its name."""
+    """Read the array in an IDX, .npy or .npz file, regardless of its name."""
     arrays = _read_arrays(path)
     if len(arrays) != 1:
         raise ValueError(f"{path} cannot be read: it must hold one array, got {list(arrays)}.")
@@ -26,19 +26,19 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 def single_array(path: Path) -> NDArray[Any] | None:
-    """Return the only array of a file, None if it holds a data set."""
+    """Return the single array of a file, None if it contains a data set."""
     arrays = _read_arrays(path)
     return next(iter(arrays.values())) if len(arrays) == 1 else None
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return name -> array; IDX and .npy files hold one without a name."""
+    """Return name -> array; IDX and .npy files contain one without a name."""
     with path.open("rb") as file:
         magic = file.read(6)
         if magic != b"\x93NUMPY" and not magic.startswith(b"PK"):
             return {"": idx.read(path)}
         try:
-            if magic == b"\x93NUMPY":  # mapped: that compares the header with the file's length
+            if magic == b"\x93NUMPY":  # memory-mapped, which checks the file's length
                 return {"": np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))}
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
@@ -69,7 +69,7 @@ def _warn_of_columns(labels_file: Path, dtype: np.dtype, shape: tuple[int, ...])
 
 
 def _label_files(images_file: Path) -> list[Path]:
-    """Return where the labels of a file of images may be; nothing if its name does not tell."""
+    """Return possible label files for a file of images; empty if its name does not tell."""
     name = images_file.name
     if "image" not in name:
         return []
@@ -81,7 +81,7 @@ def _label_files(images_file: Path) -> list[Path]:
 
 
 def _read(path: Path, size: Any, progress: Any) -> Parts:
-    """Read a directory of IDX files, or a file of any of the three kinds: its content tells."""
+    """Read a directory of IDX files, or an IDX, .npy or .npz file, detected by content."""
     if path.is_dir():
         return read_idx_directory(path)
     arrays = {name.lower(): array for name, array in _read_arrays(path).items()}
@@ -104,7 +104,7 @@ def _read(path: Path, size: Any, progress: Any) -> Parts:
 
 def _write_idx(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Path, str]:
     if "" in parts:
-        places = _label_files(path)[:2]  # no more: these have one column
+        places = _label_files(path)[:2]  # not any more: these have one column
         if not places or path.is_dir():
             raise ValueError(
                 "for images with labels, the name of the IDX file must contain 'images', so that "
@@ -114,7 +114,7 @@ def _write_idx(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Pat
     else:
         if path.suffix == ".gz" or path.is_file():
             raise ValueError(
-                f"training and test images take four IDX files: name a directory, got {path}."
+                f"training and test images are four IDX files: use a directory, got {path}."
             )
         files = [path / name for name in datasets.FILE_NAMES]
     refuse_existing(files, force)
@@ -130,10 +130,10 @@ def _write_idx(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Pat
 
 
 def _integers(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels in the narrowest type that IDX has for them."""
+    """Return labels in the smallest suitable IDX type."""
     if labels.dtype.kind not in "iu":
         raise ValueError(
-            f"IDX files hold labels that are whole numbers, got {str(labels[0])!r}: write .npz, "
+            f"IDX files can only hold integer labels, got {str(labels[0])!r}: write .npz, "
             ".csv or .parquet instead."
         )
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
@@ -168,7 +168,7 @@ def _write_npy_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def _is_idx(path: Path) -> bool:
-    """Tell whether a directory holds IDX files; of files, all that no other kind takes."""
+    """Return whether a directory has IDX files; True for all files not of another kind."""
     if not path.is_dir():
         return True
     is_named_so = any("idx" in entry.name.lower() for entry in path.iterdir())

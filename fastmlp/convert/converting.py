@@ -1,11 +1,11 @@
-"""Data sets in files of every kind: recognised, read, and written as another.
+"""Convert data sets between file formats.
 
-In memory a data set is one `Part`, or two, for training and test. Kinds of sources are told by
-their contents, kinds of targets by their names:
+In memory a data set is one `Part`, or two, for training and test. The format of a source is
+detected by its content, that of a target is determined by its name:
 
-    IDX       four files in a directory, or a file of images with its labels beside it
+    IDX       four files in a directory, or a file of images and a file of labels next to it
     .npz      x, y or, as Keras publishes MNIST, x_train, y_train, x_test, y_test
-    .csv      a header, then a row per image: label, pixels; two files for two parts
+    .csv      a header, then one row per image: label, pixels; two files for two parts
     .parquet  the same columns
     pictures  a folder per label; two such directories, train and test, for two parts
 
@@ -29,7 +29,7 @@ from fastmlp.exceptions import warn
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
-# In the order in which they are asked whether a source, or the name of a target, is of their kind.
+# In the order in which sources and targets are matched.
 KINDS = (NPZ, NPY, CSV, PARQUET, IDX, PICTURES)
 
 
@@ -42,49 +42,49 @@ def convert(
     force: bool = False,
     progress: images.Progress | None = None,
 ) -> dict[Path, str]:
-    """Write a data set as files of another kind.
+    """Write a data set in another file format.
 
     Parameters
     ----------
     source : path, or the name of a data set
-        As the module's docstring says. If ``digits.csv`` is not there, ``digits_train.csv`` and
-        ``digits_test.csv`` are read; so with .parquet.
+        See the docstring of the module. If ``digits.csv`` does not exist, ``digits_train.csv`` and
+        ``digits_test.csv`` are read; also for .parquet.
     target : path
-        Ends in .npz, .npy, .csv or .parquet; or has idx or ubyte in its name, or ends in .gz, for
-        IDX. A name without an ending, or with a slash at its end, is a directory of pictures.
+        Ends in .npz, .npy, .csv or .parquet; for IDX, has idx or ubyte in its name or ends in .gz.
+        A name without an extension, or with a trailing slash, is a directory of images.
     data_home : path, optional
-        As in `fastmlp.datasets.load`, for a data set that is named.
+        As in `fastmlp.datasets.load`, for a data set given by name.
     size : (height, width), optional
-        As in `fastmlp.images.load_folder`, for pictures.
+        As in `fastmlp.images.load_folder`, for folders of images.
     force : bool, default=False
-        Replace files that exist, and directories of pictures that this function wrote.
+        Replace existing files, and directories of images written by this function.
     progress : callable, optional
         As in `fastmlp.images.load_folder`.
 
     Returns
     -------
     written : dict of Path to str
-        What was written, and what is in it.
+        The written files and their content.
 
     Raises
     ------
     ValueError
-        The source cannot be understood, the target cannot hold it, or exists.
+        The source cannot be read, or the target exists or does not support the data.
     OSError
         A file cannot be read or written.
     ImportError
-        A package is missing: Pillow for pictures, pyarrow for Parquet.
+        A package is missing: Pillow for images, pyarrow for Parquet.
 
     Warns
     -----
     LabelWarning
-        Labels that are text, such as "7", will be read back as numbers from a table or from
-        pictures; or QMNIST's labels had columns besides the class.
+        Text labels such as "7" will be read back as numbers from a table or from images; or
+        QMNIST's labels have other columns than the class.
 
     Notes
     -----
-    Pictures whose names are different numbers, as those that fastmlp writes, come in the order of
-    these numbers; others sorted by label and name.
+    Images whose names are distinct numbers, as written by fastmlp, are sorted by these numbers;
+    others by label and name.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def read(
     Raises
     ------
     ValueError
-        The source cannot be understood.
+        The source cannot be read.
     OSError
         A file cannot be read.
     """
@@ -145,7 +145,7 @@ def read(
     if isinstance(source, str) and source in datasets.DATASETS:
         return read_idx_directory(datasets.fetch(source, data_home))
     if size is not None and not path.is_dir():
-        raise ValueError(f"a size is for pictures, got {path}: leave it out.")
+        raise ValueError(f"a size is for folders of images, got {path}: omit it.")
     return _source_kind(path).read(path, size, progress)
 
 
@@ -169,12 +169,12 @@ def _target_kind(target: AnyPath) -> Kind:
     *endings, last = (kind.ending for kind in KINDS if kind.ending)
     raise ValueError(
         f"TARGET must end in {', '.join(endings)} or {last}, have idx or ubyte in its name, or "
-        f"be a directory for pictures (no ending, or a slash at its end), got {text}."
+        f"be a directory for images (no extension, or a trailing slash), got {text}."
     )
 
 
 def _warn_of_numbers(parts: Parts, kind: Kind) -> None:
-    """Warn of labels that are text now, and will be numbers when they are read."""
+    """Warn about text labels that will be read back as numbers."""
     if kind.read_labels is None:
         return
     labels = np.concatenate([part.labels for part in parts.values()])

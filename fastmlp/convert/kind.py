@@ -1,4 +1,4 @@
-"""What all kinds of files share: a data set in memory, and the description of a kind."""
+"""A data set in memory, and the description of a file format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = ("train", "test")
 
 
 class LabelWarning(FastMLPWarning):
-    """Labels are not written exactly as they were: as numbers in place of text, or one of many."""
+    """Labels are not written exactly: as numbers instead of text, or one of several columns."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +43,40 @@ Parts: TypeAlias = dict[str, Part]  # {"": all} or {"train": ..., "test": ...}
 
 
 def refuse_existing(paths: list[Path], force: bool) -> None:
-    """Refuse to write where directories are or, without `force`, files."""
+    """Raise an error if a directory or, without `force`, a file exists."""
     for path in paths:
         if path.is_dir():
-            raise ValueError(f"{path} is a directory, where a file is to be: name another file.")
+            raise ValueError(f"{path} is a directory, not a file: use another name.")
         if path.exists() and not force:
-            raise ValueError(f"{path} exists: name another file, or replace it with --force.")
+            raise ValueError(f"{path} exists: use another name, or replace it with --force.")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of files that data sets are read from and written to.
+    """A file format for data sets.
 
     Attributes
     ----------
     ending : str
-        That of the names of such files; "" if they are told otherwise.
+        The file extension; "" if files are recognized otherwise.
     read : callable
         Called with a path, and the size and progress of `convert`; returns the parts.
     write : callable
-        Called with a path, the parts, and the force and progress of `convert`; returns what was
-        written, and what is in it.
+        Called with a path, the parts, and the force and progress of `convert`; returns the
+        written files and their content.
     write_array : callable, optional
-        Called with a path and an array, if files of this kind can hold a single array.
+        Called with a path and an array, if the format supports a single array.
     read_labels : callable, optional
-        Called with labels as a list of str, if that is how files of this kind hold them; returns
-        what is read back.
+        Called with labels as a list of str, if the format stores them as text; returns the labels
+        that are read back.
     is_source : callable, optional
-        Called with a path; whether this kind is there. By default, the ending tells.
+        Called with a path; whether it has this format. By default, determined by the extension.
     is_target : callable, optional
-        Called with the name of a target; whether it means this kind. By default, the ending tells.
+        Called with the name of a target; whether it has this format. By default, determined by the
+        extension.
     check_target : callable, optional
-        Called with a path and the force of `convert`, before anything is read. By default, there
-        must be no file, or force.
+        Called with a path and the force of `convert`, before anything is read. By default, refuses
+        existing files without force.
     """
 
     ending: str
@@ -89,10 +90,10 @@ class Kind:
 
 
 def as_part(X: NDArray[Any], y: NDArray[Any], source: Path | None) -> Part:
-    """Check arrays from a file; rows that can be square images become such."""
+    """Check arrays from a file; rows are reshaped to square images if possible."""
     if X.ndim < 2 or y.shape != X.shape[:1]:
         raise ValueError(
-            f"{source} must hold a row or an image per label, got shapes {X.shape} and {y.shape}."
+            f"{source} must hold one row or image per label, got shapes {X.shape} and {y.shape}."
         )
     if y.dtype.kind not in "iuU":
         raise ValueError(f"{source}: labels must be integers or strings, got {y.dtype}.")
@@ -101,7 +102,7 @@ def as_part(X: NDArray[Any], y: NDArray[Any], source: Path | None) -> Part:
             narrow = X.astype(np.uint8) if X.dtype.kind in "iuf" else np.zeros(0, np.uint8)
         if not np.array_equal(narrow, X):
             raise ValueError(
-                f"{source}: pixels must be whole numbers from 0 to 255, got others ({X.dtype})."
+                f"{source}: pixels must be integers from 0 to 255, got others ({X.dtype})."
             )
         X = narrow
     if X.ndim == 2 and (shape := images.square_shape(X.shape[1])):

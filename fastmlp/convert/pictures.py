@@ -1,4 +1,4 @@
-"""Pictures: a folder per label."""
+"""Folders of images, one per label."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _write(
     for part in parts.values():
         if part.images.ndim != 3:
             raise ValueError(
-                f"pictures need a height and a width, got rows of {part.images[0].size} pixels: "
+                f"images need a height and a width, got rows of {part.images[0].size} pixels: "
                 "name the pixels of a CSV file 1x1, 1x2, ... after their row and column."
             )
     images.check_destination(path, force)

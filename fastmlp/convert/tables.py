@@ -17,7 +17,7 @@ from fastmlp.utils.files import atomic_files
 
 _LABEL_NAMES = ("label", "class", "target", "y")
 
-# Labels that a table holds as numbers: those that are written like this, with blanks around.
+# Labels that a table stores as numbers, with optional blanks around.
 _NUMBER = re.compile(r"[ \t]*(?:0|-?[1-9][0-9]*)[ \t]*")
 
 
@@ -26,7 +26,7 @@ def _of_parts(path: Path) -> dict[str, Path]:
 
 
 def _read(path: Path, size: Any, progress: Any) -> Parts:
-    """Read a table or, if there is none of that name, those of training and test."""
+    """Read a table or, if it does not exist, those of training and test."""
     read = _read_csv if path.suffix.lower() == ".csv" else _read_parquet
     files = _of_parts(path)
     if path.exists() or not all(file.exists() for file in files.values()):
@@ -35,7 +35,7 @@ def _read(path: Path, size: Any, progress: Any) -> Parts:
 
 
 def _alike(parts: Parts) -> Parts:
-    """Return parts of which no one has numbers as labels and another text."""
+    """Return parts whose labels are all numbers or all text."""
     if all(part.labels.dtype.kind != "U" for part in parts.values()):
         return parts
     return {name: Part(part.images, part.labels.astype(np.str_)) for name, part in parts.items()}
@@ -68,7 +68,7 @@ def _read_csv(path: Path) -> Part:
     except (ValueError, csv.Error) as error:
         reason = str(error).partition(";")[0].rstrip(".")
         raise ValueError(
-            f"{path} cannot be read: {reason}. Every row must hold a label and pixels, numbers "
+            f"{path} cannot be read: {reason}. Each row must hold a label and pixels, numbers "
             "from 0 to 255."
         ) from error
     labels = _labels(rows["label"].tolist())
@@ -77,7 +77,7 @@ def _read_csv(path: Path) -> Part:
 
 
 def _labels(texts: list[str]) -> NDArray[Any]:
-    """Return the labels of a table, numbers only where no text is lost by that."""
+    """Return the labels of a table, as numbers only if no text is lost."""
     if all(map(_NUMBER.fullmatch, texts)):
         return images.labels_from_text([text.strip(" \t") for text in texts])
     return np.array(texts, dtype=np.str_)
@@ -94,7 +94,7 @@ def _label_column(names: list[str]) -> int:
 
 
 def _pixel_names(shape: tuple[int, ...]) -> list[str]:
-    """Return the names of the columns; 1x1, 1x2, ... also tell height and width."""
+    """Return the names of the columns; 1x1, 1x2, ... also encode height and width."""
     if len(shape) == 2:
         return [f"{row}x{column}" for row in range(1, shape[0] + 1)
                 for column in range(1, shape[1] + 1)]  # fmt: skip
@@ -102,7 +102,7 @@ def _pixel_names(shape: tuple[int, ...]) -> list[str]:
 
 
 def _unflatten(X: NDArray[Any], names: list[str]) -> NDArray[Any]:
-    """Give rows the shape of images if the names of their columns tell it."""
+    """Reshape rows to images if the names of their columns encode the shape."""
     last = re.fullmatch("([0-9]+)x([0-9]+)", names[-1]) if names else None
     shape = (int(last[1]), int(last[2])) if last else ()
     return X.reshape(-1, *shape) if last and _pixel_names(shape) == names else X
@@ -149,7 +149,7 @@ def _write(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Path, s
 
 
 def _check_text(labels: NDArray[Any]) -> None:
-    """Refuse labels that UTF-8 cannot hold: those with half a surrogate pair in them."""
+    """Refuse labels that cannot be encoded in UTF-8: those with unpaired surrogates."""
     for label in np.unique(labels).tolist() if labels.dtype.kind == "U" else []:
         try:
             label.encode()
@@ -171,9 +171,9 @@ def _write_csv(file: Any, part: Part) -> None:
 
 
 def _quoted(label: str | int) -> str:
-    """Return a label as a field of CSV that is read back exactly, whatever is in it.
+    """Return a label as a CSV field that is read back exactly.
 
-    Readers drop blanks and break lines where the csv module would not quote.
+    Readers drop blanks and break lines that the csv module would not quote.
     """
     text = str(label)
     if isinstance(label, int) or (text.isascii() and text.isalnum()):
@@ -185,7 +185,7 @@ def _write_parquet(file: Any, part: Part) -> None:
     arrow = _parquet()
     columns = np.ascontiguousarray(part.images.reshape(len(part.images), -1).T)
     names = _pixel_names(part.images.shape[1:])
-    # As a list, because Arrow ends NumPy's text at a NUL.
+    # As a list, because Arrow truncates NumPy's text at NUL.
     labels = part.labels.tolist() if part.labels.dtype.kind == "U" else part.labels
     table = arrow.table({"label": labels} | dict(zip(names, columns, strict=True)))
     arrow.parquet.write_table(table, file, compression="zstd")

@@ -1,4 +1,4 @@
-"""The MNIST family: find the files, fetch what is missing, verify them, load them."""
+"""The MNIST family: find, download, verify and load the files."""
 
 from fastmlp.datasets.catalogue import (
     DATASETS,

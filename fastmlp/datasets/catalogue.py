@@ -1,4 +1,4 @@
-"""Data sets known by name: four IDX files each, their digests, and where to get them."""
+"""Data sets available by name: four IDX files each, with digests and download sources."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ FILE_NAMES = (
 
 
 class DatasetError(OSError):
-    """A data set cannot be found, fetched, verified or understood; the message says the way out."""
+    """A data set cannot be found, downloaded, verified or read; the message says what to do."""
 
 
 class SpoiledFileError(DatasetError):
-    """A file that is there is not the genuine one."""
+    """An existing file does not have the expected digest."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One row of the table of data sets.
+    """A data set.
 
     Attributes
     ----------
     name, title : str
-        The name in `DATASETS` (and of the directory in the cache); the name for people.
+        The name in `DATASETS` (and of the directory in the cache); the name for display.
     sha256 : mapping of str to str
         File name -> SHA-256 digest of the decompressed file, or of the .gz where `packed`.
     mirrors : tuple of str
-        Base URLs, ending in a slash; each file lies there as ``<file name>.gz``.
+        Base URLs, ending in a slash; the files are ``<file name>.gz``.
     packed : bool
-        Only the digests of the .gz files are known, so the .gz files are what is kept.
+        Only the digests of the .gz files are known, so the .gz files are kept.
     npm_package : str, optional
         A package with the raw files under ``data/``.
     debian_package : str, optional
         A package with the .gz files.
     debian_directory : str
-        Where that package puts them.
+        Directory of the files of that package.
     torchvision_directory : str
         torchvision keeps the files in ``ROOT/<torchvision_directory>/raw``.
     """
@@ -117,12 +117,12 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(_BY_NAME)
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is none of `DATASETS`.
+    """Raise an error unless a name is in `DATASETS`.
 
     Raises
     ------
     ValueError
-        The name is unknown; the message lists those there are.
+        The name is unknown; the message lists the valid names.
     """
     if name not in DATASETS:
         end = did_you_mean(name, DATASETS)

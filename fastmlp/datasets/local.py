@@ -1,4 +1,4 @@
-"""The files of a data set on this machine: found by their names, in many spellings."""
+"""Find the local files of a data set by their names, in many spellings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastmlp.datasets.catalogue import FILE_NAMES, Dataset, DatasetError
 
 PathArgument: TypeAlias = str | os.PathLike[str]
 
-# The spellings seen in the wild: train-images-idx3-ubyte, t10k-images.idx3-ubyte.gz,
+# Spellings in use: train-images-idx3-ubyte, t10k-images.idx3-ubyte.gz,
 # train-images-idx3-ubtye.gz, emnist-letters-test-labels-idx1-ubyte, qmnist-train-labels-idx2-int.
 _IDX_NAME = re.compile(
     r"(?P<prefix>(?!\.).*?)(?P<split>train|t10k|test)[-_. ]?(?P<kind>image|label)s?"
@@ -22,12 +22,12 @@ _IDX_NAME = re.compile(
 
 
 def data_home_path(data_home: PathArgument | None = None) -> Path:
-    """Return the directory where data sets are kept.
+    """Return the directory of the data sets.
 
     Parameters
     ----------
     data_home : path, optional
-        By default ``$FASTMLP_DATA``, else the platform's cache directory.
+        By default ``$FASTMLP_DATA``, otherwise the platform's cache directory.
     """
     chosen = data_home or os.environ.get("FASTMLP_DATA")
     if not chosen:
@@ -51,7 +51,7 @@ def find_idx_files(directory: PathArgument) -> list[Path]:
     Raises
     ------
     DatasetError
-        No complete set, or more than one, is there.
+        The directory has no complete set, or more than one.
     """
     directory = Path(directory).expanduser()
     if not directory.is_dir():
@@ -59,7 +59,7 @@ def find_idx_files(directory: PathArgument) -> list[Path]:
     places = find_idx_directories(directory)
     if len(places) > 1:
         raise DatasetError(
-            f"{directory} must hold one data set, got {', '.join(map(str, places))}: name one of "
+            f"{directory} must hold one data set, got {', '.join(map(str, places))}: use one of "
             "these directories."
         )
     if not places:
@@ -72,12 +72,12 @@ def find_idx_files(directory: PathArgument) -> list[Path]:
             f"{sorted(complete)}: give each its own directory, or use load_idx_pair."
         )
     (files,) = complete.values()
-    # Of several spellings the first with an IDX header; if none has one, reading says why.
+    # Of several spellings the first with an IDX header; if none has one, reading it fails.
     return [next(filter(_has_idx_header, files[name]), files[name][0]) for name in FILE_NAMES]
 
 
 def find_idx_directories(directory: PathArgument) -> list[Path]:
-    """Return the directories in which `find_idx_files` finds a data set; it demands just one.
+    """Return the directories in which `find_idx_files` finds a data set; it requires exactly one.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def find_idx_directories(directory: PathArgument) -> list[Path]:
     Returns
     -------
     places : list of Path
-        The directory itself; or else those of torchvision, of which it may be the root.
+        The directory itself; otherwise those of torchvision, whose root it may be.
     """
     directory = Path(directory).expanduser()
     if _complete_sets(directory):
@@ -97,7 +97,7 @@ def find_idx_directories(directory: PathArgument) -> list[Path]:
 
 
 def _no_idx_files(directory: Path) -> str:
-    """Return the sentence for a directory in which no data set is found."""
+    """Return the error message for a directory without a data set."""
     entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
     names = [entry.name for entry in entries]
     sentence = (
@@ -105,7 +105,7 @@ def _no_idx_files(directory: Path) -> str:
         f"got {', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}"
     )
     if names and all(entry.is_dir() for entry in entries):
-        sentence += f": if these are pictures, 'fastmlp data convert {directory} NAME-idx' first"
+        sentence += f": if these are images, run 'fastmlp data convert {directory} NAME-idx' first"
     return f"{sentence}."
 
 
@@ -128,7 +128,7 @@ def _find_idx_files(directory: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def _complete_sets(directory: Path) -> dict[str, dict[str, list[Path]]]:
-    """Return what `_find_idx_files` finds of complete sets."""
+    """Return the complete sets found by `_find_idx_files`."""
     found = _find_idx_files(directory)
     return {prefix: files for prefix, files in found.items() if len(files) == len(FILE_NAMES)}
 
@@ -142,7 +142,7 @@ def _has_idx_header(path: Path) -> bool:
 
 
 def files_of(dataset: Dataset, directory: Path) -> dict[str, Path]:
-    """Return usual file name -> path, by the names alone: whose they are, digests tell."""
+    """Return usual file name -> path, by the names only; digests are not checked."""
     found = _find_idx_files(directory).get("", {})
     return {
         name: min(paths, key=lambda path: (path.suffix == ".gz") != dataset.packed)

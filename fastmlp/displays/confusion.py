@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The confusion matrix."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["ConfusionDisplay", "count_confusions"]
 
 _MOST_COUNTS = 25  # classes up to which counts are written into the matrix
 _MOST_TICKS = 50
-_UNEQUAL = 1.5  # ratio of class sizes from which on rates are shown beside counts
-_CHARACTER = 0.009  # inches that a character takes on average, per point of its size
+_UNEQUAL = 1.5  # ratio of class sizes above which rates are shown in addition to counts
+_CHARACTER = 0.009  # average width of a character in inches, per point of its size
 
 
 def count_confusions(
     y_true: ArrayLike, y_pred: ArrayLike, labels: ArrayLike | None = None
 ) -> tuple[NDArray, NDArray]:
-    """Count how often each class is taken for each other.
+    """Compute the confusion matrix.
 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,)
     labels : array-like of shape (n_classes,), optional
-        The classes to be counted, in their order; otherwise all that occur, sorted.
+        The classes, in this order; by default all that occur, sorted.
 
     Returns
     -------
@@ -59,18 +59,17 @@ def count_confusions(
 
 
 class ConfusionDisplay:
-    """The confusion matrix, and beside it the most confused pairs of classes.
+    """The confusion matrix, with the most confused pairs of classes next to it.
 
-    What is predicted correctly is written in grey; colours compare the mistakes. Where one class
-    is more than one and a half times as frequent as another, counts say little: colours, and a
-    second line, give the share of the true class.
+    Correct predictions are gray; colors compare the mistakes. If one class is more than 1.5 times
+    as frequent as another, colors and a second line show the share of the true class.
 
     Parameters
     ----------
     confusion_matrix : array of shape (n_classes, n_classes)
         Rows are true classes, columns predicted ones.
     display_labels : array-like of shape (n_classes,), optional
-        Names of the classes; otherwise their numbers.
+        Names of the classes; by default their numbers.
 
     Attributes
     ----------
@@ -82,7 +81,7 @@ class ConfusionDisplay:
         The pairs.
     figure_ : Figure
     figsize_ : tuple of float
-        Width and height in inches that suit the picture; those of a new figure.
+        Suitable width and height in inches, used for new figures.
 
     Examples
     --------
@@ -123,14 +122,14 @@ class ConfusionDisplay:
         n_pairs: int | None = None,
         ax: Any = None,
     ) -> Self:
-        """Draw what some predictions confuse.
+        """Draw the confusion matrix of predictions.
 
         Parameters
         ----------
         y_true, y_pred : array-like of shape (n_samples,)
             True and predicted classes.
         labels : array-like of shape (n_classes,), optional
-            The classes, in the order to be drawn; otherwise all that occur, sorted.
+            The classes, in this order; by default all that occur, sorted.
         n_pairs, ax
             See `plot`.
 
@@ -152,7 +151,7 @@ class ConfusionDisplay:
         n_pairs: int | None = None,
         ax: Any = None,
     ) -> Self:
-        """Draw what a fitted classifier confuses.
+        """Draw the confusion matrix of a fitted classifier.
 
         Parameters
         ----------
@@ -177,9 +176,9 @@ class ConfusionDisplay:
         Parameters
         ----------
         ax : Axes, optional
-            Its place is divided between the two; without pairs it is drawn on itself.
+            Its area is divided between the two; without pairs, it contains the matrix.
         n_pairs : int or None, default=None
-            Pairs at most; None is as many as have room, 0 leaves the list out.
+            Maximum number of pairs; None is as many as fit, 0 omits the list.
 
         Returns
         -------
@@ -200,16 +199,16 @@ class ConfusionDisplay:
         return self
 
     def _title(self) -> str:
-        """Return what the matrix comes to."""
+        """Return the accuracy in words."""
         total, correct = self.confusion_matrix.sum(), np.trace(self.confusion_matrix)
         if self.confusion_matrix.dtype.kind not in "iu" or not total:
-            return ""  # rates, or nothing
+            return ""  # rates, or empty
         wrong = total - correct
         mistakes = "1 mistake" if wrong == 1 else f"{wrong or 'no'} mistakes"
         return f"accuracy {correct / total:.3f}: {mistakes} of {total}"
 
     def _rates(self) -> NDArray | None:
-        """Return the shares of the true classes, if they are of very different sizes."""
+        """Return the shares of the true classes, if their sizes differ much."""
         sizes = self.confusion_matrix.sum(axis=1, keepdims=True)
         present = sizes[sizes > 0]
         if self.confusion_matrix.dtype.kind not in "iu" or not len(present):
@@ -219,11 +218,11 @@ class ConfusionDisplay:
         return self.confusion_matrix / np.maximum(sizes, 1)
 
     def _draw_matrix(self, ax: Any, inches: float) -> None:
-        """Draw the matrix, of which all columns together are some inches wide."""
+        """Draw the matrix, with the given total width of the columns in inches."""
         matrix, rates = self.confusion_matrix, self._rates()
         n_classes = len(matrix)
         correct = np.eye(n_classes, dtype=bool)
-        weights = matrix if rates is None else rates  # what colours compare
+        weights = matrix if rates is None else rates  # shown by colors
         mistakes = np.ma.masked_where(correct | (matrix == 0), weights)
         largest = weights[~correct].max(initial=0) or 1
         ax.set_title(self._title(), fontsize=10)
@@ -268,7 +267,7 @@ class ConfusionDisplay:
         ax.bar_label(bars, padding=3, fontsize=9)
         names = [f"{short_label(true)} → {short_label(predicted)}" for true, predicted, _ in pairs]
         ax.set_yticks(range(len(pairs)), names, fontsize=9)
-        # The most frequent on top, and bars of the same height in every figure.
+        # The most frequent on top, with the same bar height in all figures.
         ax.set_ylim(max(len(pairs), room) - 0.5, -0.5)
         ax.spines["left"].set_bounds(-0.5, len(pairs) - 0.5)
         ax.set_xlim(0, 1.3 * max(counts))

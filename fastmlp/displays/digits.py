@@ -15,16 +15,16 @@ __all__ = ["DigitDisplay"]
 
 
 class DigitDisplay:
-    """One or several samples as images, on one scale of greys.
+    """One or several samples as images, on a common gray scale.
 
     Parameters
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, height, width)
         One sample is ``X[[i]]``.
     y : array-like of shape (n_samples,), optional
-        What stands above the images.
+        Titles of the images.
     shape : (height, width), optional
-        Of an image; otherwise it is square.
+        Shape of an image; by default square.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class DigitDisplay:
     axes_ : array of Axes of shape (n_samples,)
     figure_ : Figure
     figsize_ : tuple of float
-        Width and height in inches that suit the picture; those of a new figure.
+        Suitable width and height in inches, used for new figures.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class DigitDisplay:
         Parameters
         ----------
         ax : Axes, optional
-            Its place is divided among the images.
+            Its area is divided among the images.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What displays are made of: samples as images, classes, and what estimators have learned."""
+"""Inputs of displays: samples as images, classes, and fitted estimators."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def as_images(X: Any, shape: tuple[int, int] | None = None) -> NDArray:
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features) or (n_samples, height, width)
     shape : (height, width), optional
-        By default that of `X` if it holds images already, else a square.
+        By default that of `X` if it is three-dimensional, otherwise square.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def as_images(X: Any, shape: tuple[int, int] | None = None) -> NDArray:
     Raises
     ------
     ValueError
-        If the features do not fill such an image.
+        If the number of features does not match the shape.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def as_images(X: Any, shape: tuple[int, int] | None = None) -> NDArray:
     [[[1, 2], [3, 4]]]
     """
     X = X.toarray() if issparse(X) else np.asarray(X)
-    if X.ndim == 3 and shape is not None:  # then the shape of the array is not that of the images
+    if X.ndim == 3 and shape is not None:  # the shape of the array is not that of the images
         X = X.reshape(len(X), math.prod(X.shape[1:]))
     return X.reshape(len(X), *shape_of_images(X.shape, shape))
 
@@ -51,8 +51,8 @@ def as_classes(y: ArrayLike, name: str) -> NDArray:
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] > 1:
         raise ValueError(
-            f"{name} must be one class per sample, got shape {y.shape}; of one-hot labels, "
-            f"{name}.argmax(axis=1) is that."
+            f"{name} must be one class per sample, got shape {y.shape}; for one-hot labels, "
+            f"use {name}.argmax(axis=1)."
         )
     return column_or_1d(y)
 

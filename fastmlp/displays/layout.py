@@ -1,4 +1,4 @@
-"""Where on a figure the parts of a display are, and how long their texts may be."""
+"""Layout of displays on a figure, and the length of their texts."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = [
     "split",
 ]
 
-_INK = "gray_r"  # large values are dark, as on paper
+_INK = "gray_r"  # large values are dark
 _MOST_COLUMNS = 8  # of a gallery
 _LONGEST_LABEL = 14
 
 
 def check_matplotlib() -> None:
-    """Raise ValueError if there is no matplotlib, which draws."""
+    """Raise ValueError if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
-        raise ValueError("a picture needs matplotlib: pip install 'fastmlp[plot]'.")
+        raise ValueError("plots need matplotlib: pip install 'fastmlp[plot]'.")
 
 
 def bounding_axes(ax: Any, figsize: tuple[float, float]) -> Any:
-    """Return `ax`, or that of a new figure, which pyplot shows if there is where to show it."""
+    """Return `ax`, or that of a new pyplot figure."""
     check_matplotlib()
     if ax is None:
         import matplotlib.pyplot as plt
@@ -43,23 +43,23 @@ def bounding_axes(ax: Any, figsize: tuple[float, float]) -> Any:
 
 
 def _divide(ax: Any, n_rows: int, n_columns: int, **options: Any) -> Any:
-    """Return the grid into which the place of an Axes is divided."""
+    """Return the grid into which the area of an Axes is divided."""
     place = ax.get_subplotspec()
     if place is None:
-        raise ValueError("ax must be one that plt.subplots or figure.subplots made, got another.")
+        raise ValueError("ax must be created by plt.subplots or figure.subplots, got another.")
     ax.set_axis_off()
     return place.subgridspec(n_rows, n_columns, **options)
 
 
 def split(ax: Any, widths: Sequence[float] = (1,), heights: Sequence[float] = (1,)) -> list[Any]:
-    """Divide the place of an Axes into columns or rows of these relative sizes."""
+    """Divide the area of an Axes into columns or rows of these relative sizes."""
     sizes = {"width_ratios": widths, "height_ratios": heights}
     grid = _divide(ax, len(heights), len(widths), **sizes)
     return [ax.figure.add_subplot(place) for place in grid]
 
 
 def bare_axes(ax: Any, n: int, n_columns: int) -> NDArray:
-    """Divide the place of an Axes into n bare ones; return them as an array."""
+    """Divide the area of an Axes into n Axes without frames; return them as an array."""
     grid = _divide(ax, max(1, -(-n // n_columns)), n_columns)
     axes = np.empty(n, dtype=object)
     for i in range(n):
@@ -71,13 +71,13 @@ def bare_axes(ax: Any, n: int, n_columns: int) -> NDArray:
 
 
 def gallery_grid(n: int) -> tuple[int, int]:
-    """Return the rows of a gallery, and columns that fill them evenly."""
+    """Return the number of rows and columns of a gallery."""
     n_rows = max(1, -(-n // _MOST_COLUMNS))
     return n_rows, max(1, -(-n // n_rows))
 
 
 def gallery_size(n: int) -> tuple[float, float]:
-    """Return the inches of a gallery."""
+    """Return the size of a gallery in inches."""
     n_rows, n_columns = gallery_grid(n)
     return 1.15 * n_columns, 1.35 * n_rows
 
@@ -94,13 +94,13 @@ def draw_gallery(ax: Any, images: NDArray, titles: list[str] | None) -> NDArray:
 
 
 def number_drawn(n: int | None, available: int, name: str = "n") -> int:
-    """Return how many are drawn."""
+    """Return the number of images to draw."""
     if n is not None and n < 1:
         raise ValueError(f"{name} must be at least 1, got {n}.")
     return available if n is None else min(n, available)
 
 
 def short_label(label: Any) -> str:
-    """Return a class as a text that is not too long; names may differ in their ends only."""
+    """Return the name of a class, shortened in the middle, because names may differ at the end."""
     text = str(label)
     return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 6]}…{text[-5:]}"

@@ -1,4 +1,4 @@
-"""The course of a training."""
+"""The loss curve."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _MOST_MARKERS = 30  # epochs
 
 
 class LossCurveDisplay:
-    """The course of a training: loss and, where there is any, validation loss and score.
+    """The loss curve, with validation loss and score if available.
 
     Parameters
     ----------
     loss : array-like of shape (n_epochs,)
         Training loss.
     val_loss, val_score : array-like of shape (n_epochs,), optional
-        On validation data; not a number in epochs without.
+        On validation data; NaN in epochs without.
     score_name : str, default="score"
-        What the score is.
+        Name of the score.
     kept_epoch : int, optional
         The epoch, counted from 1, whose weights early stopping has kept. It is marked.
     val_name : str, default="validation"
-        What the validation data are called, such as "test".
+        Name of the validation data, such as "test".
 
     Attributes
     ----------
     ax_ : Axes
         The losses.
     score_ax_ : Axes or None
-        The scores, on an axis of their own at the right.
+        The scores, with their own axis on the right.
     figure_ : Figure
     figsize_ : tuple of float
-        Width and height in inches that suit the picture; those of a new figure.
+        Suitable width and height in inches, used for new figures.
 
     Examples
     --------
@@ -73,15 +73,15 @@ class LossCurveDisplay:
     def from_estimator(
         cls, estimator: Any, *, val_name: str = "validation", ax: Any = None
     ) -> Self:
-        """Draw the training of a fitted MLP.
+        """Draw the loss curve of a fitted MLP.
 
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor, or a pipeline that ends in one
-            Validation figures are in fastmlp's `history_`, or in scikit-learn's
+            Validation scores are taken from fastmlp's `history_`, or from scikit-learn's
             `validation_scores_` after early stopping.
         val_name : str, default="validation"
-            What the validation data are called, such as "test".
+            Name of the validation data, such as "test".
         ax
             See `plot`.
 
@@ -97,8 +97,8 @@ class LossCurveDisplay:
             history["val_score"] = getattr(model, "validation_scores_", None)
         if not len(history.get("loss", [])):
             raise ValueError(
-                f"{type(model).__name__} must have kept its losses to have them drawn, got none "
-                f"(solver={model.solver!r}): scikit-learn's lbfgs keeps none, fastmlp's does."
+                f"{type(model).__name__} must have stored its losses to draw them, got none "
+                f"(solver={model.solver!r}): scikit-learn's lbfgs stores none, fastmlp's does."
             )
         val_score = history.get("val_score")
         return cls(
@@ -148,7 +148,7 @@ class LossCurveDisplay:
         if self.kept_epoch is not None:
             name = f"kept: epoch {self.kept_epoch}"
             lines += [ax.axvline(self.kept_epoch, label=name, color="#999", linewidth=1)]
-        # Above the axes, where no curve goes.
+        # Above the axes, to not overlap curves.
         n_columns = len(lines) if len(lines) < 4 else 2
         place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": n_columns}
         ax.legend(handles=lines, frameon=False, **place)
@@ -173,9 +173,9 @@ def kept_epoch(model: Any, val_score: ArrayLike | None) -> int | None:
     """
     if not model.early_stopping or val_score is None or not np.isfinite(val_score).any():
         return None
-    return int(np.nanargmax(val_score)) + 1  # the first of equals, as early stopping does
+    return int(np.nanargmax(val_score)) + 1  # the first of equal scores, as in early stopping
 
 
 def _score_name(model: Any) -> str:
-    """Return what `score` of a model is."""
+    """Return the name of a model's `score`."""
     return "accuracy" if hasattr(model, "classes_") else "R²"

@@ -1,4 +1,4 @@
-"""The samples that a classifier gets wrong."""
+"""The misclassified samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_LINE = 15  # in the title of an image
 
 
 class MistakesDisplay:
-    """A gallery of the samples that a classifier gets wrong, the most confident mistakes first.
+    """A gallery of misclassified samples, the most confident mistakes first.
 
     Parameters
     ----------
@@ -35,20 +35,20 @@ class MistakesDisplay:
     y_true, y_pred : array-like of shape (n_samples,)
         True and predicted classes.
     confidence : array-like of shape (n_samples,), optional
-        The probability of the predicted class. Without it, mistakes stay in the order of `X`.
+        The probability of the predicted class. Without it, mistakes are in the order of `X`.
     pair : (class, class), optional
         Only mistakes between these two, in either direction.
     shape : (height, width), optional
-        Of an image; otherwise it is square.
+        Shape of an image; by default square.
 
     Attributes
     ----------
     indices : array of shape (n_mistakes,)
-        Where the mistakes are in `X`, in their order.
+        Indices of the mistakes in `X`, in the order shown.
     axes_ : array of Axes of shape (n,)
     figure_ : Figure
     figsize_ : tuple of float
-        Width and height in inches that suit the picture; those of a new figure.
+        Suitable width and height in inches, used for new figures.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class MistakesDisplay:
             if self.confidence.ndim != 1:
                 raise ValueError(
                     "confidence must be the probability of each prediction, shape (n_samples,), "
-                    f"got {self.confidence.shape}: predict_proba(X).max(axis=1) is that."
+                    f"got {self.confidence.shape}: use predict_proba(X).max(axis=1)."
                 )
         check_consistent_length(self.X, self.y_true, self.y_pred, self.confidence)
         self.pair = pair
@@ -107,7 +107,7 @@ class MistakesDisplay:
         shape: tuple[int, int] | None = None,
         ax: Any = None,
     ) -> Self:
-        """Draw the mistakes among some predictions.
+        """Draw the mistakes among predictions.
 
         Parameters
         ----------
@@ -165,16 +165,16 @@ class MistakesDisplay:
         return as_images(self.X[self.indices[:n]], self.shape)
 
     def caption(self, index: int, line: int = 1000, *, with_index: bool = False) -> str:
-        """Return what is said of a sample: true → predicted, and the confidence.
+        """Return the caption of a sample: true → predicted, and the confidence.
 
         Parameters
         ----------
         index : int
             Into `X`.
         line : int, default=1000
-            Characters at most before the text goes on in the next line.
+            Maximum number of characters per line.
         with_index : bool, default=False
-            Begin with the index, on a line of its own if lines are short.
+            Begin with the index, on a separate line if lines are short.
         """
         if with_index:
             text = self.caption(index, line)
@@ -193,9 +193,9 @@ class MistakesDisplay:
         Parameters
         ----------
         ax : Axes, optional
-            Its place is divided among the images.
+            Its area is divided among the images.
         n : int or None, default=24
-            Mistakes at most; None is all.
+            Maximum number of mistakes; None is all.
 
         Returns
         -------
@@ -204,7 +204,7 @@ class MistakesDisplay:
         n = number_drawn(n, len(self.indices))
         images = self.images(n)
         width, height = gallery_size(n)
-        height += 0.15 * gallery_grid(n)[0]  # captions have a line more than labels
+        height += 0.15 * gallery_grid(n)[0]  # captions have one line more than labels
         self.figsize_ = max(width, 6.4), height + 0.5  # room for the title
         ax = bounding_axes(ax, self.figsize_)
         captions = [

@@ -15,17 +15,17 @@ __all__ = ["WeightsDisplay"]
 
 
 class WeightsDisplay:
-    """What the first hidden units look for: their incoming weights as images.
+    """The input weights of the first hidden units, as images.
 
-    All images share one symmetric scale, of which grey is zero. It ends at half of the largest
-    weight, as in scikit-learn's example, because few weights are that large.
+    All images share a symmetric scale with gray as zero. It ends at half of the largest weight, as
+    in scikit-learn's example, because few weights are that large.
 
     Parameters
     ----------
     weights : array of shape (n_features, n_units)
-        Of the first layer, a column per unit.
+        Weights of the first layer, one column per unit.
     shape : (height, width), optional
-        Of an image; otherwise it is square.
+        Shape of an image; by default square.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class WeightsDisplay:
     axes_ : array of Axes of shape (n,)
     figure_ : Figure
     figsize_ : tuple of float
-        Width and height in inches that suit the picture; those of a new figure.
+        Suitable width and height in inches, used for new figures.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class WeightsDisplay:
         ----------
         estimator : MLPClassifier or MLPRegressor, or a pipeline that ends in one
         shape : (height, width), optional
-            Of an image; otherwise it is square.
+            Shape of an image; by default square.
         n, cmap, ax
             See `plot`.
 
@@ -86,11 +86,11 @@ class WeightsDisplay:
         Parameters
         ----------
         ax : Axes, optional
-            Its place is divided among the images.
+            Its area is divided among the images.
         n : int or None, default=16
-            Units at most, the first ones; None is all.
+            Maximum number of units, the first ones; None is all.
         cmap : str, default="gray"
-            A colour map of matplotlib's; "RdBu_r" makes signs colours.
+            A matplotlib colormap; "RdBu_r" shows signs as colors.
 
         Returns
         -------

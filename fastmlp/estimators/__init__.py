@@ -6,5 +6,5 @@ from fastmlp.exceptions import InputScaleWarning
 
 __all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
 
-# Their public name, which pickles and representations have in them.
+# The public module name, which is part of pickles and reprs.
 MLPClassifier.__module__ = MLPRegressor.__module__ = __name__

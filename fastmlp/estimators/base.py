@@ -1,4 +1,4 @@
-"""What both estimators share: validation, the way from data to engine, fitted attributes."""
+"""Base class of both estimators: validation, training on the engine, fitted attributes."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ from fastmlp.training import (
 from fastmlp.utils.searches import TellsWorkers
 from fastmlp.utils.threads import sharing_threads
 
-#: Parameters that reach compiled code, where a bad value could end the process: checked even
-#: where scikit-learn's setting skip_parameter_validation asks not to.
+#: Parameters that reach compiled code, where an invalid value could crash the process: checked
+#: even with scikit-learn's setting skip_parameter_validation.
 _ALWAYS_CHECKED = ("activation", "solver", "batch_size", "backend", "n_threads", "dtype")
 
-#: Fitted attributes that a training state has under another name.
+#: Fitted attributes with another name in the training state.
 _OF_STATE = {
     "t_": "n_samples_seen",
     "loss_curve_": "loss_curve",
@@ -73,12 +73,12 @@ _OF_STATE = {
     "best_validation_score_": "best_validation_score",
 }
 
-#: Inputs or targets as large as this may be why training diverged.
+#: Inputs or targets of this magnitude may cause training to diverge.
 _LARGE = 100.0
 
 
 class ExplainedMemoryError(MemoryError):
-    """Memory ran out, and the message says for what."""
+    """Out of memory, with a message that says for what."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a fit needs once everything has been validated.
+    """Validated inputs of a fit.
 
     Parameters
     ----------
@@ -117,8 +117,8 @@ class Preparation:
     engine : Engine of any backend
         Bound to `samples`.
     random_state : RandomState
-        In the state that scikit-learn's has before the first epoch, but for the seed of dropout
-        and augmentation.
+        In the same state as scikit-learn's before the first epoch, except for drawing the seed of
+        dropout and augmentation.
     noise : Noise
     """
 
@@ -132,14 +132,13 @@ class Preparation:
 
 
 class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
-    """A multilayer perceptron, whatever its targets mean.
+    """Base class of MLP classification and regression.
 
-    Subclasses say how targets become columns of numbers (`_encode`), what the
-    output layer computes (`_output_activation`) and how outputs are scored
-    (`_score_outputs`).
+    Subclasses define how targets are encoded (`_encode`), the output activation
+    (`_output_activation`) and the score of outputs (`_score_outputs`).
     """
 
-    # What the HTML representation links to. scikit-learn's page has the parameters that both have.
+    # Link of the HTML representation. scikit-learn's page documents the shared parameters.
     _doc_link_module = "fastmlp"
     _doc_link_template = (
         "https://scikit-learn.org/stable/modules/generated/"
@@ -189,7 +188,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     }
     _sklearn_class: ClassVar[type]  # whose place it takes
     _optimizer: Optimizer | None = None
-    _fitted_loss = ""  # the canonical one, of models that come from scikit-learn
+    _fitted_loss = ""  # the canonical one, for models converted from scikit-learn
     loss: str
     coefs_: list[NDArray]
     intercepts_: list[NDArray]
@@ -276,17 +275,17 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     @abstractmethod
     def _output_activation(self) -> str:
-        """Return the function of the output layer."""
+        """Return the activation of the output layer."""
 
     @abstractmethod
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
-        """Return the score of some outputs."""
+        """Return the score of outputs."""
 
     def _settle_targets(self, Y: NDArray, *, resumes: bool) -> None:
-        """Decide what the network sees the targets through, before `_targets` is asked."""
+        """Set the scaling of the targets, before `_targets` is called."""
 
     def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
-        """Return columns of numbers as the outputs should be."""
+        """Return the targets of the output units."""
         return Y.astype(dtype)
 
     def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
@@ -305,21 +304,21 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     ) -> Self:
         """Train the network.
 
-        Ctrl-C ends training with a warning and keeps what has been learned; in a search or in
-        cross-validation it ends the whole of it.
+        Ctrl-C stops training with a warning and keeps the weights of the finished epochs; a search
+        or cross-validation is stopped as a whole.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples. uint8 stays uint8, and sparse stays sparse.
+            Samples. uint8 and sparse input are not converted.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. For a classifier, labels of any type, or a 0/1 matrix of
-            labels that are not exclusive (multilabel); for a regressor, numbers.
+            Targets. For a classifier, labels of any type, or a 0/1 indicator matrix
+            (multilabel); for a regressor, numbers.
         sample_weight : array-like of shape (n_samples,), optional
-            A batch whose weights sum to zero is passed over.
+            A batch whose weights sum to zero is skipped.
         X_val, y_val, sample_weight_val : array-like, optional
-            Validation data: loss and score on it go into `history_`, and with
-            `early_stopping` it stands in for the part that is held out.
+            Validation data: its loss and score are recorded in `history_`, and
+            `early_stopping` uses it instead of holding out a part of the training data.
 
         Returns
         -------
@@ -329,9 +328,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         ------
         ValueError
             If a parameter or the data is invalid, or if training diverged to
-            weights that are not finite.
+            non-finite weights.
         BackendUnavailableError
-            If `backend` names one that cannot be used here.
+            If the `backend` is not available.
         """
         validation = (X_val, y_val, sample_weight_val)
         if all(part is None for part in validation):  # a subclass may have a _fit without it
@@ -348,10 +347,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
     ) -> Self:
-        """Train, and tell observers of it; see `fastmlp.training.observing`.
+        """Train, and notify observers; see `fastmlp.training.observing`.
 
-        A fit that is refused or interrupted before it trains leaves the model as it was; from then
-        on, what the epochs before an interrupt or an error have left is the model's.
+        A fit that is refused or interrupted before training leaves the model unchanged; afterwards,
+        the model has the weights of the epochs before an interrupt or an error.
         """
         observation = Observation()
         with turn_of(self):
@@ -384,7 +383,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return self
 
     def _described(self, ready: Preparation, incremental: bool) -> Fit:
-        """Return what observers are told of a fit that begins."""
+        """Return the description of a fit for observers."""
         return Fit(
             self,
             "partial_fit" if incremental else "fit",
@@ -396,14 +395,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         )
 
     def _check_parameters(self) -> None:
-        """Refuse parameters of a wrong type or value."""
+        """Refuse parameters with an invalid type or value."""
         parameters = self.get_params(deep=False)
         if sklearn.get_config()["skip_parameter_validation"]:
             parameters = {name: parameters[name] for name in _ALWAYS_CHECKED if name in parameters}
         constraints.validate(parameters, self._constraints, type(self).__name__)
 
     def _memory_in_words(self, X: Any) -> str:
-        """Return what the fit that ran out of memory needs in all; empty if that is not known."""
+        """Return the memory requirements of a fit in words; empty if they are not known."""
         n_samples, n_features = X.shape if getattr(X, "ndim", 0) == 2 else (0, 0)
         n_outputs = vars(self).get("n_outputs_")
         if not n_samples or n_outputs is None:
@@ -424,20 +423,20 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if not issparse(X) and getattr(X, "dtype", None) not in (f"float{8 * itemsize}", np.uint8):
             samples += itemsize * n_samples * n_features
         rows = n_samples if self.solver == "lbfgs" else self._batch_rows(n_samples)
-        layers = 2 * itemsize * min(rows, 256) * sum(units)  # engines go through more in chunks
+        layers = 2 * itemsize * min(rows, 256) * sum(units)  # engines work in chunks
         total, *parts = (
             f"{n_bytes / 2**20:,.0f} MB"
             for n_bytes in (weights + samples + layers, weights, samples, layers)
         )
         return (
             f"The whole fit, of {n_samples} samples by {n_features} features through layers of "
-            f"{units[1:]} units, needs about {total} beside X: {parts[0]} for weights and solver, "
+            f"{units[1:]} units, needs about {total} besides X: {parts[0]} for weights and solver, "
             f"{parts[1]} for converted data, {parts[2]} for a batch. Use smaller layers or "
             "dtype='float32', or pass parts of the data to partial_fit."
         )
 
     def _check_finite(self, ready: Preparation) -> None:
-        """Refuse weights that have diverged."""
+        """Refuse non-finite weights."""
         parameters = ready.engine.parameters
         if np.isfinite(parameters.flat).all():
             return
@@ -447,11 +446,11 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if inputs > _LARGE:
             reasons.append(
                 "The input data may contain large values and need to be preprocessed: the network "
-                f"sees numbers as large as {inputs:.3g}, which input_scale='standard' mends."
+                f"sees numbers as large as {inputs:.3g}. Use input_scale='standard'."
             )
         if targets > _LARGE:
             reasons.append(
-                f"The targets are as large as {targets:.3g}, which target_scale='standard' mends."
+                f"The targets are as large as {targets:.3g}. Use target_scale='standard'."
             )
         if not reasons and self.solver == "lbfgs":
             reasons.append("Inputs and targets are not large; a larger alpha may help.")
@@ -463,7 +462,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         raise ValueError(f"Solver produced non-finite parameter weights. {' '.join(reasons)}")
 
     def _largest_input(self, X: Any) -> float:
-        """Return the largest magnitude that the network sees in some samples."""
+        """Return the largest absolute value of scaled samples."""
         scale, shift = (1.0, 0.0) if self.input_scale_ is None else self.input_scale_
         if issparse(X):
             return float(
@@ -487,7 +486,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if resumes:
             self._check_by_hand()
         hidden_units = _hidden_units(self.hidden_layer_sizes)
-        self._schedule()  # refuses a bad one before anything is trained
+        self._schedule()  # refuses an invalid one before training
         if not resumes:
             defaults = {
                 name: parameter.default
@@ -522,7 +521,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             if held_out.weight.sum() == 0:
                 raise ValueError(
                     "the weights of the validation samples must not sum to zero, because loss and "
-                    "score are weighted means; pass others, or none."
+                    "score are weighted means; pass other weights, or none."
                 )
         if not resumes:
             self.input_scale_ = self._input_scale(samples.X, dtype)
@@ -553,8 +552,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 )
             if not isinstance(self._optimizer, Optimizer):
                 raise TypeError(
-                    "_optimizer must be what a fit of fastmlp has left, got "
-                    f"{type(self._optimizer).__name__}; set it to None to begin with a new one."
+                    "_optimizer must be the one of a previous fit, got "
+                    f"{type(self._optimizer).__name__}; set it to None to start with a new one."
                 )
             self._optimizer.adapt(parameters.flat)
             self._optimizer.max_grad_norm = float(self.max_grad_norm or 0)
@@ -567,14 +566,12 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         dtype: np.dtype,
         random_state: np.random.RandomState,
     ) -> Noise:
-        """Return what makes epochs differ."""
+        """Return dropout and augmentation."""
         rates = _dropout_rates(self.dropout, len(hidden_units))
         if self.augment is not None and issparse(samples.X):
-            raise ValueError(
-                "augment works on images, which X of a sparse type is not; pass X.toarray()."
-            )
+            raise ValueError("augment needs dense X, got a sparse one; pass X.toarray().")
         if self.solver == "lbfgs" or not (any(rates) or self.augment is not None):
-            return Noise()  # and nothing drawn that scikit-learn does not draw
+            return Noise()  # without random numbers that scikit-learn does not draw
         low, high = random_state.randint(0, 2**32, size=2, dtype=np.uint64)
         seed = int(low) + (int(high) << 32)
         return Noise(
@@ -585,10 +582,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     def _augmented(
         self, samples: Samples, dtype: np.dtype, seed: int
     ) -> Callable[[NDArray, int], tuple[Inputs, NDArray, NDArray | None]]:
-        """Return a function for some samples as they are in an epoch; see `train`."""
+        """Return a function for the augmented samples of an epoch; see `train`."""
         augment: Any = self.augment
         threads = self.n_threads
-        # Tried on a sample, so that what does not work is refused before anything is trained.
+        # Tried on a sample, so that errors occur before training.
         if isinstance(augment, type):
             raise ValueError(
                 f"augment must be an object, got the class; pass {augment.__name__}()."
@@ -611,7 +608,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return augmented
 
     def _begin(self, ready: Preparation, *, resumes: bool) -> Progress:
-        """Return the account of a fit that begins."""
+        """Return the progress record of a new fit."""
         state = self._state_to_resume() if resumes else TrainingState()
         stochastic = self.solver != "lbfgs"
         early_stopping = stochastic and bool(self.early_stopping)
@@ -621,8 +618,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             *(["val_loss", "val_score"] if ready.held_out is not None else []),
             "seconds",
         ]
-        # A warm start begins anew: scikit-learn trains on the best weights of the last fit
-        # themselves, so that they are not to be had any more.
+        # A warm start begins from scratch: scikit-learn overwrites the best weights of the last
+        # fit, so they are no longer available.
         keeps_first = not stochastic or (early_stopping and not state.loss_curve)
         return Progress(
             state,
@@ -634,15 +631,15 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         )
 
     def _state_to_resume(self) -> TrainingState:
-        """Return the training state of the model as it is now.
+        """Return the current training state of the model.
 
-        Somebody may have made it by hand, or changed it.
+        It may have been created or changed by hand.
         """
         state = vars(self).get("_state", TrainingState())
         if not isinstance(state, TrainingState):
             raise TypeError(
-                f"_state must be what a fit has left, got {type(state).__name__}; delete it to "
-                "begin with a new one."
+                f"_state must be the one of a previous fit, got {type(state).__name__}; delete it "
+                "to start with a new one."
             )
         changes: dict[str, Any] = {}
         for attribute, name in _OF_STATE.items():
@@ -653,14 +650,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             wants_list = isinstance(getattr(state, name), list)
             if numbers.ndim != wants_list or (numbers.size and numbers.dtype.kind not in "iuf"):
                 raise ValueError(
-                    f"{attribute} must be {'a list of numbers' if wants_list else 'a number'}, as "
-                    f"a fit leaves it, got {value!r}; put the fitted one back, or fit anew."
+                    f"{attribute} must be {'a list of numbers' if wants_list else 'a number'}, got "
+                    f"{value!r}; restore the fitted one, or fit again."
                 )
             changes[name] = list(value) if wants_list else value
         return replace(state, **changes)
 
     def _publish(self, ready: Preparation, progress: Progress) -> None:
-        """Hand out what the finished epochs have left, all at once."""
+        """Set the fitted attributes after the finished epochs, all at once."""
         finish(ready.engine, progress)
         state = progress.state()
         fitted: dict[str, Any] = {
@@ -673,7 +670,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         }
         if self.solver == "lbfgs":
             fitted["loss_"] = progress.loss
-        # One step, which Ctrl-C cannot come into.
+        # One operation, which Ctrl-C cannot interrupt.
         self.__dict__.update(fitted)
 
     def _optimize(
@@ -684,7 +681,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         incremental: bool,
         observation: Observation,
     ) -> None:
-        """Run the solver, and hand out what it leaves."""
+        """Run the solver, and set the fitted attributes."""
         engine, n_samples = ready.engine, len(ready.samples)
         compiled = False
 
@@ -743,15 +740,15 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         tasks.fit_ended(fitted_attributes)
 
     def _publish_history(self) -> None:
-        """Hand out the training state under scikit-learn's names."""
+        """Set the attributes of the training state under scikit-learn's names."""
         self.__dict__.update(self._history_attributes(self._state))
 
     def _history_attributes(self, state: TrainingState) -> dict[str, Any]:
-        """Return the fitted attributes that a training state gives."""
+        """Return the fitted attributes of a training state."""
         attributes: dict[str, Any] = {"t_": state.n_samples_seen, "history_": state.history}
         if self.solver == "lbfgs":
             return attributes
-        # NumPy's numbers, as in scikit-learn, because they print differently.
+        # NumPy scalars, as in scikit-learn, because they print differently.
         attributes["loss_curve_"] = [np.float64(loss) for loss in state.loss_curve]
         if state.loss_curve:
             attributes["loss_"] = attributes["loss_curve_"][-1]
@@ -764,7 +761,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return attributes
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: sparse input is fine."""
+        """Return scikit-learn's tags: sparse input is supported."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -774,17 +771,17 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return hasattr(self, "coefs_")
 
     def to_sklearn(self) -> Any:
-        """Return this fitted model as scikit-learn's; see `conversion.to_sklearn`."""
+        """Convert this fitted model to scikit-learn's estimator; see `conversion.to_sklearn`."""
         return conversion.to_sklearn(self, self._sklearn_class)
 
     @classmethod
     def from_sklearn(cls, model: BaseEstimator) -> Self:
-        """Return scikit-learn's model as one of ours; see `conversion.from_sklearn`."""
+        """Convert scikit-learn's model to this class; see `conversion.from_sklearn`."""
         return conversion.from_sklearn(model, cls._sklearn_class, cls)
 
     @property
     def _no_improvement_count(self) -> int:
-        """Epochs in a row without improvement, under scikit-learn's name; may be set."""
+        """Consecutive epochs without improvement, under scikit-learn's name; may be set."""
         return self._state.no_improvement_count
 
     @_no_improvement_count.setter
@@ -795,7 +792,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self._state = replace(state, no_improvement_count=count)
 
     def _check_solver(self) -> bool:
-        """Return True, or say why there is no partial_fit."""
+        """Return True, or raise if partial_fit is not available."""
         if self.solver not in OPTIMIZERS:
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. "
@@ -804,7 +801,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return True
 
     def _validate_matrix(self, X: Any, **options: Any) -> Any:
-        """Return validated training data as a matrix that an engine takes."""
+        """Return validated training data as a matrix for an engine."""
         floating = (np.float64, np.float32) if self.dtype is None else (np.dtype(self.dtype),)
         return validate_data(
             self,
@@ -818,14 +815,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     def _validation_samples(
         self, X: Any, y: Any, sample_weight: Any, *, n_outputs: int
     ) -> Samples | None:
-        """Return the validation data that the user gave, if any."""
+        """Return the user's validation data, if any."""
         if X is None and y is None and sample_weight is None:
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together, got only one of them.")
         try:
             X = self._validate_matrix(X, reset=False)
-        except ValueError as error:  # which speaks of X
+        except ValueError as error:  # whose message says X
             raise ValueError(f"X_val: {error}") from None
         Y = self._encode_validation(y)
         if Y.shape[1] != n_outputs:
@@ -848,7 +845,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         dtype: np.dtype,
         random_state: np.random.RandomState,
     ) -> tuple[Network, Parameters]:
-        """Begin a new model: its network and initial weights."""
+        """Create the network and initial weights of a new model."""
         for name in (*_OF_STATE, "loss_", "history_", "_state", "_optimizer"):
             self.__dict__.pop(name, None)  # of another fit
         self.n_outputs_ = samples.Y.shape[1]
@@ -861,7 +858,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         coefs: list[NDArray] = []
         intercepts: list[NDArray] = []
         if getattr(self._init_coef, "__func__", None) is not BaseMLP._init_coef:
-            # What it may look at: the layers so far. Otherwise the old model predicts meanwhile.
+            # The layers so far, which it may read. Otherwise the old model is kept until the end.
             self.coefs_, self.intercepts_ = coefs, intercepts
         self._random_state = random_state
         for coef, intercept in zip(parameters.coefs, parameters.intercepts, strict=True):
@@ -876,7 +873,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     def _init_coef(self, fan_in: int, fan_out: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
         """Return the initial weights of a layer; scikit-learn's hook for subclasses.
 
-        Called for every layer in turn, from the inputs on, with ``_random_state``, ``n_layers_``,
+        Called for each layer, starting at the inputs, with ``_random_state``, ``n_layers_``,
         ``n_outputs_``, ``out_activation_`` and the layers so far (``coefs_``, ``intercepts_``) set.
 
         Parameters
@@ -895,7 +892,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     def _resumed(
         self, samples: Samples, hidden_units: tuple[int, ...], dtype: np.dtype
     ) -> tuple[Network, Parameters]:
-        """Go on with a model, fitted or made by hand: its network and a copy of its weights."""
+        """Return the network and a copy of the weights of a model, fitted or made by hand."""
         fitted = self.__dict__
         fitted.setdefault("input_scale_", None)
         if "_fitted_loss" not in fitted and self.loss in LOSSES.get(self.out_activation_, ()):
@@ -920,7 +917,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             prediction.fitted_map(self.input_scale_, network.n_features, dtype)  # is one
         if self._changed_input_scale(samples.X):
             warn(
-                "the map input_scale_ of the first fit is kept; "
+                "input_scale_ of the first fit is kept; "
                 f"input_scale={self.input_scale!r} has no effect.",
                 WarmStartWarning,
             )
@@ -932,25 +929,25 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return network, Parameters.from_layers(network, self.coefs_, self.intercepts_, dtype)
 
     def _check_by_hand(self) -> None:
-        """Refuse to go on with a model that somebody has made and left incomplete."""
+        """Refuse to train an incomplete model that was made by hand."""
         fitted = vars(self)
         if missing := [n for n in ("intercepts_", "out_activation_") if n not in fitted]:
             raise ValueError(
-                f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained on; "
+                f"a model with coefs_ must have {' and '.join(missing)}, too, to be trained; "
                 "set what is missing, or fit a new model."
             )
         if self.out_activation_ not in LOSSES:
             raise ValueError(
-                f"out_activation_ must be one of {tuple(LOSSES)} to be trained on, got "
-                f"{self.out_activation_!r}; put the fitted one back, or fit a new model."
+                f"out_activation_ must be one of {tuple(LOSSES)} to be trained, got "
+                f"{self.out_activation_!r}; restore the fitted one, or fit a new model."
             )
         self.coefs_, self.intercepts_ = prediction.layers(self)
         for name in ("coefs_", "intercepts_"):
             for layer, array in enumerate(getattr(self, name)):
                 if not np.isfinite(array).all():
                     raise ValueError(
-                        f"{name}[{layer}] must be finite to be trained on, but some of its numbers "
-                        "are NaN or infinite; put the fitted ones back, or fit a new model."
+                        f"{name}[{layer}] must be finite to be trained, but contains NaN or "
+                        "infinity; restore the fitted ones, or fit a new model."
                     )
 
     def _hold_out(
@@ -960,7 +957,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         arrays = [samples.X, samples.Y]
         if samples.weight is not None:
             arrays.append(samples.weight)
-        # Its parameters are ours, which have been validated.
+        # Its parameters are already validated.
         with sklearn.config_context(skip_parameter_validation=True):
             parts = train_test_split(
                 *arrays,
@@ -976,17 +973,17 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         weights = parts[4:] or (None, None)
         if weights[0] is not None and not weights[0].any():
             raise ValueError(
-                "only samples that are held out for early stopping have a weight other than zero; "
+                "only samples held out for early stopping have a nonzero weight; "
                 "pass X_val and y_val, or another random_state."
             )
         return Samples(parts[0], parts[2], weights[0]), Samples(parts[1], parts[3], weights[1])
 
     def _strata(self, Y: NDArray) -> NDArray | None:
-        """Return what the split for early stopping keeps balanced."""
+        """Return the labels for a stratified split, if any."""
         return None
 
     def _network(self, layer_units: tuple[int, ...] | None = None) -> Network:
-        """Return the network of these layers, or else of the fitted weights."""
+        """Return the network with these layers, by default those of the fitted weights."""
         if layer_units is None:
             layer_units = (self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_))
         return Network(
@@ -994,7 +991,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         )
 
     def _input_scale(self, X: Any, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
-        """Return the affine map to learn with; warn if there should be one and is none."""
+        """Return the input scaling; warn if it is missing but needed."""
         scale, shift = affine_map(self.input_scale, X, dtype)
         if scale is not None and shift is not None:
             if isinstance(self.input_scale, str) and not issparse(X):
@@ -1004,16 +1001,16 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return None
 
     def _changed_input_scale(self, X: Any) -> bool:
-        """Return whether `input_scale` asks for another map than the fitted one."""
+        """Return whether `input_scale` differs from the fitted scaling."""
         if self.input_scale is None or self.input_scale_ is None:
             return self.input_scale is not None or self.input_scale_ is not None
-        if isinstance(self.input_scale, str):  # "standard" of other data is another map
+        if isinstance(self.input_scale, str):  # "standard" depends on the data
             return False
         wanted: Any = affine_map(self.input_scale, X, self.input_scale_[0].dtype)
         return not np.array_equal(wanted, self.input_scale_)
 
     def _batch_rows(self, n_samples: int) -> int:
-        """Return the samples per update that are asked for."""
+        """Return the requested samples per update."""
         if self.batch_size == "auto":
             return min(200, n_samples)
         return operator.index(self.batch_size)  # type: ignore[arg-type]
@@ -1028,9 +1025,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return min(batch_size, n_samples)
 
     def _max_epochs(self, incremental: bool) -> int:
-        """Return how many epochs callbacks must expect at most."""
+        """Return the maximum number of epochs, for callbacks."""
         if self.solver == "lbfgs":
-            return self.max_iter + 1  # the last iteration begins in vain
+            return self.max_iter + 1  # with one more iteration that is started but not finished
         return 1 if incremental else self.max_iter
 
     def _schedule(self) -> Callable[[int], float] | None:
@@ -1063,13 +1060,13 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return rate_of
 
     def _named_rate(self, name: str, epoch: int) -> float:
-        """Return the rate of an epoch, by a schedule that has a name."""
+        """Return the learning rate of an epoch, by a named schedule."""
         return scheduled_rate(name, float(self.learning_rate_init), epoch, self.max_iter)
 
     def _validator(
         self, engine: Any, samples: Samples | None
     ) -> Callable[[], tuple[float, float]] | None:
-        """Return a function for the loss and score of the engine's parameters on some samples."""
+        """Return a function that computes loss and score of the engine's parameters on samples."""
         if samples is None:
             return None
         dtype = engine.parameters.flat.dtype
@@ -1085,13 +1082,13 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return validate
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> NDArray:
-        """Return the values of the output units; scikit-learn's name, which subclasses know.
+        """Return the values of the output units; scikit-learn's name, used by subclasses.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
         check_input : bool
-            Not used: checking costs next to nothing.
+            Ignored: X is always checked.
 
         Returns
         -------
@@ -1100,7 +1097,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return prediction.outputs(self, X)
 
     def _forward_pass(self, activations: list[Any]) -> list[Any]:
-        """Fill in the values of all layers; scikit-learn's name, for tools that look inside.
+        """Compute the values of all layers; scikit-learn's name, for inspection tools.
 
         Parameters
         ----------
@@ -1117,7 +1114,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
 
 def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
-    """Validate sample weights as scikit-learn does, with its error texts."""
+    """Validate sample weights as scikit-learn does, with its messages."""
     n_samples = X.shape[0]
     dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
     if isinstance(sample_weight, Real):
@@ -1156,7 +1153,7 @@ def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
 
 
 def _checked_rate(schedule: Callable[[int], float], epoch: int) -> float:
-    """Return the rate of an epoch, by a user's function."""
+    """Return the learning rate of an epoch, by the user's function."""
     rate = schedule(epoch)
     try:
         number = float(rate)
@@ -1171,7 +1168,7 @@ def _checked_rate(schedule: Callable[[int], float], epoch: int) -> float:
 
 
 def _first_not_finite(sample_weight: Any) -> str:
-    """Return where the first weight is that is not finite, as a sentence; empty if all are."""
+    """Return the row of the first non-finite weight as a sentence; empty if all are finite."""
     try:
         rows = np.flatnonzero(~np.isfinite(np.asarray(sample_weight, np.float64)))
     except (TypeError, ValueError):
@@ -1180,28 +1177,28 @@ def _first_not_finite(sample_weight: Any) -> str:
 
 
 def check_weight_range(weights: NDArray, dtype: np.dtype) -> None:
-    """Refuse weights so large or small that means over them cannot be computed."""
+    """Refuse weights whose sum overflows or underflows."""
     with np.errstate(over="ignore"):
         total = np.abs(weights, dtype=np.float64).sum()
     limits = np.finfo(dtype)
-    # Losses and penalties, a few orders of magnitude either way, are multiplied with and divided
-    # by it.
+    # With a margin: losses and penalties, some orders of magnitude larger or smaller, are
+    # multiplied with it and divided by it.
     smallest, largest = float(limits.tiny) * 1e8, float(limits.max) / 1e8
     if total and not smallest <= total <= largest:
         raise ValueError(
-            f"the weights of the samples sum to {total:.3g} in magnitude, but {dtype} can compute "
-            f"with sums from {smallest:.0e} to {largest:.0e} only; divide them by their mean."
+            f"the sample weights sum to {total:.3g} in magnitude, but {dtype} needs sums from "
+            f"{smallest:.0e} to {largest:.0e}; divide them by their mean."
         )
 
 
 def check_any_weight(weights: NDArray) -> None:
-    """Refuse weights that are all zero, in scikit-learn's words."""
+    """Refuse weights that are all zero, with scikit-learn's message."""
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
 
 
 def _dropout_rates(dropout: Any, n_hidden: int) -> tuple[float, ...]:
-    """Return dropout's rate per hidden layer."""
+    """Return the dropout rate per hidden layer."""
     rates: list[Any] = (
         [dropout] * n_hidden if isinstance(dropout, Real) else list(np.atleast_1d(dropout))
     )
@@ -1209,14 +1206,14 @@ def _dropout_rates(dropout: Any, n_hidden: int) -> tuple[float, ...]:
         isinstance(rate, Real) and 0 <= float(rate) < 1 for rate in rates
     ):
         raise ValueError(
-            "dropout must be a probability in [0, 1), or one for each hidden layer, of which there "
-            f"are {n_hidden}; got {dropout!r}."
+            "dropout must be a probability in [0, 1), or one for each of the "
+            f"{n_hidden} hidden layers; got {dropout!r}."
         )
     return tuple(map(float, rates))
 
 
 def _check_augmented(before: NDArray, after: Any) -> None:
-    """Refuse what an augmenting function may not return."""
+    """Refuse an invalid return value of an augmentation function."""
     if not (
         isinstance(after, np.ndarray)
         and after.shape == before.shape
@@ -1228,16 +1225,16 @@ def _check_augmented(before: NDArray, after: Any) -> None:
             else f"an object of type {type(after).__name__}"
         )
         raise ValueError(
-            "augment must return an array of the shape and dtype of the one that it is given, "
+            "augment must return an array of the same shape and dtype as its argument, "
             f"{before.dtype} of shape {before.shape}, got {got}."
         )
 
 
 def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDArray]:
-    """Return what `_init_coef` has returned as arrays, or refuse it."""
+    """Return the result of `_init_coef` as arrays, or refuse it."""
     try:
         coef, intercept = (np.asarray(part) for part in layer)
-    except (TypeError, ValueError):  # no pair, or not of arrays
+    except (TypeError, ValueError):  # not a pair of arrays
         coef = intercept = np.empty(0)
     if (
         (coef.shape, intercept.shape) != ((fan_in, fan_out), (fan_out,))
@@ -1252,7 +1249,7 @@ def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDAr
 
 
 def in_words(value: Any) -> str:
-    """Return what a value that should have been some arrays is."""
+    """Describe a value that should have been arrays."""
     if isinstance(value, tuple | list):
         return f"({', '.join(map(in_words, value))})"
     if isinstance(value, np.ndarray):

@@ -1,6 +1,6 @@
-"""scikit-learn's callbacks (SLEP 23), where the installed scikit-learn has them (1.9 and later).
+"""scikit-learn's callbacks (SLEP 23), if the installed version has them (1.9 and later).
 
-On an older scikit-learn the estimators simply have no ``set_callbacks``.
+With an older scikit-learn, the estimators have no ``set_callbacks``.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ try:
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing: this scikit-learn has no callbacks."""
+        """Empty: this scikit-learn has no callbacks."""
 
     def with_callbacks(method: Callable) -> Callable:
-        """Return the method as it is: this scikit-learn has no callbacks."""
+        """Return the method unchanged: this scikit-learn has no callbacks."""
         return method
 
 
@@ -22,15 +22,15 @@ __all__ = ["CallbackSupportMixin", "FitTasks", "with_callbacks"]
 
 
 class FitTasks:
-    """The tasks of one call of fit, as callbacks see them: the fit, and an epoch at a time.
+    """The callback tasks of a call of fit: the fit, and its epochs.
 
     Parameters
     ----------
     estimator : estimator
     max_epochs : int
-        Epochs at most, or iterations of L-BFGS and one more that is begun in vain.
+        Maximum number of epochs, or iterations of L-BFGS and one more, which is not finished.
     X, y : array
-        The training data, handed to callbacks that ask for it.
+        The training data, passed to callbacks that request it.
     sample_weight : array or None
     """
 
@@ -51,21 +51,21 @@ class FitTasks:
             self._fit.call_on_fit_task_begin(**self._data)
 
     def epoch_begins(self) -> None:
-        """Tell callbacks that the next epoch begins."""
+        """Notify callbacks that an epoch begins."""
         if self._fit is not None and getattr(self._estimator, "_skl_callbacks", None):
             self._epoch = self._fit.subcontext(task_name="epoch")
             self._epoch.call_on_fit_task_begin(**self._data)
 
     def epoch_ended(self, fitted_attributes: Callable[[], dict[str, Any]]) -> bool:
-        """Tell callbacks that the epoch is over; return whether one of them wants to stop."""
+        """Notify callbacks that the epoch has ended; return whether one of them wants to stop."""
         if self._epoch is None:
             return False
         epoch, self._epoch = self._epoch, None
         return epoch.call_on_fit_task_end(**self._data, reconstruction_attributes=fitted_attributes)
 
     def fit_ended(self, fitted_attributes: Callable[[], dict[str, Any]]) -> None:
-        """Tell callbacks that the fit is over."""
-        if self._epoch is not None:  # one that began and was interrupted, or never run by scipy
+        """Notify callbacks that the fit has ended."""
+        if self._epoch is not None:  # started and interrupted, or not run by scipy
             self._epoch.call_on_fit_task_end(estimator=self._estimator)
             self._epoch = None
         if self._fit is not None:

@@ -1,4 +1,4 @@
-"""MLPClassifier: labels as targets, and outputs as labels and probabilities."""
+"""MLPClassifier: encoding of labels, and prediction of labels and probabilities."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = ["MLPClassifier"]
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multilayer perceptron classifier, a drop-in for scikit-learn's, on a compiled engine.
+    """Multilayer perceptron classifier, a drop-in replacement for scikit-learn's.
 
-    It minimises the log loss, or the squared error, by stochastic gradient descent, Adam or L-BFGS.
-    The parameters that scikit-learn has mean what they mean there, and in
-    float64 the same random state gives the same numbers.
+    It minimizes the log loss or the squared error by stochastic gradient descent, Adam, AdamW or
+    L-BFGS. scikit-learn's parameters have the same meaning as there, and in float64 the same
+    random state gives the same numbers.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Units per hidden layer; empty for a linear model.
     activation : {"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu"}, \
 default="relu"
-        Function of the hidden layers.
+        Activation function of the hidden layers.
     solver : {"lbfgs", "sgd", "adam", "adamw"}, default="adam"
-        How the weights are optimised. "lbfgs" sees all samples at once; "adamw" is Adam with
-        decoupled weight decay.
+        Optimizer of the weights. "lbfgs" uses all samples at once; "adamw" is Adam with decoupled
+        weight decay.
     alpha : float, default=0.0001
         Strength of the L2 penalty, which is divided by the batch size.
     batch_size : int or "auto", default="auto"
@@ -59,15 +59,15 @@ default="relu"
     power_t : float, default=0.5
         Exponent of "invscaling".
     max_iter : int, default=200
-        Epochs at most; for "lbfgs", iterations.
+        Maximum number of epochs; for "lbfgs", of iterations.
     shuffle : bool, default=True
-        Visit the samples in a new order in every epoch.
+        Shuffle the samples in each epoch.
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the validation split and the order of
         the samples.
     tol : float, default=1e-4
-        Improvement of the loss, or of the validation score, that counts; for
-        "lbfgs", the largest component of the gradient at which it stops.
+        Minimum improvement of the loss or the validation score; for "lbfgs", the
+        tolerance for the largest component of the gradient.
     verbose : bool or int, default=False
         Print a line per epoch.
     warm_start : bool, default=False
@@ -80,67 +80,65 @@ default="relu"
         Hold out a part of the training data, stop when the score on it no
         longer improves, and keep the best weights.
     validation_fraction : float in [0, 1), default=0.1
-        The part held out by `early_stopping`.
+        The fraction held out by `early_stopping`.
     beta_1, beta_2 : float in [0, 1), default=0.9 and 0.999
         Decay rates of Adam's moments.
     epsilon : float, default=1e-8
-        Adam's numerical stabiliser.
+        Added to Adam's denominator for numerical stability.
     n_iter_no_change : int or inf, default=10
         Epochs without improvement after which training stops.
     max_fun : int, default=15000
-        Evaluations of the loss at most, for ``solver="lbfgs"``.
+        Maximum number of loss evaluations, for ``solver="lbfgs"``.
     backend : {"auto", "cython", "numba", "numpy", "cuda"}, default="auto"
-        Implementation of the engine. "auto" is the first that is available;
-        one that is named is used or refused with the reason.
+        Implementation of the engine. "auto" is the first available of the others except
+        "cuda"; a named one that is not available raises an error with the reason.
     n_threads : int or None, default=None
-        Threads at most. None is as many as this process may use. The result
-        does not depend on it.
+        Maximum number of threads. None uses all CPUs available to the process. The
+        result does not depend on it.
     dtype : {"float32", "float64"} or None, default=None
-        Precision of the arithmetic. None follows the input: float32 for
+        Precision of computations. None depends on the input: float32 for
         float32 and uint8, otherwise float64.
     input_scale : None, "standard", float or (scale, shift), default=None
-        An affine map of the features, ``x' = scale * x + shift``, that is part
-        of the model. "standard" gives every feature mean 0 and variance 1 over
-        the training data; ``1 / 255`` suits byte images, which stay uint8.
+        Affine scaling of the features, ``x' = scale * x + shift``, as part of the
+        model. "standard" gives every feature mean 0 and variance 1 over the
+        training data; ``1 / 255`` is for uint8 images, which are not converted.
     lr_schedule : "linear", "cosine", dict of int to float, callable or None, default=None
-        Learning rates by epoch, counted from 1. "linear" has ``learning_rate_init *
-        (max_iter + 1 - epoch) / max_iter``, and "cosine" ``learning_rate_init / 2 *
-        (1 + cos(pi * (epoch - 1) / max_iter))``; epochs after `max_iter`, of a
-        warm start or of `partial_fit`, have the rate of that one. ``{1: 1e-3, 15: 1e-4}``
+        Learning rate per epoch, counted from 1. "linear" is ``learning_rate_init *
+        (max_iter + 1 - epoch) / max_iter``, "cosine" is ``learning_rate_init / 2 *
+        (1 + cos(pi * (epoch - 1) / max_iter))``; later epochs than `max_iter`, of a
+        warm start or `partial_fit`, keep its rate. ``{1: 1e-3, 15: 1e-4}``
         sets the rate from these epochs on. A callable maps the epoch to its
-        rate; for the model to be pickled, it must be a function of a module,
-        not a lambda. For "sgd" and "adam", with ``learning_rate="constant"``.
+        rate; to pickle the model, it must be a function of a module, not a
+        lambda. Not for "lbfgs"; with ``learning_rate="constant"``.
     dropout : float in [0, 1) or array-like of such, default=0.0
-        Probability that a hidden unit is left out, for a sample of an epoch;
-        one for all hidden layers or one for each. Those that stay are
-        multiplied by ``1 / (1 - dropout)``; predictions use all of them. For
-        "sgd" and "adam".
+        Probability of dropping a hidden unit, for each sample and epoch; one for
+        all hidden layers or one per layer. The other units are multiplied by
+        ``1 / (1 - dropout)``; predictions use all units. Not for "lbfgs".
     augment : Augmentation, callable or None, default=None
-        What is done to the training images anew in every epoch: something from
-        `fastmlp.augment`, or a function from an array of some samples, of
-        shape (n, n_features), to another of the same shape and dtype, before
+        Augmentation of the training images, different in each epoch: an object of
+        `fastmlp.augment`, or a function that maps an array of samples, of shape
+        (n, n_features), to another of the same shape and dtype, before
         `input_scale`; it is tried on one sample, then called with some
-        thousands. X must be dense; validation data stay as they are. For "sgd"
-        and "adam".
+        thousands. X must be dense; validation data are not augmented. Not for
+        "lbfgs".
     weight_decay : float, default=0.01
-        The part of itself, times the learning rate, that every weight loses with every update of
-        ``solver="adamw"``. `alpha` is another penalty; 0 leaves only this one.
+        Weight decay of ``solver="adamw"``: each update multiplies the weights by
+        ``1 - learning_rate * weight_decay``. In addition to `alpha`, unless that is 0.
     max_grad_norm : float or None, default=None
-        Where the Euclidean norm of a batch's gradient, over all weights and intercepts, is larger,
-        the gradient is scaled down to it. Not for "lbfgs".
+        Maximum Euclidean norm of a batch's gradient, over all weights and intercepts; larger
+        gradients are scaled down to it. Not for "lbfgs".
     loss : {"log_loss", "squared_error"}, default="log_loss"
-        "squared_error" trains a logistic output per class on half the squared
-        error, averaged over the outputs.
+        "squared_error" is half the squared error of logistic outputs, one per class,
+        averaged over the outputs.
     label_smoothing : float in [0, 1) or pair (off, on), default=0.0
-        How far targets are from 0 and 1. A float s gives that part of a
-        sample's target to all classes alike, so that they are ``s / n_classes``
-        and ``1 - s + s / n_classes``; outputs that are not exclusive (two
-        classes, several labels, "squared_error") have two classes each. A pair
-        holds the targets themselves: ``(0.01, 0.99)``. For the loss of
-        validation data, too.
+        A float s changes the targets 0 and 1 to ``s / n_classes`` and ``1 - s + s /
+        n_classes``, where independent outputs (binary, multilabel,
+        "squared_error") count as two classes each. A pair contains the
+        targets themselves: ``(0.01, 0.99)``. Also applies to the loss of
+        validation data.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, as in other classifiers of scikit-learn;
-        multiplied with `sample_weight`.
+        Class weights, as in other classifiers of scikit-learn; multiplied with
+        `sample_weight`.
 
     Attributes
     ----------
@@ -159,25 +157,25 @@ default="relu"
     validation_scores_ : list of float or None
         Accuracy on the held-out data per epoch, with `early_stopping`.
     best_validation_score_ : float or None
-        The best of them.
+        The best of these scores.
     t_ : int
         Training samples seen.
     n_iter_ : int
         Epochs of the last fit.
     n_layers_, n_outputs_ : int
-        Layers, counting input and output, and output units.
+        Number of layers, including input and output, and of output units.
     out_activation_ : {"softmax", "logistic"}
-        Function of the output layer.
+        Activation function of the output layer.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (n_features_in_,)
-        Their names, if X had any.
+        Names of the features, if X has any.
     history_ : dict of str to list of float
         Lists of equal length with an entry per epoch: "loss",
         "learning_rate" (not for "lbfgs"), "seconds" and, with validation data,
         "val_loss" and "val_score".
     input_scale_ : tuple of array of shape (n_features_in_,), or None
-        The affine map (scale, shift) in use.
+        The fitted scaling (scale, shift).
 
     Examples
     --------
@@ -283,7 +281,7 @@ default="relu"
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
 
-    fit = in_turn(with_callbacks(BaseMLP.fit))  # callbacks are set up and torn down in the turn
+    fit = in_turn(with_callbacks(BaseMLP.fit))  # callbacks are set up and torn down within the lock
 
     @available_if(lambda self: self._check_solver())
     @in_turn
@@ -295,7 +293,7 @@ default="relu"
         sample_weight: ArrayLike | None = None,
         classes: ArrayLike | None = None,
     ) -> Self:
-        """Train for one epoch on these samples; the optimiser's state goes on.
+        """Train for one epoch on these samples; the state of the optimizer is kept.
 
         Parameters
         ----------
@@ -303,7 +301,7 @@ default="relu"
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         sample_weight : array-like of shape (n_samples,), optional
         classes : array-like of shape (n_classes,), optional
-            All classes that any call will bring; needed in the first call only.
+            Classes across all calls of partial_fit; required for the first call only.
 
         Returns
         -------
@@ -314,11 +312,11 @@ default="relu"
             self._set_classes(classes, y)
             return self._fit(X, y, sample_weight=sample_weight, incremental=True)
         finally:
-            if not hasattr(self, "coefs_"):  # a first call that is refused leaves nothing
+            if not hasattr(self, "coefs_"):  # a refused first call sets no attributes
                 self.__dict__ = before
 
     def _set_classes(self, classes: Any, y: Any) -> None:
-        """Take the classes of the first call to partial_fit, and refuse others in later ones."""
+        """Set the classes in the first call of partial_fit, and refuse others in later calls."""
         fitted: Any = getattr(self, "classes_", None)
         if classes is None and fitted is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -342,8 +340,8 @@ default="relu"
         Returns
         -------
         array of shape (n_samples,) or (n_samples, n_labels)
-            The most probable class; for a multilabel problem, 1 where the
-            label's probability exceeds one half.
+            The most probable class; for multilabel problems, 1 where the
+            probability of the label exceeds 0.5.
         """
         return self._predict(X)
 
@@ -357,7 +355,7 @@ default="relu"
         )
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
-        """Estimate the probability of every class.
+        """Predict the probability of each class.
 
         Parameters
         ----------
@@ -366,20 +364,20 @@ default="relu"
         Returns
         -------
         array of shape (n_samples, n_classes)
-            Rows sum to 1, except for a multilabel problem. Columns are in the
-            order of `classes_`. The outputs that ``loss="squared_error"`` has
-            trained are divided by their sum.
+            Rows sum to 1, except for multilabel problems. Columns are in the
+            order of `classes_`. Outputs trained with ``loss="squared_error"``
+            are divided by their sum.
         """
         outputs = self._forward_pass_fast(X)
         if self.n_outputs_ == 1:
             return np.hstack([1 - outputs, outputs])
         if self._is_multiclass() and self.out_activation_ == "logistic":
-            outputs += np.finfo(outputs.dtype).tiny  # where all are 0, classes are equal
+            outputs += np.finfo(outputs.dtype).tiny  # equal probabilities if all are 0
             outputs /= outputs.sum(axis=1, keepdims=True)
         return outputs
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray:
-        """Estimate the logarithm of the probability of every class.
+        """Predict the logarithm of the probability of each class.
 
         Parameters
         ----------
@@ -388,7 +386,7 @@ default="relu"
         Returns
         -------
         array of shape (n_samples, n_classes)
-            ``log(predict_proba(X))``; minus infinity where a probability is 0.
+            ``log(predict_proba(X))``; -inf for a probability of 0.
         """
         probabilities = self.predict_proba(X)
         if np.geterr()["divide"] != "warn":
@@ -397,7 +395,7 @@ default="relu"
             return np.log(probabilities, out=probabilities)
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: several labels are fine too."""
+        """Return scikit-learn's tags: multilabel targets are supported."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -436,21 +434,21 @@ default="relu"
         except MemoryError:
             n_classes = len(self.classes_)
             raise ExplainedMemoryError(
-                f"y has {n_classes} classes, and a network has an output for each: the targets of "
-                f"{len(y)} samples need {9 * n_classes * len(y) / 2**30:.1f} GiB. If they are "
-                "numbers to be predicted, use MLPRegressor; otherwise merge rare classes, or pass "
-                "fewer samples at a time to partial_fit."
+                f"y has {n_classes} classes, with one output each: the targets of {len(y)} samples "
+                f"need {9 * n_classes * len(y) / 2**30:.1f} GiB. If they are numbers to be "
+                "predicted, use MLPRegressor; otherwise merge rare classes, or pass fewer samples "
+                "at a time to partial_fit."
             ) from None
         if is_new and y.ndim == 2:
             hints.about_labels(Y)
         return X, y, Y
 
     def _check_label_binarizer(self) -> None:
-        """Refuse fitted labels that somebody has replaced by others, or left out."""
+        """Refuse fitted labels that were replaced or removed."""
         known = getattr(getattr(self, "_label_binarizer", None), "classes_", None)
         if known is None or not np.array_equal(known, self.classes_):
             raise ValueError(
-                "classes_ and _label_binarizer must stand for the same classes, got "
+                "classes_ and _label_binarizer must have the same classes, got "
                 f"{self.classes_!s} and {known!s}; set _label_binarizer to "
                 "sklearn.preprocessing.LabelBinarizer().fit(classes_), or fit a new model."
             )
@@ -464,33 +462,33 @@ default="relu"
         labels, codes = _distinct_text(y)
         unseen = np.setdiff1d(unique_labels(labels), self.classes_)
         if len(unseen):
-            raise ValueError(f"y_val has classes that y has not: {unseen.tolist()}.")
+            raise ValueError(f"y_val has classes that are not in y: {unseen.tolist()}.")
         return self._label_binarizer.transform(labels).astype(bool)[codes]
 
     def _weights(self, y: Any, sample_weight: Any, X: Any, *, incremental: bool) -> NDArray | None:
-        """Return the weights of the training samples: their own times those of their classes."""
+        """Return the sample weights multiplied by the class weights."""
         weights = super()._weights(y, sample_weight, X, incremental=incremental)
         if self.class_weight is None:
             return weights
         _check_class_weight(self.class_weight)
         if incremental and self.class_weight == "balanced":
             raise ValueError(
-                "class_weight='balanced' needs all samples at once, which partial_fit does not "
-                "have; pass the dict of sklearn.utils.class_weight.compute_class_weight instead."
+                "class_weight='balanced' is not supported by partial_fit, which does not have all "
+                "samples; pass the dict of sklearn.utils.class_weight.compute_class_weight instead."
             )
         if y.ndim == 1:  # y need not have all classes in partial_fit
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             of_classes = by_class[np.searchsorted(self.classes_, y)]
         else:
             of_classes = compute_sample_weight(self.class_weight, y)
-        with np.errstate(over="ignore"):  # what has become infinite is refused with a sentence
+        with np.errstate(over="ignore"):  # infinite weights are refused below
             weights = of_classes if weights is None else weights * of_classes
         if not incremental:
             check_any_weight(weights)
         return weights
 
     def _output_activation(self) -> str:
-        """Return softmax for exclusive classes, logistic for two classes or several labels."""
+        """Return softmax for multiclass, logistic for binary and multilabel targets."""
         return "softmax" if self._is_multiclass() and self.loss == "log_loss" else "logistic"
 
     def _is_multiclass(self) -> bool:
@@ -498,7 +496,7 @@ default="relu"
         return self._label_binarizer.y_type_ == "multiclass"
 
     def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
-        """Return what the outputs should be: `label_smoothing` away from 0 and 1."""
+        """Return the targets of the outputs, with `label_smoothing`."""
         is_distribution = self.out_activation_ == "softmax"
         if not isinstance(self.label_smoothing, Real):
             off, on = _smoothed_pair(self.label_smoothing)
@@ -511,8 +509,8 @@ default="relu"
                 )
             if not self._is_multiclass() and not off < 0.5 < on:  # where predict decides
                 raise ValueError(
-                    f"label_smoothing={self.label_smoothing!r} must have its targets on both sides "
-                    "of 0.5, or the one answer would look like the other; pass others."
+                    f"label_smoothing={self.label_smoothing!r} must have one target below and one "
+                    "above 0.5, the threshold of predict; pass others."
                 )
         else:
             off = self.label_smoothing / (Y.shape[1] if is_distribution else 2)
@@ -520,18 +518,18 @@ default="relu"
         return np.where(Y, np.asarray(on, dtype), np.asarray(off, dtype))
 
     def _strata(self, Y: NDArray) -> NDArray | None:
-        """Return the classes, if there are two: scikit-learn stratifies no others.
+        """Return the labels, if there are two classes: scikit-learn stratifies no others.
 
-        In one dimension: of two, scikit-learn makes text of every row, and the same split.
+        In one dimension: for two, scikit-learn converts rows to text, with the same split.
         """
         if self.n_outputs_ != 1:
             return None
-        has_all = 1 < np.count_nonzero(Y) < len(Y) - 1  # else the error shows these rows
+        has_all = 1 < np.count_nonzero(Y) < len(Y) - 1  # otherwise the error shows these rows
         return Y.ravel() if has_all else Y
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
-        """Return the accuracy; for several labels, that of whole rows."""
-        if len(self.classes_) == 1:  # whatever the output, there is nothing else to predict
+        """Return the accuracy; for multilabel targets, the subset accuracy."""
+        if len(self.classes_) == 1:  # a single class is always predicted
             return 1.0
         if self._is_multiclass():
             correct = outputs.argmax(axis=1) == Y.argmax(axis=1)
@@ -541,15 +539,15 @@ default="relu"
 
 
 def _distinct_text(y: NDArray) -> tuple[NDArray, Any]:
-    """Return the distinct labels, and what of them the samples have; all labels if not of text.
+    """Return the distinct labels, and the samples' labels as codes; all labels if not text.
 
-    scikit-learn sorts all of them several times, which takes seconds for a million.
+    scikit-learn sorts the labels several times, which takes seconds for a million.
     """
     if y.ndim == 1 and y.dtype.kind in "OU":
         of_samples = y.tolist()
         try:
             numbers = {label: number for number, label in enumerate(dict.fromkeys(of_samples))}
-        except TypeError:  # lists and the like, which are refused elsewhere
+        except TypeError:  # lists and similar, which are refused elsewhere
             return y, slice(None)
         if all(type(label) is str for label in numbers):
             codes = np.fromiter(map(numbers.__getitem__, of_samples), np.intp, len(of_samples))
@@ -558,7 +556,7 @@ def _distinct_text(y: NDArray) -> tuple[NDArray, Any]:
 
 
 def _check_class_weight(class_weight: Any) -> None:
-    """Refuse weights of classes that are not finite numbers."""
+    """Refuse class weights that are not finite numbers."""
     for weights in class_weight if isinstance(class_weight, list) else [class_weight]:
         for label, weight in weights.items() if isinstance(weights, dict) else ():
             if not isinstance(weight, Real) or not np.isfinite(float(weight)):
@@ -569,12 +567,12 @@ def _check_class_weight(class_weight: Any) -> None:
 
 
 def _warn_of_logarithm(what: str, _: int) -> None:
-    """Give NumPy's warning, as it comes from scikit-learn's predict_log_proba."""
+    """Issue NumPy's warning, as in scikit-learn's predict_log_proba."""
     warn_as_sklearn(f"{what} encountered in log", RuntimeWarning, at=r"np\.log\(y_prob")
 
 
 def _smoothed_pair(pair: Any) -> tuple[float, float]:
-    """Return label_smoothing's targets (off, on), or refuse them."""
+    """Return the targets (off, on) of label_smoothing, or refuse them."""
     are_numbers = len(pair) == 2 and all(isinstance(target, Real) for target in pair)
     if not are_numbers or not 0 <= pair[0] < pair[1] <= 1:
         raise ValueError(

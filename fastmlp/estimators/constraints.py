@@ -1,7 +1,6 @@
-"""What values a parameter may take, and the sentence that says so.
+"""Constraints on parameter values, with scikit-learn's error messages.
 
-The sentences are scikit-learn's, so that switching the import changes no
-error text; its own checker is not part of its public interface.
+scikit-learn's own validation is not part of its public interface.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import numpy as np
 
 
 class InvalidParameterError(ValueError, TypeError):
-    """A parameter of an estimator has a wrong type or value."""
+    """A parameter of an estimator has an invalid type or value."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Interval:
     left, right : number or None
         None is unbounded.
     brackets : str
-        Two characters, such as "[)": which bounds belong to the interval.
+        Two characters, such as "[)": which bounds are included.
     """
 
     kind: type
@@ -34,7 +33,7 @@ class Interval:
     brackets: str
 
     def accepts(self, value: object) -> bool:
-        """Return whether `value` lies in the interval."""
+        """Return whether `value` is in the interval."""
         if not isinstance(value, self.kind) or not isinstance(value, Real) or value != value:
             return False
         left = -np.inf if self.left is None else self.left
@@ -45,7 +44,7 @@ class Interval:
         return after_left and before_right
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         noun = "an int" if self.kind is Integral else "a float"
         left, right = (
             default if bound is None else str(float(bound) if self.kind is Real else bound)
@@ -65,7 +64,7 @@ class OneOf:
         return isinstance(value, str) and value in self.options
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         return f"a str among {{{', '.join(sorted(map(repr, self.options)))}}}"
 
 
@@ -80,7 +79,7 @@ class InstanceOf:
         return isinstance(value, self.type)
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         module = "" if self.type.__module__ == "builtins" else f"{self.type.__module__}."
         return f"an instance of {module + self.type.__qualname__!r}"
 
@@ -97,22 +96,22 @@ class Exactly:
         return value is self.value or (isinstance(value, Real) and value == self.value)
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         return self.words
 
 
 @dataclass(frozen=True)
 class ArrayLike:
-    """Anything that can become an array."""
+    """Anything that can be converted to an array."""
 
     def accepts(self, value: object) -> bool:
-        """Return whether `value` looks like an array."""
+        """Return whether `value` is array-like."""
         return not isinstance(value, str) and (
             hasattr(value, "__len__") or hasattr(value, "shape") or hasattr(value, "__array__")
         )
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         return "an array-like"
 
 
@@ -125,7 +124,7 @@ class Callable:
         return callable(value)
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         return "a callable"
 
 
@@ -152,7 +151,7 @@ def validate(
     Parameters
     ----------
     parameters : mapping of name to value
-    constraints : mapping of name to the alternatives that are allowed
+    constraints : mapping of name to allowed alternatives
         A parameter without an entry is not checked.
     owner : str
         Name of the estimator, for the message.

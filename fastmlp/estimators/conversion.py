@@ -1,7 +1,7 @@
-"""Fitted models from fastmlp to scikit-learn, and back.
+"""Conversion of fitted models to scikit-learn, and back.
 
-Both directions copy everything, so neither model changes when the other is trained further. Only
-the exact classes cross over: what a subclass does to predictions is not known here.
+Everything is copied, so neither model changes when the other is trained further. Subclasses are
+refused, because they may change predictions.
 """
 
 import copy
@@ -20,8 +20,8 @@ from fastmlp.training import SGD, Adam, TrainingState
 
 __all__ = ["from_sklearn", "to_sklearn"]
 
-#: What a fit leaves under the same name and with the same meaning in both; which of these there
-#: are depends on the estimator and the solver.
+#: Fitted attributes with the same name and meaning in both; which of them exist depends on the
+#: estimator and the solver.
 _FITTED_ATTRIBUTES = (
     "classes_",
     "_label_binarizer",
@@ -43,18 +43,18 @@ _FITTED_ATTRIBUTES = (
 def to_sklearn(model: Any, sklearn_class: type) -> Any:
     """Return scikit-learn's estimator with this model's weights; see `MLPClassifier.to_sklearn`.
 
-    It predicts the same, up to rounding, and neither it nor its pickle needs fastmlp. (Only the
-    probabilities of several classes after ``loss="squared_error"`` do not sum to 1 there.)
-    Parameters that only fastmlp has are left behind; ``input_scale_`` becomes part of the first
-    layer, and ``target_scale_`` of the last one (losses stay those of the scaled targets). It can
-    be trained further (`warm_start`, `partial_fit`), with a new optimiser.
+    Its predictions are the same, up to rounding, and neither it nor its pickle needs fastmlp.
+    (Except that multiclass probabilities after ``loss="squared_error"`` do not sum to 1.)
+    Parameters that only fastmlp has are dropped; ``input_scale_`` becomes part of the first
+    layer, and ``target_scale_`` of the last one (losses remain those of the scaled targets). It can
+    be trained further (`warm_start`, `partial_fit`), with a new optimizer.
 
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
         Fitted.
     sklearn_class : type
-        Its class's counterpart.
+        scikit-learn's class.
 
     Returns
     -------
@@ -63,11 +63,11 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
     Raises
     ------
     TypeError
-        If the model is of a subclass.
+        If the model is an instance of a subclass.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     ValueError
-        If scikit-learn has not its activation or solver.
+        If scikit-learn does not support its activation, solver or gradient clipping.
 
     Examples
     --------
@@ -83,8 +83,8 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
     """
     if "_sklearn_class" not in vars(type(model)):
         raise TypeError(
-            f"only fastmlp's own classes cross over, got {_name(type(model))}; scikit-learn has "
-            f"none that predicts as a subclass does."
+            f"only fastmlp's own classes can be converted, got {_name(type(model))}; scikit-learn "
+            "has no counterpart of a subclass."
         )
     check_is_fitted(model)
     _check_has_counterpart(model)
@@ -92,15 +92,15 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
     _copy_fitted_attributes(model, theirs)
     theirs.coefs_ = [coef.copy() for coef in model.coefs_]
     theirs.intercepts_ = [intercept.copy() for intercept in model.intercepts_]
-    input_scale = getattr(model, "input_scale_", None)  # not there if it was made by hand
+    input_scale = getattr(model, "input_scale_", None)  # missing if it was made by hand
     if input_scale is not None:
         _fold(input_scale, theirs.coefs_[0], theirs.intercepts_[0])
     if getattr(model, "target_scale_", None) is not None:
         _unfold(
             model.target_scale_, model.out_activation_, theirs.coefs_[-1], theirs.intercepts_[-1]
         )
-    # What its fit reads when it continues.
-    # The same lists, as scikit-learn itself leaves them: its warm start trains them on in place.
+    # Read when its fit continues.
+    # The same lists, as in scikit-learn: its warm start updates them in place.
     theirs._best_coefs = theirs.coefs_
     theirs._best_intercepts = theirs.intercepts_
     theirs._no_improvement_count = getattr(model, "_no_improvement_count", 0)
@@ -109,19 +109,19 @@ def to_sklearn(model: Any, sklearn_class: type) -> Any:
 
 
 def from_sklearn(model: Any, sklearn_class: type, our_class: type) -> Any:
-    """Return our estimator with the parameters and weights of scikit-learn's.
+    """Return fastmlp's estimator with the parameters and weights of scikit-learn's.
 
-    It predicts the same, up to rounding, and training it further (`warm_start`, `partial_fit`)
-    goes on where scikit-learn's has ended, the optimiser's state included.
+    Its predictions are the same, up to rounding, and further training (`warm_start`,
+    `partial_fit`) continues from scikit-learn's, including the state of the optimizer.
 
     Parameters
     ----------
     model : sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
-        If it is not fitted, its parameters are all that is taken over.
+        If it is not fitted, only its parameters are copied.
     sklearn_class : type
-        What the model must be.
+        The required class of the model.
     our_class : type
-        Its counterpart.
+        fastmlp's class.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def from_sklearn(model: Any, sklearn_class: type, our_class: type) -> Any:
     Raises
     ------
     TypeError
-        If the model is of another class.
+        If the model is an instance of another class.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def from_sklearn(model: Any, sklearn_class: type, our_class: type) -> Any:
 
 
 def _check_has_counterpart(model: Any) -> None:
-    """Refuse what scikit-learn's estimator could not go on with."""
+    """Refuse what scikit-learn's estimator does not support."""
     known = {
         "activation": [name for name, a in ACTIVATIONS.items() if a.is_sklearns],
         "solver": ["lbfgs", *(name for name, o in OPTIMIZERS.items() if o.is_sklearns)],
@@ -176,13 +176,13 @@ def _check_has_counterpart(model: Any) -> None:
         value = getattr(model, parameter)
         if value not in names:
             raise ValueError(
-                f"scikit-learn has no {parameter}={value!r}, so the model cannot become one of "
-                f"scikit-learn's; train with one of {names}, or save it with fastmlp.save."
+                f"scikit-learn has no {parameter}={value!r}, so the model cannot be converted; "
+                f"train with one of {names}, or save it with fastmlp.save."
             )
     if model.max_grad_norm is not None:
         raise ValueError(
             f"scikit-learn does not clip gradients (max_grad_norm={model.max_grad_norm!r}), so the "
-            "model cannot go on there as here; set it to None, or save the model with fastmlp.save."
+            "model cannot be converted; set it to None, or save the model with fastmlp.save."
         )
 
 
@@ -203,7 +203,7 @@ def _with_parameters_of(model: Any, cls: type) -> Any:
 
 
 def _copy_requests(source: Any, target: Any) -> None:
-    """Request the same metadata, as far as the target's methods take it."""
+    """Request the same metadata, as far as the target's methods accept it."""
     theirs, ours = source.get_metadata_routing(), target.get_metadata_routing()
     for method in ("fit", "partial_fit", "score"):
         wanted, request = getattr(theirs, method).requests, getattr(ours, method)
@@ -213,14 +213,14 @@ def _copy_requests(source: Any, target: Any) -> None:
 
 
 def _copy_fitted_attributes(source: Any, target: Any) -> None:
-    """Copy the fitted attributes that mean the same in both."""
+    """Copy the fitted attributes with the same meaning in both."""
     for name in _FITTED_ATTRIBUTES:
         if hasattr(source, name):
             setattr(target, name, copy.deepcopy(getattr(source, name)))
 
 
 def _fold(input_scale: tuple[NDArray, NDArray], coef: NDArray, intercept: NDArray) -> None:
-    """Make the map ``x' = scale * x + shift`` part of the layer that x' enters, in place.
+    """Fold the input scaling ``x' = scale * x + shift`` into a layer, in place.
 
     x' W + b = x (scale[:, None] * W) + (b + shift W), computed in float64.
     """
@@ -232,7 +232,7 @@ def _fold(input_scale: tuple[NDArray, NDArray], coef: NDArray, intercept: NDArra
 def _unfold(
     target_scale: tuple[NDArray, NDArray], activation: str, coef: NDArray, intercept: NDArray
 ) -> None:
-    """Make undoing ``y' = scale * y + shift`` part of the layer that y' leaves, in place."""
+    """Fold the inverse of the target scaling ``y' = scale * y + shift`` into a layer, in place."""
     scale, shift = target_scale
     if activation == "identity":
         coef[...] = coef / scale
@@ -241,13 +241,13 @@ def _unfold(
         intercept[...] = intercept - np.log(scale)
     else:
         raise ValueError(
-            f"target_scale_ cannot become part of a layer whose outputs are {activation!r}; undo "
-            "it yourself: set target_scale_ to None, convert, and divide the predictions."
+            f"target_scale_ cannot become part of an output layer with {activation!r} activation; "
+            "set target_scale_ to None, convert, and divide the predictions yourself."
         )
 
 
 def _training_state(ours: Any, model: Any) -> TrainingState:
-    """Return what fastmlp's fit continues from: scikit-learn's fitted attributes."""
+    """Return the training state for fastmlp's fit, from scikit-learn's fitted attributes."""
     state = TrainingState(n_samples_seen=ours.t_)
     state.loss_curve = getattr(ours, "loss_curve_", [])
     state.no_improvement_count = getattr(model, "_no_improvement_count", 0)
@@ -263,7 +263,7 @@ def _training_state(ours: Any, model: Any) -> TrainingState:
 
 
 def _optimizer(theirs: Any, dtype: np.dtype) -> SGD | Adam:
-    """Return scikit-learn's optimiser as fastmlp's, whose state is flat."""
+    """Convert scikit-learn's optimizer to fastmlp's, whose state is flat."""
 
     def flat(layers: Iterable[NDArray]) -> NDArray:
         return np.concatenate([layer.ravel() for layer in layers]).astype(dtype, copy=False)

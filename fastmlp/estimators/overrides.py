@@ -1,14 +1,13 @@
-"""scikit-learn's private methods that a subclass may override, and what becomes of that.
+"""Overrides of scikit-learn's private methods in subclasses.
 
-In scikit-learn, training and prediction are Python methods that call one another, and subclasses
-change what one of them does. Here they are compiled. Overrides of `_init_coef`, `_fit` and
-`_check_solver` are honoured, and of `_predict` and `_forward_pass_fast` in predictions; one of a
-method that the engine stands in for would be ignored, so it is refused.
+In scikit-learn, training and prediction are Python methods that subclasses can override. Here they
+are compiled. Overrides of `_init_coef`, `_fit` and `_check_solver` are supported, and of `_predict`
+and `_forward_pass_fast` in predictions; overrides that the engine would ignore are refused.
 """
 
 from typing import Any
 
-#: The methods that scikit-learn 1.7 to 1.9 has, and what the engine does in their place.
+#: Methods of scikit-learn 1.7 to 1.9 that are not called, and what the engine computes instead.
 _ENGINES_PART = {
     "_backprop": "the loss and its gradient",
     "_compute_loss_grad": "the gradient of a layer",
@@ -16,7 +15,7 @@ _ENGINES_PART = {
     "_fit_stochastic": "training in minibatches",
     "_forward_pass": "the values of all layers",
     "_forward_pass_fast": "the outputs for validation data",
-    "_initialize": "the first weights (override _init_coef to change them)",
+    "_initialize": "the initial weights (override _init_coef to change them)",
     "_loss_grad_lbfgs": "the loss and its gradient",
     "_predict": "the predictions for validation data",
     "_score": "the score of validation data",
@@ -30,7 +29,7 @@ _OF_PREDICTIONS = ("_forward_pass_fast", "_predict")
 
 
 def check_overrides(model: Any) -> None:
-    """Refuse a model whose class, or which itself, overrides what the engine cannot honour.
+    """Refuse a model that overrides a method, in its class or itself, which the engine ignores.
 
     Raises
     ------
@@ -39,9 +38,9 @@ def check_overrides(model: Any) -> None:
     """
     for name, part in _ENGINES_PART.items():
         if name in _OF_PREDICTIONS and not model.early_stopping:
-            continue  # predictions call it; only the score of validation data does not
+            continue  # called by predictions, but not for validation scores
         if owner := _overrider(model, name):
-            # The class by a name that is scikit-learn's under `fastmlp.accel`, too.
+            # The base class, whose name is the same as scikit-learn's.
             base = next(cls for cls in type(model).__mro__ if _is_ours(cls)).__name__
             raise TypeError(
                 f"{owner} overrides {name}, but fastmlp's engine computes {part} without calling "
@@ -51,12 +50,12 @@ def check_overrides(model: Any) -> None:
 
 
 def _overrider(model: Any, name: str) -> str:
-    """Return who overrides a method, in words; empty if nobody does."""
+    """Return what overrides a method, in words; empty if nothing does."""
     if name in vars(model):
         return f"this {type(model).__name__}"
     for cls in type(model).__mro__:
         if name in vars(cls):
-            # A class of ours may have been patched.
+            # fastmlp's class may have been patched.
             return "" if _is_ours(cls) and _is_ours(vars(cls)[name]) else cls.__qualname__
     return ""
 

@@ -1,9 +1,9 @@
-"""From a fitted model and an input to the outputs, at a cost that follows the input.
+"""Predictions of a fitted model, at a cost proportional to the input.
 
-The weights are used where they lie: nothing is kept between calls, so edits of `coefs_` count at
-once and a model holds no second copy. What differs from the weights' dtype is the small input, and
-that is converted. A plain array or CSR matrix is checked here, in some microseconds; whatever else
-there is goes through scikit-learn's validation, which explains what is wrong with it.
+The weights are used without a copy and nothing is cached between calls, so edits of `coefs_` take
+effect immediately. If dtypes differ, the input is converted, not the weights. A plain array or CSR
+matrix is checked here, in a few microseconds; other input is passed to scikit-learn's validation,
+which has the error messages.
 """
 
 from functools import lru_cache, partial
@@ -23,7 +23,7 @@ from fastmlp.estimators import constraints
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
-#: Parameters that a prediction depends on, and that may have been set since the fit.
+#: Parameters that affect predictions and may have been changed since the fit.
 _PARAMETERS = ("activation", "backend", "n_threads", "dtype")
 
 
@@ -39,29 +39,29 @@ def outputs(model: Any, X: Any) -> NDArray:
     Returns
     -------
     array of shape (n_samples, n_outputs)
-        Of the model's `dtype`, if it has one, and else of the dtype in which the weights and X
-        meet: float32, or float64.
+        With the model's `dtype` if it is set, otherwise the common dtype of the weights and X:
+        float32 or float64.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
         If there are no weights.
     ValueError
-        If X is invalid, or an attribute or parameter that was changed since the fit.
+        If X is invalid, or an attribute or parameter was changed to something invalid.
     """
     if "coefs_" not in vars(model):
-        check_is_fitted(model)  # refuses it; too slow to be asked before
+        check_is_fitted(model)  # raises; too slow to be called first
     coefs, intercepts = layers(model)
     if not _is_plain(model, X):
         return _compute(model, coefs, intercepts, _validated(model, X))[0]
     result, is_finite = _compute(model, coefs, intercepts, X)
     if not is_finite:
-        _validated(model, X)  # says so; a number that only the model's dtype has no room for passes
+        _validated(model, X)  # raises, unless the number only overflows in the model's dtype
     return result
 
 
 def activations(model: Any, X: Any) -> list[Any]:
-    """Return the values of all layers for a validated matrix, beginning with X itself."""
+    """Return the values of all layers for a validated matrix, starting with X itself."""
     coefs, intercepts = layers(model)
     check_features(coefs, X)
     numpy_backend: Any = backends.get("numpy")
@@ -74,19 +74,19 @@ def activations(model: Any, X: Any) -> list[Any]:
 
 
 def layers(model: Any) -> tuple[list[NDArray], list[NDArray]]:
-    """Return the fitted weights as backends read them, once they fit together.
+    """Return the fitted weights for backends, after checking them.
 
     Returns
     -------
     coefs : list of array of shape (fan_in, fan_out)
     intercepts : list of array of shape (fan_out,)
-        All C-contiguous and aligned, and all float32 or all float64; the model's own arrays, if
-        they are so.
+        All C-contiguous and aligned, and all float32 or all float64; the model's own arrays if
+        possible.
 
     Raises
     ------
     ValueError
-        If they are not numbers, or their shapes do not fit together.
+        If they are not numbers, or their shapes do not match.
     """
     try:
         coefs, intercepts = list(model.coefs_), list(model.intercepts_)
@@ -95,7 +95,7 @@ def layers(model: Any) -> tuple[list[NDArray], list[NDArray]]:
     if not coefs or len(coefs) != len(intercepts):
         raise ValueError(
             "coefs_ and intercepts_ must be lists with an array per layer, got "
-            f"{len(coefs)} and {len(intercepts)} of these; put the fitted ones back."
+            f"{len(coefs)} and {len(intercepts)} of these; restore the fitted ones."
         )
     dtype = getattr(coefs[0], "dtype", None)
     if not (dtype in _FLOATS and all(_is_ready(array, dtype) for array in coefs + intercepts)):
@@ -107,21 +107,21 @@ def layers(model: Any) -> tuple[list[NDArray], list[NDArray]]:
             raise ValueError(
                 f"coefs_[{layer}] and intercepts_[{layer}] must have the shapes (n, m) and (m,), "
                 f"where n is {fan_in or 'the number of features'}; got {coef.shape} and "
-                f"{intercept.shape}; put the fitted ones back."
+                f"{intercept.shape}; restore the fitted ones."
             )
         fan_in = coef.shape[1]
     return coefs, intercepts
 
 
 def _made_ready(coefs: list[Any], intercepts: list[Any]) -> tuple[list[NDArray], list[NDArray]]:
-    """Return weights that somebody has assembled or replaced as arrays that backends can read."""
+    """Convert weights that were set by hand to arrays for backends."""
     try:
         arrays = [np.asarray(array) for array in coefs + intercepts]
     except (TypeError, ValueError):
         arrays = []
     if not arrays or not all(array.dtype.kind in "biuf" for array in arrays):
         raise ValueError(
-            "coefs_ and intercepts_ must be arrays of numbers; put the fitted ones back."
+            "coefs_ and intercepts_ must be arrays of numbers; restore the fitted ones."
         )
     is_narrow = all(array.dtype.kind == "f" and array.dtype.itemsize <= 4 for array in arrays)
     dtype = np.float32 if is_narrow else np.float64
@@ -130,7 +130,7 @@ def _made_ready(coefs: list[Any], intercepts: list[Any]) -> tuple[list[NDArray],
 
 
 def _is_ready(array: Any, dtype: Any) -> bool:
-    """Return whether it is an array of this dtype whose memory can be used as it lies."""
+    """Return whether it is an array of this dtype that can be used without a copy."""
     if type(array) is not np.ndarray or array.dtype != dtype:
         return False
     flags = array.flags
@@ -138,10 +138,10 @@ def _is_ready(array: Any, dtype: Any) -> bool:
 
 
 def _is_plain(model: Any, X: Any) -> bool:
-    """Return whether scikit-learn's validation would find nothing to change or to refuse.
+    """Return whether scikit-learn's validation would neither change nor refuse X.
 
-    But for elements that are not finite: the backends look for them as they read. For a few rows,
-    validation takes ten times as long as the network, and for many it reads them once more.
+    Except for non-finite elements, which the backends check while reading. For a few rows,
+    validation takes ten times as long as the network, and for many it is another pass over X.
     """
     if type(X) in (csr_matrix, csr_array):
         if X.data.dtype not in _FLOATS or not np.isfinite(X.data).all():
@@ -158,14 +158,14 @@ def _is_plain(model: Any, X: Any) -> bool:
 
 
 def _validated(model: Any, X: Any) -> Any:
-    """Return X as scikit-learn's validation leaves it."""
+    """Return X after scikit-learn's validation."""
     return validate_data(model, X, reset=False, accept_sparse="csr", dtype="numeric", order="C")
 
 
 def _compute(
     model: Any, coefs: list[NDArray], intercepts: list[NDArray], X: Any
 ) -> tuple[NDArray, bool]:
-    """Return the outputs for an array or CSR matrix, and whether an array's elements are finite."""
+    """Return the outputs for an array or CSR matrix, and whether an array is finite."""
     if model.n_threads is not None or model.backend != "auto" or model.dtype is not None:
         _check_parameters(model)
     check_features(coefs, X)
@@ -189,25 +189,25 @@ def _compute(
 
 
 def _check_parameters(model: Any) -> None:
-    """Refuse parameters that were set to something invalid after the fit."""
+    """Refuse parameters that were set to invalid values after the fit."""
     parameters = {name: getattr(model, name) for name in _PARAMETERS}
     constraints.validate(parameters, model._constraints, type(model).__name__)
 
 
 def check_features(coefs: list[NDArray], X: Any) -> None:
-    """Refuse weights that somebody has replaced by others that do not fit the data."""
+    """Refuse weights that were replaced and do not match the data."""
     if len(coefs[0]) != X.shape[1]:
         raise ValueError(
-            f"coefs_ take {len(coefs[0])} features, but X has {X.shape[1]}; pass the features that "
-            "the model was made for, or put the fitted coefs_ back."
+            f"coefs_ are for {len(coefs[0])} features, but X has {X.shape[1]}; pass the model's "
+            "features, or restore the fitted coefs_."
         )
 
 
 def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tuple[Network, Any]:
-    """Return the network, and what else is to be applied to its outputs.
+    """Return the network, and an additional activation of its outputs.
 
-    Hidden layers' functions may be set as that of the outputs, to clip them at 0 for example. A
-    network that is trained has none of these there, so backends need not know them.
+    Activations of hidden layers may be set for the outputs, for example to clip them at 0. As
+    trained networks do not have them there, backends do not support them.
     """
     units = (len(coefs[0]), *map(len, intercepts))
     output = model.out_activation_
@@ -216,7 +216,7 @@ def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tup
             f"activation must be one of {tuple(sorted(ACTIVATIONS))}, got {model.activation!r}."
         )
     if not isinstance(output, str):
-        output = repr(output)  # of no activation
+        output = repr(output)  # not an activation
     if output in LOSSES:
         return _shared_network(units, model.activation, output), None
     if output not in ACTIVATIONS:
@@ -228,12 +228,12 @@ def _network(model: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> tup
     return network, partial(activate, output)
 
 
-#: A network, which never changes, takes longer to make than to find.
+#: Cached, because networks are immutable and slow to create.
 _shared_network = lru_cache(Network)
 
 
 def mapped(model: Any, X: Any, dtype: np.dtype) -> Inputs:
-    """Return X in the network's dtype, behind the fitted affine map."""
+    """Return X in the network's dtype, after the fitted input scaling."""
     if not _is_ready(X, dtype):
         if issparse(X) or X.dtype != np.uint8:
             X = X.astype(dtype, copy=False)
@@ -246,12 +246,12 @@ def mapped(model: Any, X: Any, dtype: np.dtype) -> Inputs:
 
 
 def fitted_map(input_scale: Any, n_features: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
-    """Return the fitted affine map (scale, shift) as backends read it, once it fits.
+    """Return the fitted input scaling (scale, shift) for backends, after checking it.
 
     Raises
     ------
     ValueError
-        If it is no pair of arrays of shape (n_features,) of numbers.
+        If it is not a pair of numeric arrays of shape (n_features,).
     """
     parts = input_scale if isinstance(input_scale, tuple | list) else ()
     if len(parts) == 2 and all(
@@ -262,5 +262,5 @@ def fitted_map(input_scale: Any, n_features: int, dtype: np.dtype) -> tuple[NDAr
         return scale, shift
     raise ValueError(
         f"input_scale_ must be None or a pair (scale, shift) of arrays of shape ({n_features},); "
-        "put the fitted one back, or set the parameter input_scale and fit again."
+        "restore the fitted one, or set the parameter input_scale and fit again."
     )

@@ -1,4 +1,4 @@
-"""A progress bar as a callback of scikit-learn: on terminals, and in notebooks, where it stays."""
+"""A progress bar as a scikit-learn callback, for terminals and notebooks."""
 
 import html
 import sys
@@ -13,27 +13,26 @@ from fastmlp.utils.terminal import shows_progress
 
 __all__ = ["ProgressBar"]
 
-_SECONDS_BETWEEN = 0.2  # two updates of a notebook's cell
+_SECONDS_BETWEEN = 0.2  # between updates of a notebook cell
 _NAMES = {"epoch": "epochs"}
 
-# The displays of the fits that run in this process, by the identifier that their tasks share. Not
-# in the callback, which is copied and pickled with its estimator.
+# The displays of running fits in this process, by the identifier of their tasks. Not in the
+# callback, which is copied and pickled with its estimator.
 _displays: dict[UUID, "_Display"] = {}
 
 
 class ProgressBar:
-    """Show how far a fit has come: epochs, loss, and the time that is left.
+    """Show the progress of a fit: epochs, loss, and the remaining time.
 
-    On a terminal, a line that moves and stays when the fit is over; in a notebook the same below
-    its cell, also after it is saved, which needs no ipywidgets; elsewhere nothing but the last
-    line. Searches and pipelines show their own tasks, and the fits within while they last. Fits in
-    other processes are not shown, only that they have ended.
+    In a terminal, a line that is updated and remains after the fit; in a notebook the same below
+    the cell, without ipywidgets, also in saved notebooks; elsewhere only the last line. Searches
+    and pipelines show their own tasks, and the running fits within. For fits in other processes,
+    only their end is shown.
 
     Parameters
     ----------
     max_propagation_depth : int or None, default=1
-        How deep in searches and pipelines estimators show their bars, as in scikit-learn's own
-        `ProgressBar`.
+        Maximum depth of estimators in searches and pipelines, as in scikit-learn's `ProgressBar`.
 
     Examples
     --------
@@ -47,7 +46,7 @@ class ProgressBar:
         self.max_propagation_depth = max_propagation_depth
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Begin, as scikit-learn asks callbacks to.
+        """Set up the display of a fit; called by scikit-learn.
 
         Parameters
         ----------
@@ -69,7 +68,7 @@ class ProgressBar:
             display.begin(_path(context), context)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Show that a task is over.
+        """Show that a task has ended.
 
         Parameters
         ----------
@@ -81,7 +80,7 @@ class ProgressBar:
             display.end(_path(context), context, getattr(estimator, "loss_", None))
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """End, as scikit-learn asks callbacks to.
+        """Close the display of a fit; called by scikit-learn.
 
         Parameters
         ----------
@@ -94,7 +93,7 @@ class ProgressBar:
 
 
 def _path(context: Any) -> tuple[Any, ...]:
-    """Return where a task is in the tree of tasks."""
+    """Return the path of a task in the task tree."""
     path = []
     while context is not None:
         path.append((context.estimator_name, context.task_name, context.task_id))
@@ -113,7 +112,7 @@ class _Bar:
     subtasks: str = ""
     loss: float | None = None
     begun: float = field(default_factory=time.monotonic)
-    seconds: float | None = None  # once it is over
+    seconds: float | None = None  # when it has ended
 
     def __str__(self) -> str:
         parts = [f"{self.done} of {self.total}" if self.total else str(self.done)]
@@ -130,7 +129,7 @@ class _Bar:
 
 
 class _Display:
-    """The bars of one fit: the outermost task, and those within it while they last."""
+    """The bars of one fit: the outermost task, and the running ones within it."""
 
     def __init__(self) -> None:
         self._bars: dict[tuple[Any, ...], _Bar] = {}
@@ -144,7 +143,7 @@ class _Display:
             self._show(list(self._bars.values()), now=False)
 
     def end(self, path: tuple[Any, ...], context: Any, loss: float | None) -> None:
-        """Count a task for the one that it is part of, and take its own bar away."""
+        """Count a task in its parent, and remove its own bar."""
         with self._lock:
             own, parent = self._bars.get(path), self._bars.get(path[:-1])
             if own is not None:
@@ -159,7 +158,7 @@ class _Display:
             self._show(list(self._bars.values()), now=False)
 
     def close(self) -> None:
-        """Show how it has ended."""
+        """Show the final state."""
         with self._lock:
             for bar in self._bars.values():
                 if bar.seconds is None:
@@ -167,7 +166,7 @@ class _Display:
             self._show(list(self._bars.values()), now=True)
 
     def _show(self, bars: list[_Bar], now: bool) -> None:
-        """Show bars; `now` if they are the last."""
+        """Show bars; `now` for the final update."""
         if now:
             for bar in bars:
                 print(bar)  # noqa: T201
@@ -196,7 +195,7 @@ class _TerminalDisplay(_Display):
 
 
 class _NotebookDisplay(_Display):
-    """HTML below a notebook's cell, which is saved with it; plain text where HTML is not shown."""
+    """HTML below a notebook cell, which is saved with it; with a plain text fallback."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,7 +223,7 @@ class _NotebookDisplay(_Display):
 
 
 def _new_display() -> _Display:
-    """Return what suits the place where the program runs."""
+    """Return the display class for the environment."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if getattr(shell, "kernel", None) is not None:

@@ -1,4 +1,4 @@
-"""MLPRegressor: numbers as targets, and the map that the network sees them through."""
+"""MLPRegressor: numeric targets, and their scaling."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ __all__ = ["MLPRegressor"]
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """Multilayer perceptron regressor, a drop-in for scikit-learn's, on a compiled engine.
+    """Multilayer perceptron regressor, a drop-in replacement for scikit-learn's.
 
-    It minimises the squared error or the Poisson deviance.
+    It minimizes the squared error or the Poisson deviance.
 
     Parameters
     ----------
     loss : {"squared_error", "poisson"}, default="squared_error"
-        The loss, each halved; "poisson" predicts through an exponential and
-        needs targets that are not negative.
+        The loss, each halved; "poisson" has an exponential output activation and
+        needs non-negative targets.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, \
     learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, \
     momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
@@ -45,11 +45,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     augment, weight_decay, max_grad_norm
         As in `MLPClassifier`. With early stopping the score is R^2.
     target_scale : None, "standard", float or (scale, shift), default=None
-        An affine map of the targets, ``y' = scale * y + shift``, that is part of
-        the model: the network learns y', and `predict` undoes the map.
+        Affine scaling of the targets, ``y' = scale * y + shift``, as part of the
+        model: the network is trained on y', and `predict` inverts the scaling.
         "standard" gives every output mean 0 and variance 1 over the training
-        data, as networks learn best. Losses, in `history_` too, are of y';
-        scores are of y. With ``loss="poisson"`` only a positive factor.
+        data. Losses, also in `history_`, are of y'; scores are of y. For
+        ``loss="poisson"``, only a positive factor.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_features_in_, feature_names_in_, history_, input_scale_
         As in `MLPClassifier`.
     target_scale_ : tuple of array of shape (n_outputs_,), or None
-        The map (scale, shift) of the targets in use, in float64.
+        The fitted scaling (scale, shift) of the targets, in float64.
 
     Examples
     --------
@@ -152,15 +152,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.loss = loss
         self.target_scale = target_scale
 
-    fit = in_turn(with_callbacks(BaseMLP.fit))  # callbacks are set up and torn down in the turn
+    fit = in_turn(with_callbacks(BaseMLP.fit))  # callbacks are set up and torn down within the lock
 
-    # scikit-learn's regressor has partial_fit whatever the solver; L-BFGS then runs in full.
+    # scikit-learn's regressor has partial_fit for all solvers; L-BFGS then runs completely.
     @in_turn
     @with_callbacks
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Train for one epoch on these samples; the optimiser's state goes on.
+        """Train for one epoch on these samples; the state of the optimizer is kept.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight=sample_weight, incremental=True)
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """Predict numbers.
+        """Predict the targets.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._predict(X)
 
     def _predict(self, X: ArrayLike, check_input: bool = True) -> NDArray:
-        """Predict numbers; scikit-learn's hook for subclasses."""
+        """Predict the targets; scikit-learn's hook for subclasses."""
         outputs = self._unscaled(self._forward_pass_fast(X))
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
@@ -212,7 +212,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._columns(y, "y_val")
 
     def _columns(self, y: NDArray, name: str) -> NDArray:
-        """Return targets as columns, and refuse those that are none."""
+        """Return targets as columns, and refuse invalid ones."""
         if y.dtype.kind not in "biuf":
             raise TypeError(
                 f"{name} must be numbers, got {y.dtype}; convert it with {name}.astype(float)."
@@ -225,7 +225,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return y[:, np.newaxis] if y.ndim == 1 else y
 
     def _settle_targets(self, Y: NDArray, *, resumes: bool) -> None:
-        """Take the map that `target_scale` asks for, or keep the fitted one."""
+        """Set the scaling of `target_scale`, or keep the fitted one."""
         wanted = target_map(self.target_scale, Y, keeps_sign=self.out_activation_ == "exp")
         if not resumes:
             if wanted is None and self.out_activation_ == "identity":
@@ -236,35 +236,35 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.target_scale_ = fitted
         if wanted is None or fitted is None:
             is_kept = wanted is fitted
-        else:  # "standard" of other data is another map
+        else:  # "standard" depends on the data
             is_kept = isinstance(self.target_scale, str) or np.array_equal(wanted, fitted)
         if not is_kept:
             warn(
-                "the map target_scale_ of the first fit is kept; "
+                "target_scale_ of the first fit is kept; "
                 f"target_scale={self.target_scale!r} has no effect.",
                 WarmStartWarning,
             )
 
     def _fitted_target_scale(self) -> tuple[NDArray, NDArray] | None:
-        """Return the fitted map; none of a model made by hand. Refuse what is no map."""
+        """Return the fitted scaling, None for a model made by hand; refuse an invalid one."""
         fitted: Any = vars(self).get("target_scale_")
         n_outputs = len(self.intercepts_[-1])
         if not is_map(fitted, n_outputs):
             raise ValueError(
                 "target_scale_ must be None or a pair (scale, shift) of arrays of shape "
-                f"({n_outputs},), got {in_words(fitted)}; put the fitted one back, or fit anew."
+                f"({n_outputs},), got {in_words(fitted)}; restore the fitted one, or fit again."
             )
         return fitted
 
     def _targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
-        """Return the targets as the network is to learn them."""
+        """Return the scaled targets for the network."""
         if self.target_scale_ is None:
             return Y.astype(dtype)
         scale, shift = self.target_scale_
         return (scale * Y + shift).astype(dtype)
 
     def _unscaled(self, outputs: NDArray) -> NDArray:
-        """Return the network's outputs as the targets are."""
+        """Return the outputs in the units of the targets."""
         fitted = self._fitted_target_scale()
         if fitted is None:
             return outputs
@@ -272,11 +272,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return ((outputs - shift) / scale).astype(outputs.dtype)
 
     def _output_activation(self) -> str:
-        """Return the function that belongs to the loss."""
+        """Return the output activation of the loss."""
         return "exp" if self.loss == "poisson" else "identity"
 
     def _score_outputs(self, Y: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
-        """Return R^2, or not a number if the network has diverged."""
+        """Return R^2, or NaN if the network has diverged."""
         outputs = self._unscaled(outputs)
         if not np.isfinite(outputs).all():
             return np.nan

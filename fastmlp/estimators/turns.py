@@ -1,4 +1,4 @@
-"""One fit at a time per estimator, whichever threads call."""
+"""A lock per estimator: one fit at a time across threads."""
 
 import os
 import threading
@@ -8,17 +8,17 @@ from functools import wraps
 from typing import Any
 from weakref import WeakValueDictionary
 
-#: The lock of an object, by its identity, while anybody has or awaits its turn. Not an attribute of
-#: the object, which copies and pickles would carry.
+#: The locks in use, by the identity of the object. Not attributes of the objects, because copies
+#: and pickles would contain them.
 _locks: WeakValueDictionary[int, threading.RLock] = WeakValueDictionary()
 _guard = threading.Lock()
 
 
 @contextmanager
 def turn_of(owner: object) -> Iterator[None]:
-    """Wait until no other thread has the turn of this object, and have it meanwhile.
+    """Hold the lock of this object.
 
-    A thread that has it may take it again.
+    It is reentrant.
     """
     with _guard:
         lock = _locks.get(id(owner))
@@ -29,7 +29,7 @@ def turn_of(owner: object) -> Iterator[None]:
 
 
 def in_turn(method: Callable) -> Callable:
-    """Return a method that has its object's turn while it runs."""
+    """Return a method that holds the lock of its object while it runs."""
 
     @wraps(method)
     def having_the_turn(self: Any, *args: Any, **options: Any) -> Any:
@@ -40,7 +40,7 @@ def in_turn(method: Callable) -> Callable:
 
 
 def _forget() -> None:
-    """Begin anew in a forked child: the threads that held locks are not there."""
+    """Reset in a forked child, where the threads that held locks do not exist."""
     global _guard
     _guard = threading.Lock()
     _locks.clear()

@@ -1,4 +1,4 @@
-"""The IDX format, in which the MNIST family is published: read, write, memory-map."""
+"""Read, write and memory-map IDX files, the format of the MNIST family."""
 
 from fastmlp.idx.format import IDXError, IDXInfo, info, read, write
 

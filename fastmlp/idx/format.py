@@ -1,12 +1,12 @@
-"""IDX files: read, write, memory-map, and say what is wrong with them.
+"""IDX files: read, write and memory-map, with error messages for damaged files.
 
 A file is ``00 00 TT DD``, then DD sizes as big-endian uint32, then the elements in C order,
 big-endian; TT is the element type, DD the number of dimensions
 (http://yann.lecun.com/exdb/mnist). Files are usually gzipped.
 
-Files are found damaged in many ways (an error page saved under the file's name, an interrupted
-download, a header written by hand), so each of them has a message of its own. Nothing is
-allocated before the header's sizes have been compared with what the file can hold.
+Files can be damaged in many ways (an error page saved under the file's name, an interrupted
+download, a header written by hand); each has its own message. Nothing is allocated before the sizes
+in the header have been compared with the size of the file.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _TYPES: dict[int, np.dtype] = {
 _CODES = {dtype: code for code, dtype in _TYPES.items()}
 _TYPE_NAMES = ", ".join(str(dtype) for dtype in _TYPES.values())
 
-_MAX_DIMENSIONS = 32  # NumPy 1's limit; IDX itself could name 255
+_MAX_DIMENSIONS = 32  # NumPy 1's limit; IDX allows 255
 _MAX_SIZE = 2**32 - 1
-# Bytes that are read, and decoded while they are still in the cache.
+# Bytes that are read and decoded at a time, to fit into the cache.
 _CHUNK = 1 << 20
-# Bytes of deflated data taken at a time; zlib copies what it leaves of them, so fewer than above.
+# Bytes of compressed data at a time; fewer than above, because zlib copies unused ones.
 _GZIP_CHUNK = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVELS = 3
-# A match takes at least 2 bits of deflated data and stands for at most 258 bytes.
+# A match takes at least 2 bits of compressed data and decodes to at most 258 bytes.
 _GZIP_EXPANSION = 1032
 
 _FETCH_AGAIN = "fetch it again"
-# What is found in place of IDX, by its first bytes, and the way out.
+# Other formats, by their first bytes, and the way out.
 _FOREIGN = {
     b"<": ("an HTML page", _FETCH_AGAIN),
     b"version https://git-lfs": ("a Git LFS pointer", "fetch the file itself with 'git lfs pull'"),
@@ -75,7 +75,7 @@ class IDXError(ValueError):
 
 @dataclass(frozen=True)
 class IDXInfo:
-    """What the header of an IDX file says; `dtype` is in native byte order."""
+    """The header of an IDX file; `dtype` is in native byte order."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -88,12 +88,12 @@ class IDXInfo:
 
     @property
     def offset(self) -> int:
-        """Where the payload begins in the decompressed file, in bytes."""
+        """Offset of the payload in the decompressed file, in bytes."""
         return 4 + 4 * len(self.shape)
 
     @property
     def kind(self) -> Literal["images", "labels", "array"]:
-        """Magic number 2051 (uint8, three dimensions) is images, 2049 (one dimension) labels."""
+        """The magic number: 2051 (uint8, three dimensions) for images, 2049 (one) for labels."""
         kinds: dict[int, Literal["images", "labels"]] = {3: "images", 1: "labels"}
         return kinds.get(len(self.shape), "array") if self.dtype == np.uint8 else "array"
 
@@ -111,29 +111,28 @@ def read(
     Parameters
     ----------
     path_or_file : path or binary file object
-        Gzip is recognised by its content, not by its name. A file object needs only ``read``; it
-        is read from its position to its end and left open.
+        Gzip is detected by content, not by name. A file object needs only ``read``; it
+        is read from its position to its end and not closed.
     mmap : bool
-        Map the file into memory instead of reading it: returns at once, and pages are loaded
-        when they are touched. Only for a raw file given by its path.
+        Memory-map the file instead of reading it. Only for an uncompressed file given by its path.
     dtype : {None, "float32", "float64"} or the file's own type
-        None means the file's own type. A file of uint8 can be converted to floating point while
-        it is read, without a copy of the bytes in memory.
+        None is the file's own type. A uint8 file can be converted to floating point while it is
+        read, without a copy of the bytes in memory.
     scale, shift : float
         The conversion is ``scale * byte + shift``, computed in `dtype`.
 
     Returns
     -------
     array : array of the file's shape
-        Native byte order, C-contiguous and writeable; with `mmap`, read-only and of big-endian
-        type (which makes no difference for one-byte elements).
+        Native byte order, C-contiguous and writeable; with `mmap`, read-only and big-endian (if
+        elements have more than one byte).
 
     Raises
     ------
     IDXError
         If the file is not IDX or is damaged.
     ValueError
-        If `dtype`, `scale`, `shift` or `mmap` do not fit the file.
+        If `dtype`, `scale`, `shift` or `mmap` are invalid for the file.
     OSError
         If the file cannot be opened or read.
 
@@ -148,8 +147,8 @@ def read(
         raise ValueError("mmap=True needs the path of the file, got a file object: pass its path.")
     if mmap and (dtype is not None or (scale, shift) != (1.0, 0.0)):
         raise ValueError(
-            "mmap=True returns the elements as they lie in the file, so dtype, scale and shift "
-            f"must be left out, got {dtype=}, {scale=}, {shift=}: convert the array afterwards."
+            "mmap=True returns the elements of the file unchanged, so dtype, scale and shift "
+            f"must be omitted, got {dtype=}, {scale=}, {shift=}: convert the array afterwards."
         )
     with _open(path_or_file) as source:
         source, header = _read_header(source)
@@ -158,7 +157,7 @@ def read(
             return _read_payload(source, header, out_dtype, scale, shift)
         if source.length is None:
             source.fail(
-                "cannot be memory-mapped, only an uncompressed IDX file can: decompress it (gunzip "
+                "cannot be memory-mapped, because it is compressed: decompress it (gunzip "
                 "or 'fastmlp data convert'), or read it with mmap=False."
             )
         mapping = MemoryMap(source.file.fileno(), 0, access=ACCESS_READ)
@@ -168,13 +167,13 @@ def read(
 def info(path_or_file: AnyPath | Any) -> IDXInfo:
     """Read the header of an IDX file, and compare it with the file's length.
 
-    The length of a gzipped file's content is known only after inflating all of it, so it is not
-    checked here; `read` does that.
+    The length of gzipped content is known only after decompression, so it is not checked here, but
+    in `read`.
 
     Parameters
     ----------
     path_or_file : path or binary file object
-        As for `read`. Of a file object, no more than needed is read.
+        As in `read`. From a file object, only the header is read.
 
     Returns
     -------
@@ -200,22 +199,22 @@ def info(path_or_file: AnyPath | Any) -> IDXInfo:
 def write(path_or_file: AnyPath | Any, array: ArrayLike, *, compress: bool | None = None) -> None:
     r"""Write an array as an IDX file.
 
-    A file given by its path appears whole or not at all: the array is written to a temporary
-    file beside it, which then takes its name. Equal arrays make equal files, gzipped ones too.
+    A file given by its path is written atomically: to a temporary file, which is then renamed.
+    Equal arrays give equal files, also if gzipped.
 
     Parameters
     ----------
     path_or_file : path or buffered binary file object
-        A file object is written at its position and left open.
+        A file object is written at its position and not closed.
     array : array of uint8, int8, int16, int32, float32 or float64
         At most 32 dimensions. Any byte order and memory layout.
     compress : bool or None
-        Whether to gzip. None means: if the path ends in ".gz".
+        Whether to use gzip. None uses it if the path ends in ".gz".
 
     Raises
     ------
     IDXError
-        If IDX has no type for the elements, or no room for the sizes.
+        If IDX does not support the type or the shape.
     OSError
         If the file cannot be written.
 
@@ -243,7 +242,7 @@ def _make_header(array: NDArray) -> bytes:
     if code is None:
         raise IDXError(
             f"IDX has the element types {_TYPE_NAMES}, got an array of {array.dtype}: "
-            "cast it to one that holds its values, for example array.astype('int32')."
+            "convert it to one of these, for example with array.astype('int32')."
         )
     if array.ndim > _MAX_DIMENSIONS or max(array.shape, default=0) > _MAX_SIZE:
         raise IDXError(
@@ -254,7 +253,7 @@ def _make_header(array: NDArray) -> bytes:
 
 
 def _encode(file: Any, header: bytes, array: NDArray, compress: bool) -> None:
-    if compress:  # no name and no time, so that equal arrays make equal files
+    if compress:  # no name and no time, so that equal arrays give equal files
         with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as stream:
             return _encode(stream, header, array, compress=False)
     file.write(header)
@@ -266,19 +265,19 @@ def _encode(file: Any, header: bytes, array: NDArray, compress: bool) -> None:
 
 
 class _Source:
-    """The bytes of a raw file in order, and what is known of them before they are read."""
+    """A sequential reader of an uncompressed file, with bounds on its length."""
 
     depth = 0  # how many times the bytes were gzipped
-    cut = False  # whether they ended in the middle of a gzip stream
+    cut = False  # whether a gzip stream was truncated
 
     def __init__(self, name: str, file: Any, length: int | None) -> None:
         self.name = name
         self.file = file
-        self.length = length  # None if only reading tells
-        self.ceiling = length  # no more bytes than this can come; None if unknown
+        self.length = length  # None if not known before reading
+        self.ceiling = length  # maximum number of bytes; None if unknown
 
     def fill(self, view: memoryview) -> int:
-        """Put bytes at the beginning of `view`; return how many, 0 only at the end."""
+        """Read bytes into the beginning of `view`; return their number, 0 only at the end."""
         if hasattr(self.file, "readinto"):
             return self.file.readinto(view) or 0
         data = self.file.read(len(view))
@@ -286,7 +285,7 @@ class _Source:
         return len(data)
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` as far as there are bytes; return how many there were."""
+        """Fill `view` as far as possible; return the number of bytes."""
         done = 0
         while done < len(view) and (count := self.fill(view[done:])):
             done += count
@@ -298,7 +297,7 @@ class _Source:
         return bytes(buffer[: self.readinto(memoryview(buffer))])
 
     def skip(self, most: int) -> int:
-        """Skip up to `most` bytes; return how many there were."""
+        """Skip up to `most` bytes; return their number."""
         scratch = memoryview(bytearray(min(most, _CHUNK)))
         done = 0
         while done < most and (count := self.fill(scratch[: most - done])):
@@ -310,7 +309,7 @@ class _Source:
 
 
 class _Inflated(_Source):
-    """The content of a gzip stream of any number of members, with zeros after each."""
+    """The content of a gzip stream with any number of members, each followed by zeros."""
 
     def __init__(self, outer: _Source, head: bytes) -> None:
         length = outer.length
@@ -365,7 +364,7 @@ def _open(path_or_file: AnyPath | Any) -> Iterator[_Source]:
 
 
 def _length(file: Any) -> int | None:
-    """Return how many bytes follow in `file`, None if finding out could mean reading them."""
+    """Return the number of remaining bytes of `file`, None if it would have to be read."""
     plain = (io.FileIO, io.BufferedReader, io.BufferedRandom, io.BytesIO)
     if not (isinstance(file, plain) and file.seekable()):
         return None
@@ -376,12 +375,12 @@ def _length(file: Any) -> int | None:
 
 
 def _read_header(source: _Source) -> tuple[_Source, IDXInfo]:
-    """Read and check the header; return the payload's source too, which inflates if need be."""
+    """Read and check the header; return it and the reader of the payload, which decompresses it."""
     magic = source.read(4)
     while magic[:2] == _GZIP_MAGIC:
         if source.depth == _GZIP_LEVELS:
             source.fail(
-                f"is gzipped more than {_GZIP_LEVELS} times over: decompress it with gunzip first."
+                f"is gzipped more than {_GZIP_LEVELS} times: decompress it with gunzip first."
             )
         source = _Inflated(source, magic)
         magic = source.read(4)
@@ -407,7 +406,7 @@ def _read_header(source: _Source) -> tuple[_Source, IDXInfo]:
         needed = 4 if len(magic) < 4 else 4 + 4 * n_dimensions
         source.fail(
             f"ends in its header, after {len(magic + sizes)} of {needed} bytes"
-            f"{' (its gzip stream is cut short)' * source.cut}: {_FETCH_AGAIN}."
+            f"{' (its gzip stream is truncated)' * source.cut}: {_FETCH_AGAIN}."
         )
     header = IDXInfo(_TYPES[code], struct.unpack(f">{n_dimensions}I", sizes), source.depth > 0)
     _check_sizes(source, header)
@@ -427,18 +426,18 @@ def _refuse_foreign(source: _Source, magic: bytes) -> NoReturn:
             source.fail(f"is {what} (it begins with {head[:16]!r}), not IDX: {way_out}.")
     source.fail(
         "is not IDX, which begins with two zero bytes, the type and the number of dimensions, "
-        f"got {magic.hex(' ')}: name the IDX file instead, or {_FETCH_AGAIN}."
+        f"got {magic.hex(' ')}: use the IDX file instead, or {_FETCH_AGAIN}."
     )
 
 
 def _check_sizes(source: _Source, header: IDXInfo) -> None:
-    """Compare the header with what the file can hold, before anything is allocated."""
+    """Compare the header with the size of the file, before anything is allocated."""
     length = None if source.length is None else source.length - header.offset
     ceiling = sys.maxsize if source.ceiling is None else source.ceiling - header.offset
     if length in (None, header.n_bytes) and header.n_bytes <= ceiling and not _too_large(header):
         return
     if length is None and source.ceiling is not None:
-        # Inflate as much as confirms the one explanation that needs the true length.
+        # Decompress only as much as needed to choose between the explanations.
         expected = _byteswapped(header).n_bytes
         if expected <= ceiling and source.skip(expected + 1) == expected:
             length = expected
@@ -446,18 +445,18 @@ def _check_sizes(source: _Source, header: IDXInfo) -> None:
 
 
 def _too_large(header: IDXInfo) -> bool:
-    # NumPy multiplies the sizes other than 0 even if one is 0; the result may be of float64.
+    # NumPy multiplies the nonzero sizes even if one is 0; the result may be float64.
     return 8 * math.prod(size for size in header.shape if size) > sys.maxsize
 
 
 def _byteswapped(header: IDXInfo) -> IDXInfo:
-    """Return the header as it would be if its sizes were little-endian."""
+    """Return the header with its sizes read as little-endian."""
     shape = np.array(header.shape, dtype=">u4").view("<u4").tolist()
     return IDXInfo(header.dtype, tuple(shape), header.compressed)
 
 
 def _fail_sizes(source: _Source, header: IDXInfo, length: int | None) -> NoReturn:
-    """Raise the error for a payload of `length` bytes, None if unknown, that the header denies."""
+    """Raise the error for a payload of `length` bytes (None if unknown) that does not match."""
     needed = header.n_bytes
     array = f"shape {header.shape} of {header.dtype}"
     swapped = _byteswapped(header)
@@ -471,24 +470,24 @@ def _fail_sizes(source: _Source, header: IDXInfo, length: int | None) -> NoRetur
         source.fail(f"has a header of {array}, more than any array can hold: {_FETCH_AGAIN}.")
     if length is None:
         source.fail(
-            f"has a header of {array}, {needed} bytes, but so short a gzip file holds at most "
+            f"has a header of {array}, {needed} bytes, but a gzip file of this size holds at most "
             f"{source.ceiling}: {_FETCH_AGAIN}."
         )
     if length < needed:
         source.fail(
             f"is truncated, its payload ends after {max(length, 0)} of {needed} bytes ({array})"
-            f"{' where its gzip stream is cut short' * source.cut}: {_FETCH_AGAIN}."
+            f"{' where its gzip stream is truncated' * source.cut}: {_FETCH_AGAIN}."
         )
     extra = length - needed
     at_least = "at least " * (source.length is None and extra == _CHUNK)
     source.fail(
-        f"has {at_least}{extra} bytes after its payload, which must end the file after {needed} "
+        f"has {at_least}{extra} bytes after its payload, which must end after {needed} "
         f"bytes ({array}): {_FETCH_AGAIN}."
     )
 
 
 def _output_dtype(own: np.dtype, dtype: DTypeLike | None, scale: float, shift: float) -> np.dtype:
-    """Return the type of the array to read from a file of type `own`."""
+    """Return the dtype of the result for a file of type `own`."""
     wanted = own if dtype is None else np.dtype(dtype)
     if wanted == own:
         if (scale, shift) != (1.0, 0.0):
@@ -507,13 +506,13 @@ def _output_dtype(own: np.dtype, dtype: DTypeLike | None, scale: float, shift: f
 def _read_payload(
     source: _Source, header: IDXInfo, dtype: np.dtype, scale: float, shift: float
 ) -> NDArray:
-    """Read the elements into one new array, chunk by chunk, and check that the file ends there."""
+    """Read the elements into a new array, in chunks, and check that the file ends there."""
     count = math.prod(header.shape)
     stored = header.dtype.newbyteorder(">")
     in_place = dtype == header.dtype
     scale_bytes = None if (scale, shift) == (1.0, 0.0) else scaling.kernel_for(count)
     step = _CHUNK // dtype.itemsize
-    # Where nothing is known of the source's length, the array grows with what has come.
+    # If the length is unknown, the array grows while reading.
     out = np.empty(min(count, step) if source.ceiling is None else count, dtype)
     scratch = np.empty(0 if in_place else min(count, step), stored)
     done = 0
@@ -530,11 +529,11 @@ def _read_payload(
         if scale_bytes is not None:
             scale_bytes(payload, scale, shift, part)
         elif dtype != stored:
-            part[...] = payload  # NumPy reverses bytes and converts as fast as a kernel would
+            part[...] = payload  # NumPy's byte swap and conversion is as fast as a kernel
         done += len(part)
-    if source.length is None:  # else _check_sizes has seen to it
+    if source.length is None:  # otherwise checked by _check_sizes
         if extra := source.skip(_CHUNK):
             _fail_sizes(source, header, header.n_bytes + extra)
         if source.cut:
-            source.fail(f"is truncated, its gzip stream ends in its checksum: {_FETCH_AGAIN}.")
+            source.fail(f"is truncated, its gzip stream ends within its checksum: {_FETCH_AGAIN}.")
     return out.reshape(header.shape)

@@ -1,7 +1,7 @@
-"""Bytes scaled to floating-point numbers, by whichever kernel does that soonest here.
+"""Scale bytes to floating-point numbers, with the fastest available kernel.
 
 All kernels compute ``scale * byte + shift`` in the dtype of the result, rounded after the product
-and after the sum, so that they agree in every bit.
+and after the sum, so that results are bit-identical.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 try:
     from fastmlp.idx._scaling import scale_bytes as _built
-except ModuleNotFoundError:  # it was not, without a C compiler
+except ModuleNotFoundError:  # not built without a C compiler
     _built = None
 
-#: Called with bytes (n,), uint8, the scale, the shift, and where to write, (n,), float32 or
-#: float64; all contiguous.
+#: Called with bytes (n,), uint8, the scale, the shift, and the output (n,), float32 or float64;
+#: all contiguous.
 Kernel: TypeAlias = Callable[[NDArray, float, float, NDArray], None]
 
 #: NumPy's two passes take about 0.3 ns per byte longer than a compiled kernel, and importing Numba
@@ -25,7 +25,7 @@ _WORTH_NUMBA = 1 << 30
 
 
 def kernel_for(n_bytes: int) -> Kernel:
-    """Return the kernel to scale that many bytes with."""
+    """Return the kernel for this number of bytes."""
     if _built is not None:
         return _built
     if n_bytes >= _WORTH_NUMBA:

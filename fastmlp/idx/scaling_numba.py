@@ -1,4 +1,4 @@
-"""The kernel for machines without a C compiler; Numba keeps it on disk."""
+"""The kernel for machines without a C compiler, cached on disk by Numba."""
 
 from numba import njit
 from numpy.typing import NDArray
@@ -16,5 +16,5 @@ def _loop(payload: NDArray, scale: float, shift: float, out: NDArray) -> None:
 
 try:
     _compiled = njit(nogil=True, cache=True)(_loop)
-except RuntimeError:  # there is no place for a cache
+except RuntimeError:  # no writable cache directory
     _compiled = njit(nogil=True)(_loop)

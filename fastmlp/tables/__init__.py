@@ -1,11 +1,11 @@
-"""Tables of mixed columns: read from files of any kind, described, and learned from.
+"""Tables with columns of mixed types: reading, description, and a pipeline for training.
 
-reading       a file or stream of any format, found by its content, becomes a frame
-text          numbers, dates and booleans that are written as text
-columns       what each column is and what will be done with it; target and task
-transformers  columns found and converted, numbers scaled, categories encoded
-averages      the average of several networks
-pipeline      from frame to prediction: all of these put together, and the defaults
+reading       read files and streams; the format is detected from the content
+text          parse numbers, dates and booleans written as text
+columns       describe the columns; find target and task
+transformers  select and convert columns, scale numbers, encode categories
+averages      average several networks
+pipeline      the complete pipeline, and its default parameters
 """
 
 try:

@@ -1,4 +1,4 @@
-"""The average of several networks that differ by their random state."""
+"""Averages of several networks with different random states."""
 
 import numbers
 from typing import Any, Self
@@ -13,9 +13,9 @@ __all__ = ["AveragedMLPClassifier", "AveragedMLPRegressor"]
 
 
 # scikit-learn's BaggingClassifier draws rows: without drawing, it ignores sample weights. It also
-# numbers the classes first, which class_weight does not know, and refuses several labels.
+# encodes the classes first, which breaks class_weight, and refuses multilabel targets.
 class _Averaged(MetaEstimatorMixin, BaseEstimator):
-    """What both kinds have in common: every network learns from all samples."""
+    """Base class: every network is trained on all samples."""
 
     def __init__(
         self,
@@ -34,9 +34,9 @@ class _Averaged(MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X, y, sample_weight
-            As the estimator's own `fit` takes them.
+            As in the `fit` of the estimator.
         **fit_params
-            Of the estimator's own `fit`: ``X_val``, ``y_val``.
+            Further arguments of the estimator's `fit`: ``X_val``, ``y_val``.
 
         Returns
         -------
@@ -45,7 +45,7 @@ class _Averaged(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `n_estimators` is not a whole number from 1 on, or what the estimator raises.
+            If `n_estimators` is not an integer >= 1, or as raised by the estimator.
         """
         check_n_estimators(self.n_estimators)
         random_state = check_random_state(self.random_state)
@@ -74,7 +74,7 @@ class _Averaged(MetaEstimatorMixin, BaseEstimator):
         return self.estimators_[0]
 
     def _mean(self, method: str, X: Any) -> NDArray[Any]:
-        """Return the mean of what a method of the networks returns."""
+        """Return the mean result of a method of the networks."""
         check_is_fitted(self, "estimators_")
         total = getattr(self._first, method)(X)
         for network in self.estimators_[1:]:
@@ -91,7 +91,7 @@ class _Averaged(MetaEstimatorMixin, BaseEstimator):
 
 
 class AveragedMLPClassifier(ClassifierMixin, _Averaged):
-    """Average the probabilities of several networks that differ by their random state.
+    """Average the probabilities of several networks with different random states.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class AveragedMLPClassifier(ClassifierMixin, _Averaged):
     classes_ : array of shape (n_classes,)
     n_features_in_ : int
     feature_names_in_ : array of shape (n_features_in_,)
-        If X had names.
+        If X has feature names.
 
     Examples
     --------
@@ -137,7 +137,7 @@ class AveragedMLPClassifier(ClassifierMixin, _Averaged):
         return self._mean("predict_proba", X)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Predict the classes of the highest mean probability, or several labels.
+        """Predict the classes with the highest mean probability, or multilabel indicators.
 
         Parameters
         ----------
@@ -150,12 +150,12 @@ class AveragedMLPClassifier(ClassifierMixin, _Averaged):
         probabilities = self.predict_proba(X)
         if not self._first._is_multiclass() and self._first.n_outputs_ > 1:
             return (probabilities > 0.5).astype(int)
-        # Of one class, a network gives two columns.
+        # For one class, a network returns two columns.
         return self.classes_[probabilities[:, : len(self.classes_)].argmax(axis=1)]
 
 
 class AveragedMLPRegressor(RegressorMixin, _Averaged):
-    """Average the predictions of several networks that differ by their random state.
+    """Average the predictions of several networks with different random states.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class AveragedMLPRegressor(RegressorMixin, _Averaged):
     estimators_ : list of MLPRegressor
     n_features_in_ : int
     feature_names_in_ : array of shape (n_features_in_,)
-        If X had names.
+        If X has feature names.
     """
 
     def predict(self, X: Any) -> NDArray[np.floating]:
@@ -187,10 +187,10 @@ class AveragedMLPRegressor(RegressorMixin, _Averaged):
 
 
 def check_n_estimators(n_estimators: Any) -> None:
-    """Refuse what is no number of networks."""
+    """Refuse an invalid number of networks."""
     if (
         not isinstance(n_estimators, numbers.Integral)
         or isinstance(n_estimators, bool)
         or n_estimators < 1
     ):
-        raise ValueError(f"n_estimators must be a whole number from 1 on, got {n_estimators!r}.")
+        raise ValueError(f"n_estimators must be an integer >= 1, got {n_estimators!r}.")

@@ -1,4 +1,4 @@
-"""What each column of a table is and what will be done with it; target and task."""
+"""Types of the columns of a table and how they are encoded; target and task."""
 
 import re
 from collections.abc import Iterable
@@ -15,24 +15,24 @@ from fastmlp.utils.suggestions import closest
 
 __all__ = ["Column", "describe", "find_target", "find_task", "take_target"]
 
-#: What a target is often called, in small letters, in the order of preference.
+#: Common names of targets, in lower case, in order of preference.
 TARGET_NAMES = ("target", "label", "class", "y")
 
 TASKS = ("classification", "regression")
 
-#: Categories of a column that have an input of their own; the others share one.
+#: Maximum number of categories per column with their own input; the others share one.
 MAX_CATEGORIES = 512
 
-#: Categories with fewer rows share an input, which is that of unknown ones, too.
+#: Categories with fewer rows share an input, which is also used for unknown ones.
 MIN_ROWS_OF_CATEGORY = 4
 
-#: Whole numbers with at most so many different values, each of them ...
+#: Integers with at most this many distinct values ...
 _MAX_CLASSES = 20
 
-#: ... in so many rows in the mean, are taken for classes.
+#: ... and this many rows per value on average are treated as classes.
 _MIN_ROWS_OF_CLASS = 3
 
-#: From so many rows on, a different value in every row is no accident.
+#: From this number of rows, distinct values in all rows are not a coincidence.
 _MIN_IDENTIFIERS = 20
 
 _NAME_OF_IDENTIFIER = re.compile(
@@ -53,9 +53,9 @@ class Column:
     n_missing : int
         Rows without a value.
     n_distinct : int
-        Different values, without the missing ones.
+        Number of distinct values, without missing ones.
     action : str
-        What a pipeline does with it, in words: "scaled", "one-hot of 5", "left out: constant".
+        How a pipeline encodes it, in words: "scaled", "one-hot of 5", "left out: constant".
     """
 
     name: str
@@ -66,12 +66,12 @@ class Column:
 
     @property
     def is_used(self) -> bool:
-        """Whether anything is learned from it."""
+        """Whether the column is used."""
         return not self.action.startswith(("left out", "target"))
 
 
 def describe(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
-    """Say what each column is and what a pipeline that is fitted on it will do with it.
+    """Describe the type of each column and how a pipeline fitted on it encodes it.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ def describe(frame: pd.DataFrame, target: str | None = None) -> list[Column]:
 
 
 def plain(values: pd.Series) -> tuple[str, Any]:
-    """Return a column of any dtype as one of a few kinds of arrays.
+    """Convert a column of any dtype to an array of one of a few kinds.
 
     Returns
     -------
     family : {"number", "boolean", "date", "text", "other"}
     values : array
-        number: integers or floats of NumPy, NaN is missing. boolean: float32 of 0, 1 and NaN.
-        date: datetime64, in UTC. text: Categorical of str. other: as it came.
+        number: NumPy integers or floats, NaN is missing. boolean: float32 of 0, 1 and NaN.
+        date: datetime64, in UTC. text: Categorical of str. other: unchanged.
     """
     dtype = values.dtype
     if isinstance(dtype, pd.SparseDtype):
@@ -140,7 +140,7 @@ def plain(values: pd.Series) -> tuple[str, Any]:
 
 
 def _plain_categories(values: pd.Series) -> tuple[str, Any]:
-    """Return a categorical column as what its categories are, which may be numbers."""
+    """Convert a categorical column according to its categories, which may be numbers."""
     codes = values.cat.codes.to_numpy()
     categories = pd.Series(values.cat.categories)
     if pd.api.types.infer_dtype(categories, skipna=False) == "string":
@@ -159,7 +159,7 @@ def _plain_categories(values: pd.Series) -> tuple[str, Any]:
 
 
 def _plain_words(words: NDArray[Any], codes: NDArray[Any]) -> tuple[str, Any]:
-    """Return text, of which each row has the word that its code says, as what it is."""
+    """Convert text, given as codes and words, to its actual type."""
     missing = np.fromiter((word in text.MISSING_WORDS for word in words), bool, len(words))
     if missing.any():
         moved = np.where(missing, -1, np.cumsum(~missing) - 1)
@@ -172,7 +172,7 @@ def _plain_words(words: NDArray[Any], codes: NDArray[Any]) -> tuple[str, Any]:
 
 
 def _plain_objects(values: pd.Series) -> tuple[str, Any]:
-    """Return a column of Python's objects, or of text of some kind, as what they are."""
+    """Convert a column of Python objects or text to its actual type."""
     found = pd.api.types.infer_dtype(values, skipna=True)
     if found == "empty":
         return "number", np.full(len(values), np.nan, np.float32)
@@ -183,7 +183,7 @@ def _plain_objects(values: pd.Series) -> tuple[str, Any]:
     if found in ("date", "datetime", "datetime64"):
         try:
             return "date", _naive(pd.to_datetime(values, utc=True))
-        except (ValueError, OverflowError):  # years that pandas does not know
+        except (ValueError, OverflowError):  # years out of pandas' range
             return "other", values.to_numpy()
     if found == "string":
         objects = np.asarray(values, dtype=object)
@@ -205,7 +205,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def as_word(value: Any) -> Any:
-    """Return an object as text, the same for 3 and 3.0; what is no single value is refused."""
+    """Return an object as text, the same for 3 and 3.0; refuse objects that are not scalar."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
@@ -225,7 +225,7 @@ def _naive(values: pd.Series) -> NDArray[Any]:
 
 
 def judge(values: pd.Series, name: str) -> Column:
-    """Return what a column is, and what a pipeline does with it."""
+    """Return the type of a column, and how a pipeline encodes it."""
     family, array = plain(values)
     if family == "other":
         return Column(name, "text", int(values.isna().sum()), len(values), _UNLEARNABLE)
@@ -262,14 +262,14 @@ def judge(values: pd.Series, name: str) -> Column:
 
 
 def _counts(values: NDArray[Any]) -> tuple[int, int]:
-    """Return how many numbers or dates there are that are not missing, and how many differ."""
+    """Return the number of non-missing numbers or dates, and of distinct ones."""
     n_known = int(np.count_nonzero(~pd.isna(values)))
-    known = np.sort(values)[:n_known]  # the missing ones are last; several times faster than hashes
+    known = np.sort(values)[:n_known]  # missing ones are last; several times faster than hashing
     return n_known, int(np.count_nonzero(known[1:] != known[:-1])) + bool(n_known)
 
 
 def _identifier(name: str, numbers: NDArray[Any], n_distinct: int) -> str:
-    """Return why numbers teach nothing: they count the rows; empty if they do not."""
+    """Return why numbers are not used, if they enumerate the rows; otherwise an empty string."""
     n_rows = len(numbers)
     if n_distinct < n_rows or n_rows < _MIN_IDENTIFIERS or not np.isfinite(numbers).all():
         return ""
@@ -283,11 +283,11 @@ def _identifier(name: str, numbers: NDArray[Any], n_distinct: int) -> str:
 
 
 def _one_hot(counts: NDArray[Any], n_missing: int) -> str:
-    """Return into how many inputs a column of categories goes, by the rows of each."""
+    """Return the encoding of a column of categories in words, by the rows of each."""
     n_distinct = len(counts)
     n_frequent = int((counts >= MIN_ROWS_OF_CATEGORY).sum())
     n_others = n_distinct - n_frequent
-    # As OneHotEncoder does: the input of the rare ones is one of max_categories.
+    # As in OneHotEncoder: the input of infrequent ones counts in max_categories.
     most = MAX_CATEGORIES - (1 if n_missing else 0)
     if n_frequent + bool(n_others) > most:
         n_frequent = most - 1
@@ -304,23 +304,23 @@ def _one_hot(counts: NDArray[Any], n_missing: int) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a hint at the name that was meant, or at those that there are."""
+    """Return a suggestion for a name, or the list of names."""
     names = list(map(str, names))
-    if (found := closest(name, reversed(names))) is not None:  # the first of those alike
+    if (found := closest(name, reversed(names))) is not None:  # the first of similar names
         return f"did you mean {found!r}?"
     shown = ", ".join(map(repr, names[:8]))
     return f"there are {shown}{f' and {len(names) - 8} more' if len(names) > 8 else ''}."
 
 
 def find_target(frame: pd.DataFrame, target: str | None = None) -> tuple[str, str]:
-    """Find the column that is to be predicted.
+    """Find the target column.
 
     Parameters
     ----------
     frame : DataFrame
     target : str, optional
-        Its name, if it is known. Otherwise a column that is called target, label, class or y, in
-        small letters or large, and else the last one.
+        Its name, if it is known. By default a column named target, label, class or y (in lower or
+        upper case), otherwise the last one.
 
     Returns
     -------
@@ -329,7 +329,7 @@ def find_target(frame: pd.DataFrame, target: str | None = None) -> tuple[str, st
     Raises
     ------
     ValueError
-        If there is no such column, or none beside it to learn from.
+        If there is no such column, or no other column.
 
     Examples
     --------
@@ -343,9 +343,7 @@ def find_target(frame: pd.DataFrame, target: str | None = None) -> tuple[str, st
         if target is not None:
             reason = f"it is called {target!r}"
         elif not names:
-            raise ValueError(
-                "the table has no columns; it needs a target and others to learn from."
-            )
+            raise ValueError("the table has no columns; it needs a target and features.")
         else:
             target, reason = names[-1], "it is the last column"
     elif target in names:
@@ -357,25 +355,23 @@ def find_target(frame: pd.DataFrame, target: str | None = None) -> tuple[str, st
         )
     if names.count(target) > 1:
         raise ValueError(
-            f"the target must be one column, got {names.count(target)} called {target!r}; rename "
+            f"the target must be one column, got {names.count(target)} named {target!r}; rename "
             "or drop the others."
         )
     if len(names) == 1:
-        raise ValueError(
-            f"a table needs a column beside the target to learn from, got only {target!r}."
-        )
+        raise ValueError(f"a table needs another column than the target, got only {target!r}.")
     return target, reason
 
 
 def find_task(values: Any, task: str | None = None) -> tuple[str, str]:
-    """Find out whether a target is a class or a number.
+    """Determine whether a target is a class or a number.
 
     Parameters
     ----------
     values : Series or array-like of shape (n_rows,)
         The target. Missing values are ignored.
     task : {"classification", "regression"}, optional
-        If it is known; then it is checked that the target fits it.
+        If it is known; then the target is checked.
 
     Returns
     -------
@@ -384,7 +380,7 @@ def find_task(values: Any, task: str | None = None) -> tuple[str, str]:
     Raises
     ------
     ValueError
-        If the target suits no task, or not the given one.
+        If the target is not suitable for the task, or for any task.
 
     Examples
     --------
@@ -402,18 +398,17 @@ def find_task(values: Any, task: str | None = None) -> tuple[str, str]:
     family, array = plain(values)
     known = pd.Series(array).dropna() if family != "other" else values.dropna()
     if not len(known):
-        raise ValueError("the target has no values, all of them are missing; name another column.")
+        raise ValueError("the target has only missing values; use another column.")
     if family in ("other", "date"):
         what = "dates" if family == "date" else "neither numbers, text nor booleans"
         raise ValueError(
-            f"the target must be classes or numbers, got {what}; name another column or make "
-            "numbers of it."
+            f"the target must be classes or numbers, got {what}; use another column or convert "
+            "it to numbers."
         )
     n_distinct = known.nunique()
     if n_distinct == 1:
         raise ValueError(
-            f"the target must have two different values or more, got only {known.iloc[0]!r}; "
-            "there is nothing to learn."
+            f"the target must have at least two distinct values, got only {known.iloc[0]!r}."
         )
     numeric = family == "number"
     if numeric and not np.isfinite(known.to_numpy()).all():
@@ -425,8 +420,8 @@ def find_task(values: Any, task: str | None = None) -> tuple[str, str]:
         reason = f"the target is {what} with {n_distinct} different values"
         if family == "text" and n_distinct == len(known) and n_distinct >= _MIN_IDENTIFIERS:
             raise ValueError(
-                "the target must have values that occur again, got a different text in every row; "
-                "name another column."
+                "the target must have repeated values, got a different text in every row; "
+                "use another column."
             )
     elif fractions:
         found, reason = "regression", "the target has numbers with fractions"
@@ -440,21 +435,21 @@ def find_task(values: Any, task: str | None = None) -> tuple[str, str]:
         return found, reason if task is None else "it was asked for"
     if task == "regression" and family == "text":
         raise ValueError(
-            f"regression needs a target of numbers, got text such as {known.iloc[0]!r}; choose "
-            "task 'classification', or mend the column."
+            f"regression needs a numeric target, got text such as {known.iloc[0]!r}; choose "
+            "task 'classification', or correct the column."
         )
     if task == "classification" and fractions:
         raise ValueError(
             "classification needs a target of classes, got numbers with fractions; choose task "
-            "'regression', or make classes of them with pandas.cut."
+            "'regression', or convert them to classes with pandas.cut."
         )
     return task, "it was asked for"
 
 
 def take_target(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFrame, NDArray[Any]]:
-    """Separate the target from the columns that are learned from.
+    """Split a table into features and target.
 
-    Rows without a target are left out, with a warning.
+    Rows without a target are dropped, with a warning.
 
     Parameters
     ----------
@@ -466,7 +461,7 @@ def take_target(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFra
     -------
     X : DataFrame
     y : array of shape (n_rows,)
-        Classes as they are in the table (text as objects), or numbers.
+        Classes as in the table (text as objects), or numbers.
     """
     find_target(frame, target)
     find_task(frame[target], task)
@@ -475,7 +470,7 @@ def take_target(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFra
     X = frame.drop(columns=target)
     if missing.any():
         warn(
-            f"{missing.sum()} of {len(frame)} rows have no {target!r} and are left out.",
+            f"{missing.sum()} of {len(frame)} rows have no {target!r} and are dropped.",
             TableWarning,
         )
         X, values = X[~missing], values[~missing]
@@ -483,5 +478,5 @@ def take_target(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFra
     if family == "boolean":
         y = y.astype(bool if task == "classification" else np.float32)
     elif task == "classification" and y.dtype.kind == "f":
-        y = y.astype(np.int64)  # whole numbers; floats because some were missing
+        y = y.astype(np.int64)  # integers; floats because some were missing
     return X, y

@@ -1,4 +1,4 @@
-"""From a table to predictions: the parts put together, and the network's defaults for tables."""
+"""The pipeline for tables, and its default parameters."""
 
 import inspect
 from typing import Any
@@ -19,7 +19,7 @@ from fastmlp.tables.transformers import RobustSmoothScaler, TableColumns, TableO
 
 __all__ = ["ColumnsOfDtype", "make_table_pipeline"]
 
-# The files of saved pipelines name them so.
+# Saved pipelines refer to these names.
 RobustSmoothScaler.__module__ = TableColumns.__module__ = TableOneHotEncoder.__module__ = __name__
 
 # The parameters begin with those of RealMLP-TD-S (Holzmueller, Grinsztajn, Steinwart: "Better by
@@ -98,24 +98,24 @@ def make_table_pipeline(
 ) -> Pipeline:
     """Make an unfitted pipeline that learns from tables of mixed columns.
 
-    Its steps are `TableColumns`, which says what each column is when it is fitted and finds the
-    columns by name afterwards; a `ColumnTransformer` that scales and fills in numbers, and encodes
-    categories, as CSR where they are many; and `MLPClassifier` or `MLPRegressor`, or the average of
-    several of them if there are not many rows. Numbers are float32 throughout.
+    Its steps are `TableColumns`, which determines the type of each column and selects columns by
+    name; a `ColumnTransformer` that scales and imputes numbers, and one-hot encodes categories (as
+    CSR if there are many); and `MLPClassifier` or `MLPRegressor`, or the average of several for
+    small tables. All numbers are float32.
 
     Parameters
     ----------
     task : {"classification", "regression"}
     n_rows : int, optional
-        Rows that it will be fitted on, if known: how large batches are, how many epochs there are
-        and whether rows are held out to stop early follow from it.
+        Number of training rows, if known. It determines the batch size, the number of epochs and
+        early stopping.
     n_estimators : int, optional
-        How many networks are averaged; by default 5 up to 20 000 rows, and 1 from there on.
-        Each learns from all rows; early stopping holds out others for each.
+        Number of averaged networks; by default 5 up to 20 000 rows, otherwise 1. Each is trained
+        on all rows; early stopping holds out different rows for each.
     random_state : int, RandomState instance or None, default=None
-        Of the estimator.
+        Random state of the estimator.
     **parameters
-        Of the estimator, in place of the defaults here: ``hidden_layer_sizes=(64,)``.
+        Parameters of the estimator that replace the defaults: ``hidden_layer_sizes=(64,)``.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def make_table_pipeline(
     Raises
     ------
     ValueError
-        If there is no such task or parameter.
+        If the task or a parameter does not exist.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def make_table_pipeline(
     numbers = Pipeline(
         [
             ("scale", RobustSmoothScaler()),
-            # Scaled, the median is 0: SimpleImputer would take seconds to find it in large tables.
+            # After scaling the median is 0; SimpleImputer would take seconds to compute it.
             ("impute", SimpleImputer(strategy="constant", fill_value=0, add_indicator=True)),
         ]
     )
@@ -202,7 +202,7 @@ def _network(
     if n_estimators == 1:
         return network
     averaged: Any = AveragedMLPRegressor if task == "regression" else AveragedMLPClassifier
-    # The networks differ by their first weights, and by what they hold out.
+    # The networks have different initial weights and validation rows.
     return averaged(network.set_params(random_state=None), n_estimators, random_state=random_state)
 
 
@@ -212,18 +212,18 @@ def _of_size(n_rows: int | None, defaults: dict[str, Any], max_iter: int | None)
         max_iter = defaults["max_iter"]
         if n_rows is not None and n_rows > _ROWS_OF_ALL_EPOCHS:
             max_iter = max(_MIN_EPOCHS, max_iter * _ROWS_OF_ALL_EPOCHS // n_rows)
-    # All of the schedule is gone through, so no epoch without progress ends it.
+    # The schedule is completed, so epochs without progress do not stop training.
     parameters: dict[str, Any] = {"max_iter": max_iter, "n_iter_no_change": max_iter}
     if n_rows is None or n_rows >= _MIN_ROWS_TO_HOLD_OUT:
         parameters["early_stopping"] = True
-    # A part of a cross-validation may have half of the rows.
+    # A fold of a cross-validation may have half of the rows.
     if n_rows is not None and n_rows < 2 * defaults["batch_size"]:
         parameters["batch_size"] = "auto"
     return parameters
 
 
 class ColumnsOfDtype(make_column_selector):
-    """scikit-learn's selector of columns by dtype, which prints as it is written.
+    """scikit-learn's column selector by dtype, with a readable repr.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files and streams of any format become a frame; what is what is found by content."""
+"""Read tables from files and streams; formats are detected from the content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AnyPath: TypeAlias = str | os.PathLike[str]
 #: First bytes of compressed files, and pyarrow's name of the codec.
 _CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 
-#: First bytes of files that are no tables, and what they are.
+#: First bytes of files that are not tables, and their formats.
 _FOREIGN = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -54,25 +54,25 @@ _FOREIGN = {
     b"\x00\x00\x0d": "an IDX file; fastmlp.idx.read reads it",
 }
 
-#: Bytes that are looked at to find out what a file is, and a text's delimiter.
+#: Number of bytes used to detect the format of a file, and the delimiter of a text.
 _HEAD = 1 << 18
 
-#: Bytes that are read at once: as many as a row may have.
+#: Bytes that are read at a time; also the maximum length of a row.
 _BLOCK = 1 << 23
 
-#: Rows of the head that a delimiter and a header are found from.
+#: Number of rows used to detect delimiter and header.
 _SAMPLE_ROWS = 200
 
-#: Delimiters, in the order of preference where several would do; blanks come after them.
+#: Delimiters, in order of preference; followed by blanks.
 _DELIMITERS = "\t;|,"
 
-#: Stands for a delimiter where a text has a single column.
+#: The delimiter for texts with a single column.
 _NO_DELIMITER = "\x1f"
 
-#: Numbers with larger offsets from zero, in units of their range, need more digits than float32's.
+#: Numbers with a larger offset, in units of their range, need more precision than float32.
 _MAX_OFFSET = 4096
 
-#: From this part of the rows on, the others are taken for mistakes in a column of numbers.
+#: Minimum fraction of numbers in a column of numbers; others are treated as errors.
 _MOSTLY = 0.9
 
 _NAMES_OF_X = ("x", "data", "x_train", "features", "arr_0")
@@ -80,12 +80,12 @@ _NAMES_OF_Y = ("y", "target", "label", "labels", "class", "targets", "y_train")
 
 
 def read_table(path: AnyPath | BinaryIO) -> pd.DataFrame:
-    r"""Read a table from a file or a stream of any format.
+    r"""Read a table from a file or stream.
 
-    What is what is found by content: CSV with any delimiter (comma, semicolon, tab, bar, blanks),
-    in UTF-8, UTF-16 or Windows-1252, with a decimal point or comma; Parquet; Feather and Arrow;
-    NPY and NPZ (a matrix gives columns x0, x1 ...); JSON lines. Text may be compressed with gzip,
-    bzip2 or zstd.
+    The format is detected from the content: CSV with any delimiter (comma, semicolon, tab, bar,
+    blanks), in UTF-8, UTF-16 or Windows-1252, with a decimal point or comma; Parquet; Feather and
+    Arrow; NPY and NPZ (a matrix gives columns x0, x1 ...); JSON lines. Text may be compressed with
+    gzip, bzip2 or zstd.
 
     Parameters
     ----------
@@ -95,13 +95,13 @@ def read_table(path: AnyPath | BinaryIO) -> pd.DataFrame:
     Returns
     -------
     frame : DataFrame
-        Integers, float32 (float64 where that would cost digits), booleans, dates (datetime64), and
-        text as categories. Empty cells and the words NA, N/A, NaN, null and ? are missing.
+        Integers, float32 (float64 if digits would be lost), booleans, dates (datetime64), and text
+        as categories. Empty cells and the words NA, N/A, NaN, null and ? are missing values.
 
     Raises
     ------
     ValueError
-        If it is no table or is malformed; the message names the line where that is known.
+        If it is not a table or is malformed; the message names the line if possible.
     OSError
         If it cannot be opened.
 
@@ -129,7 +129,7 @@ def read_table(path: AnyPath | BinaryIO) -> pd.DataFrame:
         if error.errno is not None:
             raise
         raise ValueError(
-            f"{source.name} is damaged: {_first_line(error)}; fetch or write it again."
+            f"{source.name} is damaged: {_first_line(error)}; download or write it again."
         ) from error
     if not len(frame.columns):
         raise ValueError(f"{source.name} has no columns; a table needs at least one.")
@@ -145,18 +145,18 @@ def read_table(path: AnyPath | BinaryIO) -> pd.DataFrame:
 
 @dataclass
 class _Source:
-    """A file or the bytes of a stream, which can be read from the start again and again."""
+    """A file or the bytes of a stream, which can be read repeatedly."""
 
     name: str
     content: str | pa.Buffer
     codec: str | None = None
 
     def open(self) -> pa.NativeFile:
-        """Return a new stream of its bytes, uncompressed."""
+        """Return a new stream of its decompressed bytes."""
         return pa.input_stream(self.content, compression=self.codec)
 
     def file(self) -> Any:
-        """Return what can be read at random."""
+        """Return a file or buffer with random access."""
         if isinstance(self.content, str) and self.codec is None:
             return pa.OSFile(self.content)
         with self.open() as stream:
@@ -169,7 +169,7 @@ class _Source:
 
 
 def _content(path: AnyPath | BinaryIO) -> tuple[str, str | pa.Buffer]:
-    """Return the name of a path or stream, and the path or what the stream holds."""
+    """Return the name of a path or stream, and the path or the content of the stream."""
     if isinstance(path, str | os.PathLike):
         return os.fspath(path), _on_disk(Path(path))
     content = path.read()
@@ -183,7 +183,7 @@ def _content(path: AnyPath | BinaryIO) -> tuple[str, str | pa.Buffer]:
 
 
 def _uncompress(source: _Source) -> None:
-    """Find out whether a source is compressed, perhaps twice."""
+    """Detect compression, possibly nested."""
     for _ in range(2):
         head = source.head()
         codec = next((c for magic, c in _CODECS.items() if head.startswith(magic)), None)
@@ -195,9 +195,9 @@ def _uncompress(source: _Source) -> None:
 
 
 def _on_disk(path: Path) -> str | pa.Buffer:
-    """Return the path of a regular file, or what a pipe holds."""
+    """Return the path of a regular file, or the content of a pipe."""
     if path.is_dir():
-        raise ValueError(f"{path} is a directory; name a file in it.")
+        raise ValueError(f"{path} is a directory; use a file in it.")
     if path.is_file():
         return os.fspath(path)
     if path.exists():
@@ -210,7 +210,7 @@ def _on_disk(path: Path) -> str | pa.Buffer:
 
 
 def _read(source: _Source) -> pd.DataFrame:
-    """Find out what a source is and read it."""
+    """Detect the format of a source and read it."""
     head = source.head()
     if not head.strip():
         raise ValueError(f"{source.name} is empty; a table needs a header and rows.")
@@ -262,7 +262,7 @@ def _tell(source: _Source, message: str) -> None:
 
 @dataclass
 class _Layout:
-    """How a text is written."""
+    """Layout of a text table."""
 
     encoding: str
     delimiter: str
@@ -272,7 +272,7 @@ class _Layout:
     has_quotes: bool = False
 
     def rows(self, source: _Source) -> Iterator[tuple[int, list[str]]]:
-        """Give the rows as Python's csv module reads them, with the line that each begins in."""
+        """Yield the rows as read by Python's csv module, each with its first line number."""
         with (
             source.open() as stream,
             io.TextIOWrapper(stream, self.encoding, errors="replace", newline="") as lines,
@@ -303,7 +303,7 @@ def _from_text(source: _Source, head: bytes) -> pd.DataFrame:
 
 
 def _encoding(source: _Source, head: bytes) -> tuple[str, bool]:
-    """Return a text's encoding, and whether it has quotation marks; refuse what is no text."""
+    """Return the encoding of a text, and whether it has quotes; refuse binary content."""
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF32_LE, "utf-32"),  # begins with UTF-16's
@@ -347,20 +347,20 @@ def _encoding(source: _Source, head: bytes) -> tuple[str, bool]:
 
 
 def _other_encoding(source: _Source, encoding: str, line: int, error: UnicodeDecodeError) -> str:
-    """Return Windows-1252 for a text that is not what it seems to be, or refuse it."""
+    """Return Windows-1252 for a text that is not valid in its encoding, or refuse it."""
     byte = error.object[error.start]
     name = encoding.upper().removesuffix("-SIG")
     if encoding == "utf-8":
         with source.open() as stream:
             content = stream.read(_BLOCK)
-        # No text has control characters other than these, or bytes without a meaning.
+        # Text has no other control characters and no undefined bytes.
         foreign = len(content.translate(None, bytes([*range(9, 14), 26, *range(32, 256)])))
         foreign += sum(map(content.count, (b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d")))
         if not foreign:
             _tell(
                 source,
                 f"line {line} is not UTF-8 (byte 0x{byte:02X}), so the text is read as "
-                "Windows-1252; look at letters with accents, or save it as UTF-8.",
+                "Windows-1252; check accented letters, or save it as UTF-8.",
             )
             return "cp1252"
     raise ValueError(
@@ -370,7 +370,7 @@ def _other_encoding(source: _Source, encoding: str, line: int, error: UnicodeDec
 
 
 def _layout(sample: str, encoding: str, *, is_whole: bool) -> _Layout:
-    """Find out how a text is written from its first lines."""
+    """Detect the layout of a text from its first lines."""
     skip_lines = 0
     delimiter = None
     if declared := re.match(r"sep=(.)\r?\n", sample):  # as Excel writes and reads
@@ -397,7 +397,7 @@ def _layout(sample: str, encoding: str, *, is_whole: bool) -> _Layout:
 
 
 def _sample_rows(sample: str, delimiter: str) -> list[list[str]]:
-    """Return the first rows of a text that are not empty."""
+    """Return the first non-empty rows of a text."""
     rows: list[list[str]] = []
     try:
         reader = csv.reader(
@@ -410,13 +410,13 @@ def _sample_rows(sample: str, delimiter: str) -> list[list[str]]:
                 rows.append(row)
             if len(rows) == _SAMPLE_ROWS:
                 break
-    except csv.Error:  # a cell without an end, which is found when all is read
+    except csv.Error:  # an unterminated cell, which is reported when the whole file is read
         pass
     return rows or [[sample]]
 
 
 def _delimiter(sample: str) -> str:
-    """Return the delimiter that most rows have as often as the first row has it."""
+    """Return the delimiter with the same count in the first and most other rows."""
     best, best_share = _NO_DELIMITER, 0.0
     for delimiter in _DELIMITERS:
         rows = _sample_rows(sample, delimiter)
@@ -434,10 +434,10 @@ def _delimiter(sample: str) -> str:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """Return whether the first row holds names and not values.
+    """Return whether the first row contains names, not values.
 
-    It holds values if all its cells are numbers, or if some are, where the rows below have numbers
-    too, and the others occur below again.
+    It contains values if all its cells are numbers, or if some are in numeric columns and the
+    others occur again below.
     """
     first, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
     numeric = [text.is_number(cell) for cell in first]
@@ -460,7 +460,7 @@ def _has_header(rows: list[list[str]]) -> bool:
 
 
 def _without_blanks(source: _Source, layout: _Layout) -> tuple[_Source, _Layout]:
-    """Return a text with tabs in place of the runs of blanks between cells."""
+    """Replace runs of blanks between cells by tabs."""
     with source.open() as stream:
         content = stream.read()
     content = content.decode(layout.encoding).encode()
@@ -505,7 +505,7 @@ def _from_csv(source: _Source, layout: _Layout) -> pd.DataFrame:
         names = [f"x{number}" for number in range(len(table.column_names))]
         _tell(
             source,
-            "the first row holds values and no names, so there is no header and the columns are "
+            "the first row holds values, so there is no header and the columns are "
             f"called {names[0]}" + (f" to {names[-1]}." if len(names) > 1 else "."),
         )
         table = table.rename_columns(names)
@@ -513,7 +513,7 @@ def _from_csv(source: _Source, layout: _Layout) -> pd.DataFrame:
 
 
 def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
-    """Say where a text is malformed; pyarrow's threads do not know."""
+    """Locate the error in a malformed text, which pyarrow does not report."""
     expected = line = n_rows = 0
     try:
         for line, row in layout.rows(source):
@@ -528,12 +528,12 @@ def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
             begin = repr(begin[:60] + "..." * (len(begin) > 60))
             raise ValueError(
                 f"{source.name}, line {line}: every row must have {expected} cells, as the first "
-                f"row has, got {cells}: {begin}. Mend the line, or put text that has a "
-                f"{layout.delimiter!r} in it into quotation marks."
+                f"row has, got {cells}: {begin}. Correct the line, or quote text that "
+                f"contains {layout.delimiter!r}."
             ) from error
     except csv.Error:
         _refuse_quote(source, line + 1)
-    if n_rows == 1:  # without an end of the line
+    if n_rows == 1:  # without a newline
         raise ValueError(
             f"{source.name} has a header and no rows: {_some(row)}; a table needs rows."
         ) from error
@@ -542,20 +542,20 @@ def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
 
 def _refuse_quote(source: _Source, line: int) -> NoReturn:
     raise ValueError(
-        f"{source.name}, line {line}: a quotation mark must have a second one that ends the text, "
-        "got none; write it twice where it is part of the text."
+        f"{source.name}, line {line}: a quotation mark must have a closing one, got none; "
+        "write it twice if it is part of the text."
     )
 
 
 def _check_last_quote(source: _Source, layout: _Layout) -> None:
-    """Refuse a text whose last quotation mark has no end, which pyarrow takes as it is."""
+    """Refuse a text with an unclosed quotation mark, which pyarrow accepts."""
     n_marks = 0
     with source.open() as stream:
         while chunk := stream.read(_BLOCK):
             n_marks += chunk.count(b'"')
     if n_marks % 2 == 0:
         return
-    # An odd number of marks is fine where one stands inside an unquoted cell.
+    # An odd number of marks is valid if one is inside an unquoted cell.
     last: tuple[int, list[str]] = 0, []
     try:
         for row in layout.rows(source):
@@ -581,12 +581,12 @@ def _from_json(source: _Source, encoding: str, *, is_list: bool) -> pd.DataFrame
                 records = json.loads(characters)
             except (ValueError, RecursionError) as error:
                 raise ValueError(
-                    f"{source.name} is not JSON: {_first_line(error)}; write an object per line."
+                    f"{source.name} is not JSON: {_first_line(error)}; write one object per line."
                 ) from error
             if not all(isinstance(record, dict) for record in records):
                 raise ValueError(
                     f"{source.name} must hold objects only, with a value per column, got others; "
-                    "write an object per line."
+                    "write one object per line."
                 )
             characters = "\n".join(map(json.dumps, records))
         content = characters.encode()
@@ -612,7 +612,7 @@ def _from_zip(source: _Source) -> pd.DataFrame:
         with zipfile.ZipFile(source.file()) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{source.name} is a damaged archive; fetch or write it again.") from error
+        raise ValueError(f"{source.name} is a damaged archive; replace it.") from error
     if any(name.startswith("xl/") for name in names):
         _refuse(source, "an Excel workbook; save it as CSV")
     if not names or not all(name.endswith(".npy") for name in names):
@@ -621,14 +621,14 @@ def _from_zip(source: _Source) -> pd.DataFrame:
 
 
 def _load_arrays(source: _Source) -> Any:
-    """Return the array of an NPY file, or a dict of those of an NPZ file."""
+    """Return the array of an NPY file, or a dict of the arrays of an NPZ file."""
     try:
         loaded = np.load(io.BytesIO(source.file().read()), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # whatever the parsers of headers make of a damaged file
+    except Exception as error:  # parsers may raise any exception for a damaged file
         what = _first_line(error)
         if "allow_pickle" in what:
             what = (
@@ -639,7 +639,7 @@ def _load_arrays(source: _Source) -> Any:
 
 
 def _from_arrays(arrays: dict[str, NDArray[Any]], source: _Source) -> pd.DataFrame:
-    """Return a matrix, with its targets if there are any, or columns as a frame."""
+    """Return a matrix, with its targets if available, or columns as a frame."""
     lower = {name.lower(): name for name in arrays}
     matrix = next((lower[name] for name in _NAMES_OF_X if name in lower), None)
     if matrix is None and len(arrays) > 1:
@@ -673,8 +673,8 @@ def _from_arrays(arrays: dict[str, NDArray[Any]], source: _Source) -> pd.DataFra
     if len(sizes) > 1 or -1 in sizes:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise ValueError(
-            f"{source.name}: arrays of one table must have as many rows each, and targets a single "
-            f"column, got {shapes}."
+            f"{source.name}: arrays of one table must have the same number of rows, and targets a "
+            f"single column, got {shapes}."
         )
     return pd.DataFrame(
         {name: _from_array(name, array, source) for name, array in columns.items()}, copy=False
@@ -701,7 +701,7 @@ def _from_array(name: str, array: NDArray[Any], source: _Source) -> Any:
 
 
 def _from_arrow(table: pa.Table, source: _Source, refine: _Refine | None = None) -> pd.DataFrame:
-    """Return a frame; each column of the table is given up as soon as it has been converted."""
+    """Return a frame; each column of the table is released after its conversion."""
     names = _unique_names(table.column_names, source)
     columns = table.columns
     del table
@@ -715,7 +715,7 @@ def _from_arrow(table: pa.Table, source: _Source, refine: _Refine | None = None)
 
 
 def _unique_names(given: list[str], source: _Source) -> list[str | None]:
-    """Return names that differ, and None for what pandas has stored as its index."""
+    """Return unique names, and None for the stored index of pandas."""
     names: list[str | None] = []
     taken = {name.strip() for name in given}
     seen: set[str] = set()
@@ -740,14 +740,14 @@ def _unique_names(given: list[str], source: _Source) -> list[str | None]:
         seen.add(unique)
         names.append(unique)
     if unnamed:
-        _tell(source, f"columns without a name are called {_some(unnamed)}.")
+        _tell(source, f"columns without a name are named {_some(unnamed)}.")
     if renamed:
-        _tell(source, f"names that occur twice become {_some(renamed)}.")
+        _tell(source, f"duplicate names are changed to {_some(renamed)}.")
     return names
 
 
 def _column(values: pa.ChunkedArray, name: str, source: _Source, refine: _Refine | None) -> Any:
-    """Return a column as NumPy's or pandas' array, as small as it can be without loss."""
+    """Convert a column to a NumPy or pandas array with the smallest lossless dtype."""
     kind = values.type
     if pa.types.is_dictionary(kind) and not (
         pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
@@ -774,14 +774,14 @@ def _column(values: pa.ChunkedArray, name: str, source: _Source, refine: _Refine
         words = values.unify_dictionaries().to_pandas().array
         return words if refine is None else refine(words, name)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        _tell(source, f"column {name!r} holds bytes, which nothing can be learned from.")
+        _tell(source, f"column {name!r} holds bytes, which cannot be used.")
     else:
-        _tell(source, f"column {name!r} holds {kind}, which nothing can be learned from.")
+        _tell(source, f"column {name!r} holds {kind}, which cannot be used.")
     return values.to_pandas().array
 
 
 def _dates(values: pa.ChunkedArray) -> Any:
-    """Return dates without a time zone (UTC), in the finest unit that holds them all."""
+    """Return dates without a time zone (UTC), in the finest unit that can represent them all."""
     if pa.types.is_date(values.type):
         values = values.cast(pa.date64() if values.type == pa.date64() else pa.timestamp("s"))
     unit = getattr(values.type, "unit", "ms")
@@ -794,7 +794,7 @@ def _dates(values: pa.ChunkedArray) -> Any:
 
 
 def _narrow(numbers: NDArray[Any]) -> NDArray[Any]:
-    """Return 64-bit numbers as 32-bit ones where that loses nothing that matters."""
+    """Convert 64-bit numbers to 32 bits if no relevant precision is lost."""
     kind, size = numbers.dtype.kind, numbers.dtype.itemsize
     if kind == "f" and size == 2:
         return numbers.astype(np.float32)
@@ -822,16 +822,16 @@ def _narrow(numbers: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass
 class _Refine:
-    """Makes numbers and dates of text that is that, and tidies other text.
+    """Converts text to numbers and dates where possible, and cleans other text.
 
     Parameters
     ----------
     source : _Source
         For warnings.
     decimal_comma : bool
-        Whether "1,234" is less than 2.
+        Whether "1,234" is a number less than 2.
     dates_only : bool
-        Whether numbers are told from text already.
+        Whether numbers have already been detected.
     """
 
     source: _Source
@@ -839,11 +839,11 @@ class _Refine:
     dates_only: bool = False
 
     def __call__(self, column: pd.Categorical, name: str) -> Any:
-        """Return a column as it is meant."""
+        """Return a column with its actual type."""
         words = np.asarray(column.categories, dtype=object)
         codes = np.asarray(column.codes)
         if not self.dates_only and len(words) and all(word[:1] == " " for word in words):
-            # What a blank after each comma has done.
+            # Caused by a blank after each comma.
             column = _with_words(np.array([w.lstrip(" ") for w in words], dtype=object), codes)
             words = np.asarray(column.categories, dtype=object)
             codes = np.asarray(column.codes)
@@ -869,7 +869,7 @@ class _Refine:
     def _mostly_numbers(
         self, column: pd.Categorical, words: NDArray[Any], codes: NDArray[Any], name: str
     ) -> Any:
-        """Return numbers where nearly all is that; what is not is missing, which is said."""
+        """Return numbers if nearly all values are; others become missing, with a warning."""
         glance = codes[:: len(codes) // _SAMPLE_ROWS or 1]
         if np.isfinite(text.some_numbers(words[glance[glance >= 0]])).mean() < _MOSTLY / 2:
             return column
@@ -881,14 +881,14 @@ class _Refine:
         row = int(np.argmax(others))
         _tell(
             self.source,
-            f"column {name!r} holds numbers, but for {n_others} of {len(codes)} rows, such as "
-            f"{words[codes[row]]!r} in row {row + 1}, which are taken as missing.",
+            f"column {name!r} holds numbers, except for {n_others} of {len(codes)} rows, such as "
+            f"{words[codes[row]]!r} in row {row + 1}, which are treated as missing.",
         )
         return _narrow(np.append(values, np.nan)[codes])
 
 
 def _with_words(words: NDArray[Any], codes: NDArray[Any]) -> pd.Categorical:
-    """Return text with new words, some of which may have become the same, or missing."""
+    """Return text with new words, which may contain duplicates or missing values."""
     missing = set(text.MISSING_WORDS)
     places: dict[str, int] = {}
     moved = np.array(

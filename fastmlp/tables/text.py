@@ -1,7 +1,7 @@
-"""Numbers, dates and booleans that are written as text.
+"""Parse numbers, dates and booleans written as text.
 
-All functions take the different words of a column, not its cells, so that their cost follows the
-number of different words.
+All functions take the distinct words of a column, not its cells, so their cost is proportional to
+the number of distinct words.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 
 Words: TypeAlias = Sequence[str] | NDArray[Any]
 
-#: Words that stand for a missing value.
+#: Words for a missing value.
 MISSING_WORDS = (
     "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NULL", "Null", "null",
     "?",
 )  # fmt: skip
 
-#: Pairs of words, false and true, in small letters.
+#: Pairs of words for false and true, in lower case.
 _BOOLEANS = {
     ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"),
 }  # fmt: skip
 
-#: Words that are looked at before all of them are.
+#: Number of words that are checked first.
 _GLANCE = 50
 
-#: Separators between thousands: blanks that do not break, and the Swiss apostrophe, too.
+#: Thousands separators, including non-breaking spaces and the Swiss apostrophe.
 _THOUSANDS = (",", ".", "'", "\u2019", " ", "\u00a0", "\u202f")
 
-#: Orders of day, month and year by separator. Where two orders fit, the first is taken.
+#: Orders of day, month and year by separator. If two orders match, the first is used.
 _DATES = {
     "-": ("%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y"),
     "/": ("%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y"),
@@ -40,7 +40,7 @@ _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M", "T%H:%M:%S", "T%H
 
 
 def boolean_pair(words: Iterable[str]) -> tuple[str, str] | None:
-    """Return the words for false and true as they are written, if these two are such words."""
+    """Return the words for false and true as spelled, if the two words are such a pair."""
     words = list(words)
     if len(words) != 2:
         return None
@@ -60,24 +60,24 @@ def is_number(word: str) -> bool:
 
 
 def some_numbers(words: Words) -> NDArray[np.float64]:
-    """Return plain numbers, with NaN where a word is none."""
+    """Return plain numbers, with NaN for other words."""
     texts = pd.Series(np.asarray(words, dtype=object))
     return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
 
 
 def numbers(words: Words, *, decimal_comma: bool = False) -> tuple[NDArray[np.float64], str] | None:
-    """Return what the words are as numbers, if all of them are.
+    """Convert words to numbers, if all of them are.
 
     Parameters
     ----------
     words : sequence of str
     decimal_comma : bool, default=False
-        How to read "1,234", which is 1234 without it.
+        How to read "1,234", which is 1234 if False.
 
     Returns
     -------
     (values, how) or None
-        `how` is empty for plain numbers, else says in words how they are written.
+        `how` is empty for plain numbers, otherwise it describes the notation.
     """
     if not len(words) or not all(any(map(str.isdigit, word)) for word in words[:_GLANCE]):
         return None
@@ -103,13 +103,13 @@ def numbers(words: Words, *, decimal_comma: bool = False) -> tuple[NDArray[np.fl
 
 
 def dates(words: Words) -> tuple[NDArray[Any], str] | None:
-    """Return what the words are as dates, if all of them are.
+    """Convert words to dates, if all of them are.
 
     Returns
     -------
     (values, doubt) or None
-        `values` is an array of datetime64 in UTC; `doubt` says which order of day and month was
-        taken where another would do, too, and is empty otherwise.
+        `values` is an array of datetime64 in UTC; `doubt` is the order of day and month that was
+        used if another is possible, too, and empty otherwise.
     """
     if not len(words) or not all(map(_may_be_date, words[:_GLANCE])):
         return None
@@ -133,7 +133,7 @@ def dates(words: Words) -> tuple[NDArray[Any], str] | None:
 
 
 def _separator(text: str) -> str:
-    """Return what stands between the parts of a date."""
+    """Return the separator of a date."""
     return next((letter for letter in text if not letter.isdigit()), "")
 
 
@@ -144,7 +144,7 @@ def _may_be_date(word: str) -> bool:
 
 
 def _parsed(texts: pd.Series, layout: str, *, utc: bool = False) -> NDArray[Any] | None:
-    """Return dates of one layout, or None if not all of them are."""
+    """Return dates of one layout, or None if not all words match."""
     try:
         pd.to_datetime(texts[:_GLANCE], format=layout, utc=utc)
         found = pd.to_datetime(texts, format=layout, utc=utc)

@@ -1,4 +1,4 @@
-"""What a table goes through before the network: columns, scaled numbers, encoded categories."""
+"""Transformers for tables: column selection, scaling of numbers, encoding of categories."""
 
 import copy
 from typing import Any, Self
@@ -18,28 +18,28 @@ __all__ = ["RobustSmoothScaler", "TableColumns", "TableOneHotEncoder"]
 
 
 class TableColumns(TransformerMixin, BaseEstimator):
-    """Find out what the columns of a table are, and give those that can be learned from.
+    """Determine the types of the columns of a table, and select and convert usable columns.
 
-    Columns are matched by name: others may have been added, their order and dtypes may have
-    changed. What comes out has numbers, booleans as 0 and 1 and dates as days since 1970, with NaN
-    where they are missing, and categories of text. It is a DataFrame whatever `set_output` says,
-    because the next step chooses columns by dtype.
+    Columns are matched by name: others may be added, and their order and dtypes may change. The
+    output has numbers, booleans as 0 and 1 and dates as days since 1970, with NaN for missing
+    values, and categories of text. It is a DataFrame regardless of `set_output`, because the next
+    step selects columns by dtype.
 
     Attributes
     ----------
     kinds_ : dict of str to str
-        The columns that are used, and what they are: "number", "boolean", "date" or "category".
+        The used columns and their types: "number", "boolean", "date" or "category".
     left_out_ : dict of str to str
         The others, and why they are not used.
     words_ : dict of str to list of str
-        For booleans that are written as text, the words for false and true.
+        For booleans written as text, the words for false and true.
     n_features_in_ : int
     feature_names_in_ : array of shape (n_features_in_,)
-        If the table had names.
+        If the table has column names.
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find out what the columns are.
+        """Determine the types of the columns.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is no table, or if nothing can be learned from any of its columns.
+            If X is not a table, or if no column is usable.
         """
         frame = _as_frame(X)
         names = [str(name) for name in frame.columns]
@@ -81,8 +81,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
         if not self.kinds_:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self.left_out_.items())[:5])
             raise ValueError(
-                "a table must have a column that something can be learned from, got none "
-                f"({reasons or 'it has no columns'})."
+                f"a table must have a usable column, got none ({reasons or 'it has no columns'})."
             )
         self.n_features_in_ = len(names)
         if hasattr(X, "columns"):
@@ -92,7 +91,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:
-        """Return the columns that are used.
+        """Return the used columns, converted.
 
         Parameters
         ----------
@@ -101,12 +100,12 @@ class TableColumns(TransformerMixin, BaseEstimator):
         Returns
         -------
         frame : DataFrame
-            Its index is that of X.
+            With the index of X.
 
         Raises
         ------
         ValueError
-            If columns are missing or hold something else than when it was fitted.
+            If columns are missing or have another type than in `fit`.
         """
         check_is_fitted(self)
         frame = _as_frame(X)
@@ -128,8 +127,8 @@ class TableColumns(TransformerMixin, BaseEstimator):
             hint = columns.did_you_mean(missing[0], [n for n in places if n not in self.kinds_])
             hint = f" ({hint})" if hint.startswith("did") else ""
             raise ValueError(
-                f"the table lacks the column{plural} {shown}{more} that the model has learned "
-                f"from{hint}; add {'them' if plural else 'it'}, empty if need be."
+                f"the table lacks the column{plural} {shown}{more} that the model was "
+                f"trained on{hint}; add {'them' if plural else 'it'}, if necessary empty."
             )
         converted = {
             name: self._converted(frame.iloc[:, places[name]], name, kind)
@@ -138,7 +137,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
         return pd.DataFrame(converted, index=frame.index, copy=False)
 
     def _converted(self, values: pd.Series, name: str, kind: str) -> Any:
-        """Return a column as the next step takes it."""
+        """Convert a column for the next step."""
         family, array = columns.plain(values)
         if family != "other" and pd.isna(array).all():  # of no kind
             empty = np.full(len(array), np.nan)
@@ -173,11 +172,11 @@ class TableColumns(TransformerMixin, BaseEstimator):
         got = {"date": "dates", "text": "text", "number": "numbers"}.get(family, "something else")
         raise ValueError(
             f"the column {name!r} must hold {rule}, as in training, got {got} such as "
-            f"{str(shown)!r}; mend these values or empty them."
+            f"{str(shown)!r}; correct or remove these values."
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Do nothing: a DataFrame comes out whatever is asked for.
+        """Do nothing: the output is always a DataFrame.
 
         Parameters
         ----------
@@ -190,7 +189,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
         return self
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the names of the columns that are used.
+        """Return the names of the used columns.
 
         Parameters
         ----------
@@ -204,14 +203,14 @@ class TableColumns(TransformerMixin, BaseEstimator):
         return np.array(list(self.kinds_), dtype=object)
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: text and missing values are fine."""
+        """Return scikit-learn's tags: text and missing values are supported."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.categorical = tags.input_tags.allow_nan = True
         return tags
 
 
 def _as_frame(X: Any) -> pd.DataFrame:
-    """Return a table as pandas' frame, whatever it is."""
+    """Convert a table of any type to a pandas DataFrame."""
     if isinstance(X, pd.DataFrame):
         return X
     if issparse(X):
@@ -231,12 +230,12 @@ def _as_frame(X: Any) -> pd.DataFrame:
 
 
 def _as_categories(family: str, array: Any, name: str) -> pd.Categorical:
-    """Return a column as categories of text, the same for 3, 3.0 and "3"."""
+    """Convert a column to categories of text, the same for 3, 3.0 and "3"."""
     if family == "text":
         return array
     if family == "other":
         raise ValueError(
-            f"the column {name!r} must hold a text per row, as in training, got "
+            f"the column {name!r} must hold one text per row, as in training, got "
             f"{type(array[0]).__name__}."
         )
     if family == "boolean":
@@ -252,25 +251,24 @@ def _as_categories(family: str, array: Any, name: str) -> pd.Categorical:
 class RobustSmoothScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Scale numbers by their quartiles and clip them smoothly between -3 and 3.
 
-    The median becomes 0 and the distance of the quartiles 1 (where that is 0, the range becomes
-    2); then x becomes ``x / sqrt(1 + (x / 3)**2)``, so that outliers and infinity stay harmless.
-    NaN remains. Of columns of zeros and ones the more frequent one becomes 0, so that 0 always
-    stands for the median. (Holzmueller et al. 2024.) Columns pass one by one, in float64, and come
-    out as float32.
+    The median becomes 0 and the interquartile range 1 (if that is 0, the range becomes 2); then x
+    becomes ``x / sqrt(1 + (x / 3)**2)``, to limit outliers and infinity. NaN is kept. In columns
+    of zeros and ones the more frequent value becomes 0, so that 0 is always the median.
+    (Holzmueller et al. 2024.) Columns are processed one by one, in float64, with float32 output.
 
     Attributes
     ----------
     center_, scale_ : array of shape (n_features_in_,)
-        ``(x - center_) * scale_`` is what is clipped.
+        ``(x - center_) * scale_`` is clipped.
     is_binary_ : array of shape (n_features_in_,), bool
-        Columns of zeros and ones: ``x - center_`` is what comes out.
+        Columns of zeros and ones, whose output is ``x - center_``.
     n_features_in_ : int
     feature_names_in_ : array of shape (n_features_in_,)
         If X had names.
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find medians and quartiles.
+        """Compute medians and quartiles.
 
         Parameters
         ----------
@@ -333,13 +331,13 @@ class RobustSmoothScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 scaled[:, place] = np.clip(part, 0, 1) - self.center_[place]
                 continue
             with np.errstate(over="ignore", invalid="ignore"):
-                # Far beyond the bound already, and finite when it is squared.
+                # Far beyond the bound, with a finite square.
                 x = np.clip((part - self.center_[place]) * self.scale_[place], -1e9, 1e9)
             scaled[:, place] = x / np.sqrt(1 + (x / 3) ** 2)
         return scaled
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: NaN is fine."""
+        """Return scikit-learn's tags: NaN is supported."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
@@ -357,11 +355,11 @@ def _parts(X: Any) -> tuple[list[str] | None, Any]:
 
 
 class TableOneHotEncoder(OneHotEncoder):
-    """scikit-learn's one-hot encoder, in float32, which gives frames where they are asked for.
+    """scikit-learn's one-hot encoder, faster, in float32, and with support of `set_output`.
 
-    scikit-learn's own refuses `set_output` while its output is sparse; this one is dense then. It
-    also counts and encodes categories one row at a time, in Python; this one does it once for each
-    category. What comes out is the same. So are the parameters, but for `dtype`, which is float32.
+    scikit-learn's refuses `set_output` for sparse output; this one is dense then. It also counts
+    and encodes categories row by row, in Python; this one once per category. The output is the
+    same. So are the parameters, except for `dtype`, which is float32.
     """
 
     def __init__(
@@ -401,9 +399,9 @@ class TableOneHotEncoder(OneHotEncoder):
         """
         if (
             self._counts_rows
-            and isinstance(self.min_frequency or 1, int)  # no part of all rows
+            and isinstance(self.min_frequency or 1, int)  # not a fraction of all rows
             and (self.min_frequency or 1) >= 1
-            and isinstance(self.categories, str)  # else ties have their order
+            and isinstance(self.categories, str)  # otherwise ties depend on their order
             and _is_categorical(X)
         ):
             X = _fewer_rows(X, self.min_frequency or 1)
@@ -434,13 +432,13 @@ class TableOneHotEncoder(OneHotEncoder):
         return self.min_frequency is not None or self.max_categories is not None
 
     def _transform_categories(self, X: Any) -> Any:
-        """Encode every category once, and look up what the rows get."""
+        """Encode each category once, and look up the rows."""
         few = _a_row_per_category(X) if _is_categorical(X) else None
         if few is None or X.shape[1] != len(self.categories_):
             return super().transform(X)
         encoded = super().transform(few)
         widths = [
-            len(known) - (0 if rare is None else len(rare) - 1)  # the rare ones share an input
+            len(known) - (0 if rare is None else len(rare) - 1)  # infrequent ones share an input
             for known, rare in zip(self.categories_, self.infrequent_categories_, strict=True)
         ]
         ends = np.cumsum(widths)
@@ -469,7 +467,7 @@ def _is_categorical(X: Any) -> bool:
 
 
 def _a_row_per_category(X: pd.DataFrame) -> pd.DataFrame | None:
-    """Return a table in which each value of each column occurs; None if that has as many rows."""
+    """Return a table with each value of each column; None if it has as many rows."""
     found = []
     for place in range(X.shape[1]):
         column = X.iloc[:, place].array
@@ -487,18 +485,18 @@ def _a_row_per_category(X: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _fewer_rows(X: pd.DataFrame, min_frequency: int) -> pd.DataFrame:
-    """Return a table whose categories are as rare, and follow each other, as those of another.
+    """Return a small table with the same infrequent categories, in the same order of frequency.
 
     Categories with fewer than `min_frequency` rows keep their number of rows. The others get that
-    many and one more for each smaller number of rows that a category has, so that the most
-    frequent ones, and those that are equally frequent, remain so.
+    many and one more for each smaller number of rows of a category, so that their ranking,
+    including ties, is preserved.
     """
     parts = []
     for place in range(X.shape[1]):
         column = X.iloc[:, place].array
         try:
             order = np.argsort(np.asarray(column.categories, dtype=object))  # as the encoder's
-        except TypeError:  # numbers and text; if rows have both, the encoder refuses them
+        except TypeError:  # numbers and text; the encoder refuses mixed columns
             return X
         places = np.append(order, -1)  # missing is the last
         n_rows = np.bincount(np.asarray(column.codes) + 1, minlength=len(places))[places + 1]
@@ -507,7 +505,7 @@ def _fewer_rows(X: pd.DataFrame, min_frequency: int) -> pd.DataFrame:
             return X
         fewer = np.minimum(n_rows, min_frequency)
         fewer[frequent] += np.unique(n_rows[frequent], return_inverse=True)[1]
-        # The last of the most frequent ones may have more: it is the first that is kept.
+        # The last of the most frequent ones may have more: the first one is kept.
         top = len(n_rows) - 1 - int(np.argmax(n_rows[::-1]))
         parts.append((np.repeat(places, fewer), places[top]))
     n_needed = max(len(codes) for codes, _ in parts)
