@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from functools import cache, partial
 
@@ -908,6 +909,20 @@ class TestDecisions:
         X[:, 4] = 0
         predicting("cython")(network, parameters, Inputs(X, np.dtype("float64")), outputs)
         assert (np.isfinite(outputs) if n <= 4 else np.isnan(outputs)).all()
+
+
+def test_numpy_predicts_in_chunks():
+    """100 000 rows of bytes would be 80 MB of numbers."""
+    network = Network((100, 3), "relu", "identity")
+    coefs, intercepts = [np.zeros((100, 3))], [np.zeros(3)]
+    inputs = Inputs(np.zeros((100_000, 100), np.uint8), np.dtype("float64"))
+    out = np.empty((100_000, 3))
+    tracemalloc.start()
+    try:
+        numpy_backend.predict(network, coefs, intercepts, inputs, None, out)
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
