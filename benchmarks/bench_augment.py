@@ -1,4 +1,4 @@
-"""How long augmentation takes for images of 28 x 28 bytes, in one thread, and beside SciPy.
+"""How long augmentation takes for images of 28 x 28 bytes, in one thread, compared with SciPy.
 
 Run with ``pytest benchmarks/bench_augment.py``. ``extra_info["us_per_image"]`` is the median.
 """

@@ -1,4 +1,4 @@
-"""Seconds per epoch of the CUDA backend, beside those of the CPU and of bare meetings.
+"""Seconds per epoch of the CUDA backend, compared with the CPU, and the time of barriers.
 
     python benchmarks/gpu_timings.py OUT.json [--quick]
 
@@ -60,7 +60,7 @@ def seconds_per_epoch(backend, case, n_epochs):
 
 
 def seconds_per_meeting():
-    """Return what it costs that all blocks of a launch meet, one on each multiprocessor."""
+    """Return the time of a barrier of all blocks of a launch, one on each multiprocessor."""
 
     @cuda.jit
     def meet(n):
@@ -96,7 +96,7 @@ def main(path, is_quick):
         "seconds_per_meeting": seconds_per_meeting(),
         "rows": [],
     }
-    print(f"{name}, a meeting of all blocks: {document['seconds_per_meeting'] * 1e6:.2f} us")
+    print(f"{name}, a barrier of all blocks: {document['seconds_per_meeting'] * 1e6:.2f} us")
     print(f"{'network':24} {'solver':6} {'batch':>6} {'GPU ms':>9} {'us/batch':>9} {'CPU ms':>9}")
     for units, solver, batch_size, n_samples in CASES:
         n_samples = min(n_samples, 2000) if is_quick else n_samples

@@ -1,4 +1,4 @@
-"""What a prediction costs beside scikit-learn's, for every form and size of the input.
+"""The time of a prediction compared with scikit-learn, for every type and size of the input.
 
     python benchmarks/prediction_table.py [--quick] [--json FILE]
 

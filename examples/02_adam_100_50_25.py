@@ -13,4 +13,4 @@ print(f"test score {model.score(X_test, y_test):.3f}")  # published: 0.97
 guesses = model.predict(X_test)
 wrong = guesses != y_test
 for (digit, guess), n in Counter(zip(y_test[wrong], guesses[wrong], strict=True)).most_common(5):
-    print(f"{n} times {digit} was taken for {guess}")
+    print(f"{n} times {digit} was predicted as {guess}")

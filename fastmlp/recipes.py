@@ -197,7 +197,7 @@ _TABLE = (
         description="One hidden layer of 300 units, dropout 0.6, squared error, Adam, 100 epochs.",
         dataset="mnist",
         # The author's schedule, as he meant it: a slip of operator precedence made the rate 1e-4
-        # throughout, and Adam began anew with every epoch. PyTorch's mean squared error is twice
+        # throughout, and Adam was restarted in every epoch. PyTorch's mean squared error is twice
         # ours. About 500 batches per epoch.
         parameters=MappingProxyType(
             {

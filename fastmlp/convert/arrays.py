@@ -108,7 +108,7 @@ def _write_idx(path: Path, parts: Parts, force: bool, progress: Any) -> dict[Pat
         if not places or path.is_dir():
             raise ValueError(
                 "for images with labels, the name of the IDX file must contain 'images', so that "
-                f"labels can be put beside it, such as train-images-idx3-ubyte, got {path}."
+                f"labels can be put next to it, such as train-images-idx3-ubyte, got {path}."
             )
         files = [path, next((place for place in places if place.exists()), places[0])]
     else:

@@ -29,10 +29,10 @@ GROUP = 2
 ROW_BYTES = 1 << 28
 
 #: Most parameters of a network that passes in two stages, and most rows of its pieces; beyond,
-#: reading all weights for every two samples costs more than meeting after every layer.
+#: reading all weights for every two samples costs more than a barrier after every layer.
 FUSED_PARAMETERS, FUSED_ROWS = 1 << 17, 1 << 11
 
-# Modes of a launch: what becomes of the outputs and of the gradient. From UPDATE on, it is that of
+# Modes of a launch: the use of the outputs and the gradient. From UPDATE on, it is that of
 # an optimiser: UPDATE plus its code.
 PREDICT, GRADIENT, UPDATE = range(3)
 
@@ -103,7 +103,7 @@ class Shape:
 
     @property
     def slice_pitch(self) -> int:
-        """Numbers from a row of a slice to the next; chosen so that a warp meets each bank once."""
+        """Numbers from a row of a slice to the next, so that a warp accesses each bank once."""
         return self.columns + self.columns // self.side
 
     @property

@@ -40,7 +40,7 @@
 #define END_TARGET PRAGMA(GCC pop_options)
 #endif
 
-/* A tile of TILE_ROWS x PANEL_VECTORS accumulators must fit in the registers beside one row
+/* A tile of TILE_ROWS x PANEL_VECTORS accumulators must fit in the registers in addition to one row
  * of operands: 32 registers with AVX-512, 16 without. */
 BEGIN_TARGET(V4)
 #define ISA v4

@@ -56,7 +56,7 @@ typedef struct {
 } fitted_network;
 
 /* Rows up to which a prediction skips all zeros of its inputs, whatever skips_zeros says: packing
- * the weights would take longer than using them where they lie. */
+ * the weights would take longer than using them unpacked. */
 #define FEW_ROWS 4
 
 /* A matrix, seen through an affine map. */
@@ -129,7 +129,7 @@ typedef struct {
                      int n_threads, double *loss);
 
     /* Write the outputs, (n_samples, n_outputs), of a network that needs no engine: its weights are
-     * read where they lie. Return 0, 1 if there is no memory, 2 if an input of a DENSE matrix is
+     * read without a copy. Return 0, 1 if there is no memory, 2 if an input of a DENSE matrix is
      * not finite. */
     int (*predict)(const fitted_network *network, const input_matrix *inputs, int n_threads,
                    void *outputs);

@@ -53,7 +53,7 @@
 typedef struct {
     int64_t n_in, n_out;
     int64_t width;       /* n_out padded to whole vectors; the stride of A and D */
-    int64_t back_width;  /* n_in padded likewise */
+    int64_t back_width;  /* n_in, padded */
     REAL *vectors[4];    /* weights; two state vectors of the optimiser; gradient: in panels,
                             (n_in, width), then the intercepts, (width,) */
     REAL *transposed;    /* the weights transposed, in panels: (n_out, back_width) */
@@ -85,7 +85,7 @@ typedef struct {
     int64_t cost;        /* of all blocks; 0 before it is known */
     int64_t n_weights;   /* padding included */
     double *squares;     /* (n_blocks,) sum of squares of each block's weights */
-    double *gradient_squares; /* (n_blocks,) likewise of its gradient, where that is clipped */
+    double *gradient_squares; /* (n_blocks,) the same of its gradient, if that is clipped */
     int64_t input_stride;
     int64_t chunk_rows;  /* rows that the scratch below has room for */
     REAL *X;             /* gathered inputs (chunk_rows, input_stride); NULL while they are CSR.
@@ -116,7 +116,7 @@ typedef struct {
 typedef struct {
     engine *e;
     const training_data *data;
-    const int64_t *order;      /* NULL: the samples as they lie */
+    const int64_t *order;      /* NULL: the samples in order */
     int64_t start, stop, batch_size;
     optimizer_spec *optimizer; /* NULL: leave the gradient in vector 3 instead of updating */
     int clips;                 /* the gradient's norm has a limit */

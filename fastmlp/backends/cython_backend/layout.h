@@ -200,7 +200,7 @@ static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
     return 0;
 }
 
-/* Make room for the factors of dropout and of derivatives, beside the reserved scratch. Return
+/* Make room for the factors of dropout and of derivatives, next to the reserved scratch. Return
  * nonzero if there is no memory. */
 static int NAME(reserve_factors)(engine *e, const dropout_spec *dropout)
 {

@@ -32,7 +32,7 @@
  * 100 us, takes longer than it saves. */
 #define THREAD_COST 600000
 
-/* Vectors of weights that an activation must meet to pay for looking whether it is zero. */
+/* Vectors of weights per activation for which checking for zeros is worthwhile. */
 #define MASKED_VECTORS 16
 
 #define prediction NAME(prediction)
@@ -53,7 +53,7 @@ typedef struct {
     const input_matrix *inputs;
     REAL *outputs;
     int64_t n_samples;
-    int is_in_place;         /* whether dense inputs are used where they lie */
+    int is_in_place;         /* whether dense inputs are used without a copy */
     int64_t n_masks;         /* per sample; 0 unless zeros are skipped */
     int64_t n_hidden_masks;  /* per row of activations; 0 unless zeros of ReLU are skipped */
     REAL table[256];         /* of bytes whose zeros are skipped; see find_table */
@@ -65,7 +65,7 @@ typedef struct {
     int64_t rows;            /* of activations that a thread, or a chunk, has room for */
     REAL *scratch;           /* of all threads */
     int64_t scratch_length;  /* of one thread, or of a chunk */
-    uint64_t *masks;         /* likewise (rows, n_masks), then two (rows, n_hidden_masks) */
+    uint64_t *masks;         /* the same (rows, n_masks), then two (rows, n_hidden_masks) */
     int64_t masks_length;    /* of one thread, or of a chunk */
     REAL *blocks;            /* (n_threads, PACKED_INPUTS * PACKED_UNITS) for large weights */
     int32_t *lists;          /* (n_threads, most units) for few rows */
@@ -73,7 +73,7 @@ typedef struct {
     int not_finite[MAX_THREADS];
 } prediction;
 
-/* ---- weights where they lie ------------------------------------------------------------ */
+/* ---- unpacked weights ------------------------------------------------------------------ */
 
 /* Row k of a layer's weights from unit `first` on. `narrow` weights are float32 in a float64
  * network; it is a constant after inlining. */
@@ -195,7 +195,7 @@ static int NAME(all_finite)(const REAL *restrict numbers, int64_t n)
     return rest == 0;
 }
 
-/* Bring a sample of dense inputs or bytes to `to`, unless it is used where it lies, and find the
+/* Bring a sample of dense inputs or bytes to `to`, unless it is used in place, and find the
  * masks of what is not zero. */
 static void NAME(load_sample)(const prediction *p, int64_t sample, REAL *restrict to,
                              uint64_t *restrict masks)
@@ -253,7 +253,7 @@ static int NAME(load_samples)(const prediction *p, int64_t first, int64_t n, REA
            NAME(all_finite)((const REAL *)p->inputs->values + first * n_in, n * n_in);
 }
 
-/* The input's rows from `sample` on: loaded into `to` and `masks`, or where they lie. */
+/* The input's rows from `sample` on: loaded into `to` and `masks`, or in place. */
 static sample_rows NAME(input_rows)(const prediction *p, int64_t sample, const REAL *to,
                                     const uint64_t *masks)
 {
@@ -638,7 +638,7 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
     prediction p = {.network = network, .inputs = inputs, .outputs = outputs, .n_samples = n,
                     .stride = NAME(odd_lines)(most), .input_stride = NAME(odd_lines)(units[0])};
     if (is_sparse)
-        p.input_stride = 0;  /* rows are read where they lie */
+        p.input_stride = 0;  /* rows are read without a copy */
     if (inputs->skips_zeros && !is_few && !is_sparse)
         p.n_masks = (units[0] + MASK_BITS - 1) / MASK_BITS;
     if (network->hidden == RELU && !is_few && NAME(wide_layers)(network))

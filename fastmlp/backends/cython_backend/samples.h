@@ -16,7 +16,7 @@ static NAME(upcoming) NAME(nothing_upcoming)(const engine *e, const input_matrix
 {
     int64_t element = inputs->kind == BYTES ? 1 : sizeof(REAL);
     return (NAME(upcoming)){.rows = inputs->values, .targets = targets, .order = order,
-                            /* sparse rows are read where they lie */
+                            /* sparse rows are read without a copy */
                             .row_bytes = inputs->kind == CSR ? 0 : e->layers[0].n_in * element,
                             .target_bytes = e->layers[e->n_layers - 1].n_out *
                                             (int64_t)sizeof(REAL)};

@@ -208,7 +208,7 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
     }
 }
 
-/* More threads than the work is worth cost more in meetings than they save. */
+/* With too many threads, barriers cost more than they save. */
 static int NAME(useful_threads)(const engine *e, int64_t rows, int n_threads)
 {
     int64_t flops = 6 * e->n_weights * rows;

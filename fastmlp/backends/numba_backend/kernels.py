@@ -154,7 +154,7 @@ class Net(NamedTuple):
     state_2: Any
     gradient: Any  # (n,) or (0,)
     squares: Any  # (n_blocks,) float64: sum of squares of each block's weights
-    gradient_squares: Any  # (n_blocks,) likewise of its gradient, where that is clipped
+    gradient_squares: Any  # (n_blocks,) the same of its gradient, if that is clipped
     kept: Any  # (n_layers - 1,) float64: the share of units that dropout keeps, 1 for all of them
     draws: Any  # (4 + n_layers - 1,) uint64: what dropout draws its masks from
 
@@ -192,7 +192,7 @@ class Scratch(NamedTuple):
     A: Any  # (chunk_rows * padded units of all layers,) activations
     D: Any  # the same, deltas
     factors: Any  # the same, of dropout; never touched without it
-    slopes: Any  # likewise, derivatives of activations; empty if they are found from A
+    slopes: Any  # the same, derivatives of activations; empty if they are computed from A
     losses: Any  # (chunk_rows,) float64
     sample_weights: Any  # (chunk_rows,)
     list_start: Any  # (n_in + 1,) int64: CSR chunks as lists per feature
@@ -1046,7 +1046,7 @@ def gather_numbers(n_in, values, scale, shift, skips_zeros, to, masks):
 @jit
 def gather(data, scratch, n_in, order, at, begin, end):
     """Fetch the inputs of rows [begin, end) of the chunk that begins at position `at` of the
-    order. Return whether all are finite. CSR is read where it lies."""
+    order. Return whether all are finite. CSR is read without a copy."""
     n_bad, n_masks, stride = 0, scratch.n_masks, scratch.stride
     if data.kind == CSR:
         return True
@@ -1570,11 +1570,11 @@ else:
 
 
 @jit
-def meet(team, n_threads):
-    """Wait until all threads of the team have come.
+def barrier_wait(team, n_threads):
+    """Wait until all threads of the team have arrived.
 
-    Spinning is fastest, but where there are fewer free cores than threads, a spinning thread holds
-    the core that the others need: so spin briefly, then give the core away, then sleep.
+    Spinning is fastest, but with fewer free cores than threads, a spinning thread occupies the core
+    that the others need: so spin briefly, then yield, then sleep.
     """
     if n_threads == 1:
         return
@@ -1638,7 +1638,7 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
                 make_lists(data, scratch, order, batch + first, m, thread, n_threads)
             if thread == 0:
                 atomic_store(team, BLOCKS_TAKEN, 0)
-            meet(team, n_threads)
+            barrier_wait(team, n_threads)
 
             for i in range(m):
                 total_weight += np.float64(scratch.sample_weights[i])
@@ -1668,11 +1668,11 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
                 while index < n_blocks:
                     train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thread)
                     index = atomic_add(team, BLOCKS_TAKEN, 1)
-            meet(team, n_threads)
+            barrier_wait(team, n_threads)
             if is_last and len(optimizer) > 0 and not updates_at_once(optimizer):
                 if counts:
                     update_clipped(net, optimizer, step, thread, n_threads)
-                meet(team, n_threads)
+                barrier_wait(team, n_threads)
         stopped = team[STOPPING] != 0
         batch += n
     return summed_loss
