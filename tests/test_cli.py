@@ -646,7 +646,7 @@ def test_data_info_of_pictures(monkeypatch, capsys):
     stdout = fastmlp("data", "info", "pictures/test")
     assert stdout.startswith("pictures/test: 361 images of 2 sizes, most of 8 x 8, 10 labels\n")
     message = refusal(monkeypatch, capsys, "data", "info", "pictures/test/3")
-    assert message.startswith("pictures/test/3 must hold IDX files, or a folder of pictures per la")
+    assert message.startswith("pictures/test/3 must hold IDX files, or one folder of images per la")
     for label in range(150):
         images.save_folder(np.zeros((1, 2, 3), np.uint8), ["0"], f"many/{label}")
     with pytest.raises(ValueError, match="got such folders in 0, 1, 2, .*: use one of these"):
@@ -660,7 +660,7 @@ def test_data_info_of_nothing_that_is_known(monkeypatch, capsys):
     Path("empty").mkdir()
     message = refusal(monkeypatch, capsys, "data", "info", "empty")
     assert message == (
-        "empty must hold IDX files, or a folder of pictures per label, got an empty directory."
+        "empty must hold IDX files, or one folder of images per label, got an empty directory."
     )
 
 
@@ -1094,7 +1094,7 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("data convert toys.csv empty/", "toys.csv: No such file"),
         ("data convert 1d.npy folder.npy", "folder.npy is a directory, not a file"),
         ("data convert digits folder.npz --force", "folder.npz is a directory, not a file"),
-        ("data info empty", "empty must hold IDX files, or a folder of pictures per label"),
+        ("data info empty", "empty must hold IDX files, or one folder of images per label"),
     ],
 )
 def test_an_error_is_a_sentence(args, message, model_file, monkeypatch, capsys):

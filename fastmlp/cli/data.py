@@ -205,7 +205,7 @@ def _find_pictures(directory: Path, with_progress: bool) -> dict[Path, "images.P
     names = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
     if not any((directory / name).is_dir() for name in names):
         raise ValueError(
-            f"{directory} must hold IDX files, or a folder of pictures per label, got "
+            f"{directory} must hold IDX files, or one folder of images per label, got "
             f"{', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}."
         )
     parts = list(images.find_parts(directory).values()) or [directory]

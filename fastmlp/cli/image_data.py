@@ -82,7 +82,7 @@ def load(
     if path.is_dir() and not any(entry.is_dir() for entry in path.iterdir()):
         names = sorted(entry.name for entry in path.iterdir())
         raise ValueError(
-            f"{data} must hold four IDX files, or a folder of pictures per label, got "
+            f"{data} must hold four IDX files, or one folder of images per label, got "
             f"{', '.join(names[:8]) or 'an empty directory'}{', ...' if names[8:] else ''}."
         )
     if path.is_dir() and size is None:
