@@ -871,7 +871,8 @@ class TestDecisions:
         engine = self.trained(engine_class, source, (37, 5, 4), many_passes=True)
         looks_at_zeros = isinstance(engine_class, partial)  # neither NumPy nor CUDA
         assert engine.skips_zeros == (looks_at_zeros and "zero" in source)
-        assert engine.recoded == (bool(engine.isa) and "coded" in source)
+        has_bytes = "coded" in source or source == "zeros-scaled"
+        assert engine.recoded == (bool(engine.isa) and has_bytes)
         assert not self.trained(engine_class, source, (37, 5, 4)).recoded  # one pass is too few
 
     def test_about_threads(self, engine_class):

@@ -224,7 +224,7 @@ def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request
     """The signal comes right after the call, before its result can be used."""
     if "PYTEST_XDIST_WORKER" in os.environ:  # whose own threads it would interrupt, too
         test = f"{request.path}::{request.node.name}"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", test]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "--full", test]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert run.returncode == 0, run.stdout

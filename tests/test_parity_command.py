@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from fastmlp import backends, cli
 from fastmlp.backends import numpy_backend
 from fastmlp.bench import parity
+from fastmlp.core.optimizers import Adam
 from fastmlp.estimators import base
 
 NOT_PASSED, USAGE_ERROR = 1, 2
@@ -122,15 +123,13 @@ def test_rounding_in_the_numpy_backend_is_caught(monkeypatch):
 
 @pytest.mark.slow
 def test_another_epsilon_is_caught(monkeypatch):
-    new_optimizer = base.BaseMLP._new_optimizer
+    initialized = Adam.__post_init__
 
-    def larger_epsilon(self, flat):
-        optimizer = new_optimizer(self, flat)
-        if optimizer.name == "adam":
-            optimizer.epsilon *= 1.001
-        return optimizer
+    def with_larger_epsilon(self):
+        initialized(self)
+        self.epsilon *= 1.001
 
-    monkeypatch.setattr(base.BaseMLP, "_new_optimizer", larger_epsilon)
+    monkeypatch.setattr(Adam, "__post_init__", with_larger_epsilon)
     found = rows("--n", 12, status=NOT_PASSED)
     for backend in backends.available():
         assert "solver='adam'" in found[backend, "float64"]["worst"]["reproduction"]

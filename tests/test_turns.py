@@ -183,7 +183,10 @@ class Interrupt:
     # are one step for Ctrl-C, tracing sees a line.
     FILES = {
         str(Path(fastmlp.__file__).parent / name)
-        for name in ("estimators/base.py", "estimators/classifier.py", "training/loop.py")
+        for name in (
+            *("estimators/base.py", "estimators/classifier.py"),
+            *("training/loop.py", "training/lbfgs.py", "training/state.py"),
+        )
     }
     assert all(map(os.path.exists, FILES))
 

@@ -547,9 +547,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         )
         if self.solver != "lbfgs":
             if not incremental or self._optimizer is None:
-                self._optimizer = OPTIMIZERS[self.solver].of(
-                    self.get_params(deep=False), parameters.flat
-                )
+                self._optimizer = OPTIMIZERS[self.solver].of(vars(self), parameters.flat)
             if not isinstance(self._optimizer, Optimizer):
                 raise TypeError(
                     "_optimizer must be the one of a previous fit, got "
