@@ -464,7 +464,7 @@ def test_a_strange_table_is_learned_from(case, as_typed):
     assert status == 0 and out.count("\n") == len(table) + 1
     assert "Warning" not in err
     if case == "numbers but for a few":
-        assert err.startswith("Note: t.csv: column 'a' holds numbers, but for 1 of 120 rows")
+        assert err.startswith("Note: t.csv: column 'a' holds numbers, except for 1 of 120 rows")
 
 
 def test_duplicated_and_unnamed_columns(as_typed):
