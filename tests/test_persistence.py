@@ -893,9 +893,8 @@ def test_every_array_with_every_wrong_one(rich_file, tmp_path):
                 raise AssertionError(f"{name}: {wrong!r}") from error
             n_refused += bool(sentence)
             # Of two that do not fit each other, either may be named.
-            assert not sentence or re.search(r"its [a-z_]+|outputs, but|\.npy (has|does)", sentence), (
-                sentence
-            )
+            words = r"its [a-z_]+|outputs, but|\.npy (has|does)"
+            assert not sentence or re.search(words, sentence), sentence
         others = {other: a for other, a in arrays.items() if other != name}
         sentence = check_refused_or_sound(path, document, others)
         assert (f"it lacks '{name}'" in sentence) or name == "feature_names"
