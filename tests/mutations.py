@@ -120,7 +120,7 @@ MUTATIONS = [
         "files from strangers are trusted", "fastmlp/persistence/pipelines.py",
         '    "fastmlp.persistence.StoredModel",\n',
         '    "fastmlp.persistence.StoredModel",\n    "os.system",\n',
-        "tests/test_saving.py -k trusted_types",
+        "tests/test_saving.py --full -k what_is_trusted_by_fastmlp_is_harmless",
     ),
     Mutation(
         "one network instead of their mean", "fastmlp/tables/averages.py",
