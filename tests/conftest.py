@@ -1,20 +1,24 @@
 """What ``pytest`` runs by default, what ``pytest --full`` adds, and the fixtures of all tests.
 
 By default: the NumPy backend and the compiled engine with the best instruction set, nothing that
-is marked slow and, of a test with many cases, float64 and so many that each pair of parameters
-occurs. With ``--full``: everything, on every backend and instruction set.
+is marked slow and, of a test with many cases, float64 and eight that differ most. Tests that are
+named, by ``-k`` or ``::``, run with all cases. With ``--full``: everything, on every backend and
+instruction set.
 """
 
 import os
+import random
 import signal
 import subprocess
 import sys
 from collections import defaultdict
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from itertools import combinations
 
 import pytest
+import typer
+from threadpoolctl import threadpool_limits
 
 from fastmlp import backends, datasets
 
@@ -22,8 +26,11 @@ from fastmlp import backends, datasets
 # tests start and interrupt would inherit that. A handler, in contrast, is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-#: Tests with no more cases than these run all of them.
-_FEW_CASES = 8
+# Typer builds the command line from signatures at each call, which takes longer than most calls.
+typer.main.get_command = cache(typer.main.get_command)
+
+#: Of a test with more cases, so many are run by default.
+_CASES = 8
 
 
 def pytest_addoption(parser):
@@ -46,9 +53,9 @@ def pytest_report_header(config):
 
 def pytest_configure(config):
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
-    is_compiled = "numba" in backends.available() and not os.environ.get("NUMBA_DISABLE_JIT")
-    if config.option.full and starts_workers and is_compiled:
-        _compile_numba()
+    if config.option.full and starts_workers and not os.environ.get("NUMBA_DISABLE_JIT"):
+        if "numba" in backends.available():
+            _compile_numba()
 
 
 def _compile_numba():
@@ -81,7 +88,8 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.option.full:
+    named = config.option.keyword or any("::" in argument for argument in config.args)
+    if config.option.full or named:
         return
     left_out = {item for item in items if item.get_closest_marker("slow")}
     cases = defaultdict(list)
@@ -89,8 +97,7 @@ def pytest_collection_modifyitems(config, items):
         if item not in left_out and hasattr(item, "callspec"):
             cases[item.parent.nodeid, item.originalname].append(item)
     for of_one_test in cases.values():
-        if len(of_one_test) > _FEW_CASES:
-            left_out |= set(of_one_test) - set(_all_pairs(_in_float64(of_one_test)))
+        left_out |= set(of_one_test) - set(_sample(_in_float64(of_one_test)))
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
 
@@ -103,16 +110,25 @@ def _in_float64(items):
     return [item for item, dtype in zip(items, dtypes, strict=True) if dtype != "float32"]
 
 
-def _all_pairs(items):
-    """Return so many of a test's cases that each pair of values of two parameters occurs."""
-    seen, kept = set(), []
-    for item in items:
-        values = [(name, id(value)) for name, value in item.callspec.params.items()]
-        pairs = set(combinations(values, min(2, len(values))))
-        if not pairs <= seen:
-            seen |= pairs
-            kept.append(item)
-    return kept
+def _sample(items):
+    """Choose cases of a test one after the other, each with as much that is new as possible.
+
+    First in values of its parameters, then in pairs of two parameters' values.
+    """
+    if len(items) <= _CASES:
+        return items
+    values = {
+        item: [(name, id(value)) for name, value in item.callspec.params.items()]
+        for item in random.Random(0).sample(items, len(items))  # else the first would be chosen
+    }
+    content = {item: {*values[item], *combinations(values[item], 2)} for item in items}
+    missing, sample = set().union(*content.values()), []
+    while len(sample) < _CASES:
+        new = {item: content[item] & missing for item in content}
+        best = max(new, key=lambda item: (len(new[item] & {*values[item]}), len(new[item])))
+        sample.append(best)
+        missing -= content.pop(best)
+    return sample
 
 
 def backend_names(full, few=False):
@@ -148,6 +164,13 @@ def _engines(full):
     # The simulator would take hours; tests/cuda_simulated.py is made for it.
     if "cuda" in names and not os.environ.get("NUMBA_ENABLE_CUDASIM"):
         yield "cuda", import_module("fastmlp.backends.cuda_backend").Engine
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_blas_thread():
+    """Keep BLAS from starting threads for products this small, which only wait for each other."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture

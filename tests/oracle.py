@@ -6,6 +6,7 @@ of neural networks, not from any implementation.
 """
 
 import math
+from operator import mul
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def forward(coefs, intercepts, hidden, out, x, factors=None):
     zs, activations = [], [list(x)]
     for layer, (W, b) in enumerate(zip(coefs, intercepts, strict=True)):
         previous = activations[-1]
-        z = [b[j] + sum(previous[i] * W[i][j] for i in range(len(previous))) for j in range(len(b))]
+        units = zip(b, zip(*W, strict=True), strict=True)
+        z = [intercept + sum(map(mul, previous, column)) for intercept, column in units]
         zs.append(z)
         is_output = layer == len(coefs) - 1
         activations.append(output(out, z) if is_output else [activation(hidden, v) for v in z])
@@ -154,7 +156,7 @@ def objective(
                 delta = [
                     slope(hidden, zs[layer - 1][i])
                     * (factors[layer - 1][i] if factors else 1)
-                    * sum(W[i][j] * delta[j] for j in range(len(delta)))
+                    * sum(map(mul, W[i], delta))
                     for i in range(len(W))
                 ]
     total = sum(weights)

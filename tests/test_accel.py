@@ -207,6 +207,7 @@ class TestRunner:
         assert "Iteration 1, loss = " in run.stdout and "Validation score: " in run.stdout
         assert not run.stderr
 
+    @pytest.mark.slow
     def test_it_is_ours_that_runs(self, tmp_path):
         code = """
             import sklearn.neural_network

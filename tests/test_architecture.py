@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def modules():
     return found
 
 
+@cache
 def imported(path):
     """Names of fastmlp's modules that a file imports, anywhere in it."""
     text = path.read_text()

@@ -329,7 +329,7 @@ class TestActivationsOfOurOwn:
         dropout = None if rates is None else Dropout(rates, 2**35 + 11)
         for case in [
             (13, (5, 7, 4, 3), name, "softmax", 4, True),
-            (150, (70, 33, 20, 3), name, "logistic", 120, False),
+            (80, (70, 33, 20, 3), name, "logistic", 64, False),
         ]:
             check_training(engine_class, case, dtype, "adam", "zero-bytes", "", dropout)
             check_gradient(engine_class, case, dtype, "float", "", dropout)
@@ -611,8 +611,8 @@ def predicting(name):
 
 @pytest.mark.parametrize("source", [*SOURCES, *ZEROS[:5]])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.slow
 class TestRows:
-    @pytest.mark.slow
     def test_engine(self, engine_class, dtype, source):
         def predict(network, parameters, inputs, outputs):
             return engine_class(network, parameters, n_threads=2).predict(inputs, outputs)

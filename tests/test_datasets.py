@@ -890,6 +890,7 @@ def test_real_mnist(mnist):
 
 
 @pytest.mark.mnist
+@pytest.mark.slow
 def test_real_mnist_as_frames(mnist):
     pytest.importorskip("pandas")
     (X, y), (X_test, y_test) = datasets.load_mnist(as_frame=True)

@@ -26,7 +26,6 @@ from sklearn.neural_network import MLPClassifier as SklearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.fixes import parse_version
-from threadpoolctl import threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.exceptions import NegativeWeightWarning, WarmStartWarning
@@ -49,13 +48,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::fastmlp.exceptions.IneffectiveParameterWarning"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_blas_thread():
-    """Keep BLAS from starting threads for products this small, which only wait for each other."""
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 def data(target, n_samples=130):
@@ -383,6 +375,7 @@ print(json.dumps({
         limit = bytes_of["input"] + 6 * bytes_of["parameters"] + 30e6
         assert bytes_of["growth"] <= limit < bytes_of["dense"] / 10, bytes_of
 
+    @pytest.mark.slow
     def test_many_features_in_float32(self, backend):
         rng = np.random.default_rng(0)
         indices = np.sort(rng.integers(0, 5_000, (2_000, 5)), axis=1)

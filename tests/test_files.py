@@ -458,6 +458,7 @@ def test_other_threads_are_not_interrupted_anyway():
 
 
 @posix
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["_ZipWriteFile.__init__", "ZipFile._write_end_record"])
 @pytest.mark.parametrize("compress", [False, True])
 def test_ctrl_c_in_an_archive_is_nothing_but_that(tmp_path, target, compress):

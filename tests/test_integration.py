@@ -29,7 +29,6 @@ from sklearn.neural_network import MLPRegressor as SklearnMLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import estimator_html_repr
-from threadpoolctl import threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor, backends
 
@@ -46,13 +45,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::fastmlp.exceptions.IneffectiveParameterWarning"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_blas_thread():
-    """Keep BLAS from starting threads for products this small, which only wait for each other."""
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 @pytest.fixture
@@ -155,6 +147,7 @@ REGRESSOR_CONSUMERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.few_backends
 @pytest.mark.parametrize("name", CLASSIFIER_CONSUMERS)
 def test_consumers_of_a_classifier(classifier, name):
@@ -235,6 +228,7 @@ def test_grid_search_in_parallel_gives_what_it_gives_in_a_row(joblib_backend):
     np.testing.assert_array_equal(search.predict_proba(X), expected.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_read_only_data_of_loky(classifier):
     """Arrays above a megabyte reach joblib's workers as read-only memory maps."""
     X, y = np.tile(classes()[0], (250, 1)), np.tile(classes()[1], 250)
@@ -356,6 +350,7 @@ def test_fit_parameters_reach_a_pipelines_step_without_routing(classifier):
     assert model[-1].loss_curve_ == clone(classifier).fit(X, y, weight).loss_curve_
 
 
+@pytest.mark.slow
 class TestConcurrency:
     @pytest.mark.parametrize("kind", ["dense", "sparse", "weighted", "lbfgs"])
     def test_fits_in_threads_equal_single_fits(self, backend, kind):
@@ -575,7 +570,11 @@ class TestCallbacks:
             (lambda model: model, 1),
             (lambda model: make_pipeline(StandardScaler(), model), 1),
             (lambda model: GridSearchCV(model, {"alpha": [1e-4, 1]}, cv=2), 5),
-            (lambda model: GridSearchCV(model, {"alpha": [1e-4, 1]}, cv=2, n_jobs=2), 5),
+            pytest.param(
+                lambda model: GridSearchCV(model, {"alpha": [1e-4, 1]}, cv=2, n_jobs=2),
+                5,
+                marks=pytest.mark.slow,
+            ),
         ],
         ids=["estimator", "pipeline", "search", "parallel-search"],
     )
@@ -601,7 +600,7 @@ class TestCallbacks:
         assert log[0]["task_name"] == "fit"
         assert log[0]["accuracy"] == classifier.score(X, y)
 
-    @pytest.mark.parametrize("n_jobs", [1, 2])
+    @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_scoring_monitor_inside_a_search(self, n_jobs):
         from sklearn.callback import ScoringMonitor
 

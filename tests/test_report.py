@@ -276,6 +276,7 @@ def test_labels_that_the_model_does_not_know(written, digits):
     assert not any("suspected" in c.text for c in cards(root) if c.attributes["data-true"] == "10")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [str, float, object, bool])
 def test_types_of_labels(written, labels):
     X, y = make_classification(80, 5, random_state=0)
@@ -695,6 +696,7 @@ def test_bounded_for_much_data(written):
     assert "among 5000 of 10000" in section(root, "mistakes").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [np.asarray, csr_matrix, np.ndarray.tolist, pd.DataFrame])
 def test_forms_of_X(written, form):
     X, y = make_classification(60, 5, random_state=0)

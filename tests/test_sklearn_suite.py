@@ -4,9 +4,10 @@ from importlib.util import find_spec, module_from_spec
 from unittest.mock import patch
 
 import pytest
-from threadpoolctl import threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor, backends
+
+pytestmark = pytest.mark.slow
 
 #: The tests that reach into private parts of scikit-learn's classes.
 EXCEPTIONS = {
@@ -43,9 +44,6 @@ def auto_backend(backend, monkeypatch):
     """Let "auto" stand for each backend in turn."""
     monkeypatch.setattr(backends, "NAMES", (backend, *set(backends.NAMES) - {backend}))
     assert backends.resolve("auto") == backend
-    # More would only wait for each other in products this small.
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 @pytest.fixture
