@@ -49,7 +49,7 @@ def test_it_goes_where_its_estimator_goes(capsys):
 
 
 @needs_callbacks
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_searches_show_their_tasks(capsys, n_jobs):
     search = GridSearchCV(model(), {"alpha": [0.1, 1]}, cv=2, n_jobs=n_jobs)
     search.set_callbacks(ProgressBar()).fit(X, Y)

@@ -119,6 +119,7 @@ class TestJoblib:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         assert joblib.Parallel(-1, "threading")([joblib.delayed(usable_threads)()] * 2) == [1, 1]
 
+    @pytest.mark.slow
     def test_jobs_within_jobs(self):
         def outer():
             return joblib.Parallel(2)(joblib.delayed(usable_threads)() for _ in range(2))
