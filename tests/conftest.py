@@ -1,9 +1,10 @@
-"""What ``pytest`` runs by default, what ``pytest --full`` adds, and the fixtures of all tests.
+"""What ``pytest`` runs, ``pytest --full`` and ``--exhaustive`` add, and the fixtures of all tests.
 
 By default: the NumPy backend and the compiled engine with the best instruction set, nothing that
-is marked slow and, of a test with many cases, float64 and eight that differ most. Tests that are
-named, by ``-k`` or ``::``, run with all cases. With ``--full``: everything, on every backend and
-instruction set.
+is marked slow and, of a test with many cases, float64 and eight that differ most. With ``--full``:
+every test, on every backend and instruction set, and of one with many cases so many that each pair
+of two parameters' values occurs. With ``--exhaustive``, or if tests are named by ``-k`` or ``::``:
+all cases.
 """
 
 import os
@@ -18,7 +19,7 @@ from itertools import combinations
 
 import pytest
 import typer
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from fastmlp import backends, datasets
 
@@ -35,6 +36,7 @@ _CASES = 8
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run every test, on every backend")
+    parser.addoption("--exhaustive", action="store_true", help="likewise, and with all cases")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,11 +49,12 @@ def pytest_cmdline_main(config):
 
 
 def pytest_report_header(config):
-    if not config.option.full:
+    if not config.option.full:  # which --exhaustive sets
         return "fastmlp: the quick tests; --full runs all of them"
 
 
 def pytest_configure(config):
+    config.option.full |= config.option.exhaustive
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if config.option.full and starts_workers and not os.environ.get("NUMBA_DISABLE_JIT"):
         if "numba" in backends.available():
@@ -88,16 +91,18 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
+    full = config.option.full
     named = config.option.keyword or any("::" in argument for argument in config.args)
-    if config.option.full or named:
+    if config.option.exhaustive or named:
         return
-    left_out = {item for item in items if item.get_closest_marker("slow")}
+    left_out = {item for item in items if not full and item.get_closest_marker("slow")}
     cases = defaultdict(list)
     for item in items:
         if item not in left_out and hasattr(item, "callspec"):
             cases[item.parent.nodeid, item.originalname].append(item)
     for of_one_test in cases.values():
-        left_out |= set(of_one_test) - set(_sample(_in_float64(of_one_test)))
+        sample = _sample(of_one_test) if full else _sample(_in_float64(of_one_test), _CASES)
+        left_out |= set(of_one_test) - set(sample)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
 
@@ -110,10 +115,11 @@ def _in_float64(items):
     return [item for item, dtype in zip(items, dtypes, strict=True) if dtype != "float32"]
 
 
-def _sample(items):
+def _sample(items, limit=None):
     """Choose cases of a test one after the other, each with as much that is new as possible.
 
-    First in values of its parameters, then in pairs of two parameters' values.
+    First in values of its parameters, then in pairs of two parameters' values, until there are
+    `limit`, or nothing new is left.
     """
     if len(items) <= _CASES:
         return items
@@ -123,7 +129,7 @@ def _sample(items):
     }
     content = {item: {*values[item], *combinations(values[item], 2)} for item in items}
     missing, sample = set().union(*content.values()), []
-    while len(sample) < _CASES:
+    while len(sample) < limit if limit else missing:
         new = {item: content[item] & missing for item in content}
         best = max(new, key=lambda item: (len(new[item] & {*values[item]}), len(new[item])))
         sample.append(best)
@@ -169,8 +175,8 @@ def _engines(full):
 @pytest.fixture(autouse=True, scope="session")
 def _one_blas_thread():
     """Keep BLAS from starting threads for products this small, which only wait for each other."""
-    with threadpool_limits(1, user_api="blas"):
-        yield
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        library.set_num_threads(1)  # a context would keep other threads from setting limits
 
 
 @pytest.fixture
