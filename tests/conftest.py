@@ -3,8 +3,8 @@
 By default: the NumPy backend and the compiled engine with the best instruction set, nothing that
 is marked slow and, of a test with many cases, float64 and eight that differ most. With ``--full``:
 every test, on every backend and instruction set, and of one with many cases so many that each pair
-of two parameters' values occurs. With ``--exhaustive``, or if tests are named by ``-k`` or ``::``:
-all cases.
+of two parameters' values occurs. With ``--exhaustive``: all cases, as of tests that are named by
+``::`` or, without ``--full``, by ``-k``.
 """
 
 import os
@@ -92,7 +92,8 @@ def pytest_generate_tests(metafunc):
 
 def pytest_collection_modifyitems(config, items):
     full = config.option.full
-    named = config.option.keyword or any("::" in argument for argument in config.args)
+    named = any("::" in argument for argument in config.args)
+    named |= bool(config.option.keyword) and not full
     if config.option.exhaustive or named:
         return
     left_out = {item for item in items if not full and item.get_closest_marker("slow")}

@@ -343,7 +343,7 @@ def status(field):
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
-n_samples, n_features, per_row = 20_000, 25_000, 50
+n_samples, n_features, per_row = 12_000, 25_000, 50
 indices = rng.integers(0, n_features, (n_samples, per_row), dtype=np.int32)
 indices.sort(axis=1)
 indptr = np.arange(0, n_samples * per_row + 1, per_row, dtype=np.int32)
@@ -351,7 +351,7 @@ values = np.ones(n_samples * per_row, np.float32)
 X = csr_array((values, indices.ravel(), indptr), shape=(n_samples, n_features))
 y = rng.integers(0, 2, n_samples)
 model = MLPClassifier(
-    (100,), batch_size=1000, max_iter=2, random_state=0, backend=sys.argv[1]
+    (100,), batch_size=1000, max_iter=1, random_state=0, backend=sys.argv[1]
 )
 model.fit(X[:, :20], y)  # imports
 before = status("VmRSS")
@@ -1660,6 +1660,7 @@ print((model.predict_proba(X) == expected).all(), model.fit(X, y).n_iter_)
         return message
 
     @pytest.mark.slow
+    @pytest.mark.few_backends
     def test_of_a_fit(self, backend):
         action = "MLPRegressor(hidden_layer_sizes=(6000, 6000), backend={!r}).fit(X, y)"
         message = self.check(backend, action.format(backend))
