@@ -109,11 +109,11 @@ def confusions(
             save_picture(out, partial(confusion.plot, n_pairs=n))
         if as_json:
             print_json(document)
-            return
-        typer.echo(f"{data}: {n_wrong} of {len(y)} {samples} are misclassified")
-        _print_pairs(pairs)
-        if out is not None:
-            typer.echo(out)
+        else:
+            typer.echo(f"{data}: {n_wrong} of {len(y)} {samples} are misclassified")
+            _print_pairs(pairs)
+            if out is not None:
+                typer.echo(out)
         return
 
     names = {str(name): name for name in classes.tolist()}

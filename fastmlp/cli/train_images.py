@@ -64,25 +64,17 @@ def train_images(
         The estimator's backend and n_threads, None if they were not given.
     outputs : Outputs
     """
-    from fastmlp import datasets, persistence
+    from fastmlp import persistence
     from fastmlp.cli.epoch_display import EpochDisplay
-    from fastmlp.estimators import MLPClassifier, hints
+    from fastmlp.estimators import MLPClassifier
+    from fastmlp.report import write_report
     from fastmlp.training import observing
-    from fastmlp.utils.threads import usable_threads
 
-    solver, learning_rate = given["solver"], given["learning_rate_init"]
     backend, threads = engine["backend"] or "auto", engine["n_threads"]
     backend_name = backends.resolve(backend)
-    name = data or chosen.dataset
-    try:
-        loaded = image_data.load(name, data_home, size)
-        image_data.check_classes(name, loaded)
-    except datasets.DatasetError as error:
-        if data or data_home or not is_default or isinstance(error, datasets.SpoiledFileError):
-            raise
-        note(f"{name} is not available ('fastmlp data fetch {name}' says why); using the digits.")
-        name = "digits"
-        loaded = image_data.load(name)
+    name, loaded = _load(
+        data or chosen.dataset, data_home, size, may_replace=is_default and not data
+    )
     (X, y), (X_test, y_test), shape = loaded.train, loaded.test, loaded.shape
     if (augment or chosen.is_augmented) and shape is None:
         raise ValueError(
@@ -91,14 +83,7 @@ def train_images(
         )
     is_square = shape is None or shape[0] == shape[1]
     own = chosen.estimator_parameters(augment, None if is_square else shape)
-    parameters = dict(own)
-    if solver not in (None, parameters["solver"]):
-        # A good rate for SGD is far too high for Adam. What the solver ignores is omitted.
-        for parameter in ("learning_rate_init", "lr_schedule", *hints.WITHOUT_EFFECT[solver]):
-            parameters.pop(parameter, None)
-    if learning_rate is not None:
-        parameters.pop("lr_schedule", None)
-    parameters |= {key: value for key, value in given.items() if value is not None}
+    parameters = _parameters(own, given)
     parameters["input_scale"] = _input_scale(input_scale, chosen, name, X)
     model = MLPClassifier(**parameters, backend=backend, n_threads=threads)
 
@@ -152,8 +137,6 @@ def train_images(
     if outputs.plots is not None:
         drawn = _draw_training(model, name, loaded, outputs.plots, val_name)
     if outputs.report is not None:
-        from fastmlp.report import write_report
-
         write_report(
             outputs.report,
             model,
@@ -166,58 +149,70 @@ def train_images(
             data_about={"data set": name},
             val_name=val_name,
         )
+    samples = {part: 0 if xy is None else len(xy[0]) for part, xy in parts.items()}
+    speed = samples["train"] * model.n_iter_ / seconds
     if outputs.as_json:
-        rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
         print_json(
             {
                 "data set": name,
                 "recipe": chosen.name,
-                "training samples": len(X),
-                "validation samples": 0 if validation is None else len(validation[0]),
-                "test samples": len(X_test),
-                "network": units_of(model),
-                "activation": model.activation,
-                "solver": model.solver,
-                "learning rate": None if rates is None else rates[0],
-                "final learning rate": None if rates is None else rates[-1],
-                "dropout": _dropout_rates(model),
-                "augmentation": _augmentations(model),
-                "backend": backend_name,
-                "instruction set": instruction_set(backend_name),
-                "threads": threads or usable_threads(),
-                "dtype": str(model.coefs_[0].dtype),
-                "epochs": model.n_iter_,
-                "epochs at most": model.max_iter,
-                "interrupted": interrupted,
-                "final loss": model.loss_,
+                "training samples": samples["train"],
+                "validation samples": samples["validation"],
+                "test samples": samples["test"],
+                **_run_as_json(model, backend_name, interrupted),
                 **{f"{part} score": score for part, score in accuracies.items()},
                 "published scores": published,
                 "training time": seconds,
-                "samples per second": len(X) * model.n_iter_ / seconds,
+                "samples per second": speed,
                 **outputs.as_entries(drawn),
             }
         )
-        raise typer.Exit(INTERRUPTED if interrupted else 0)
-    typer.echo()
-    unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
-    print_facts(
-        {
-            "data set": name,
-            "network": network_in_words(model),
-            "solver": _solver_in_words(model),
-            **_noise_in_words(model),
-            "backend": backend_in_words(backend_name),
-            "threads": str(threads or usable_threads()),
-            "dtype": str(model.coefs_[0].dtype),
-            "epochs": f"{model.n_iter_} of {model.max_iter}{unsettled}",
-            "final loss": f"{model.loss_:.8f}",
-            **{f"{part} score": score for part, score in scores.items()},
-            "training time": f"{seconds:.2f} s, {len(X) * model.n_iter_ / seconds:,.0f} samples/s",
-            **outputs.in_words(drawn),
-        }
-    )
+    else:
+        typer.echo()
+        print_facts(
+            {
+                "data set": name,
+                **_run_in_words(model, backend_name),
+                **{f"{part} score": score for part, score in scores.items()},
+                "training time": f"{seconds:.2f} s, {speed:,.0f} samples/s",
+                **outputs.in_words(drawn),
+            }
+        )
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _load(
+    name: str, data_home: Path | None, size: tuple[int, int] | None, *, may_replace: bool
+) -> tuple[str, image_data.ImageData]:
+    """Return a data set and its name; with `may_replace`, the digits if it cannot be had."""
+    from fastmlp import datasets
+
+    try:
+        loaded = image_data.load(name, data_home, size)
+        image_data.check_classes(name, loaded)
+    except datasets.DatasetError as error:
+        if data_home or not may_replace or isinstance(error, datasets.SpoiledFileError):
+            raise
+        note(f"{name} is not available ('fastmlp data fetch {name}' says why); using the digits.")
+        name = "digits"
+        loaded = image_data.load(name)
+    return name, loaded
+
+
+def _parameters(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's parameters, and in their place those that were given."""
+    from fastmlp.estimators import hints
+
+    parameters = dict(own)
+    if given["solver"] not in (None, parameters["solver"]):
+        # A good rate for SGD is far too high for Adam. What the solver ignores is omitted.
+        without_effect = hints.WITHOUT_EFFECT[given["solver"]]
+        for parameter in ("learning_rate_init", "lr_schedule", *without_effect):
+            parameters.pop(parameter, None)
+    if given["learning_rate_init"] is not None:
+        parameters.pop("lr_schedule", None)
+    return parameters | {key: value for key, value in given.items() if value is not None}
 
 
 def _input_scale(wanted: Any, recipe: "Recipe", data: str, X: "NDArray") -> Any:
@@ -261,8 +256,49 @@ def _draw_training(
     return save_pictures({folder / f"{name}.png": draw for name, draw in drawings.items()})
 
 
+def _run_as_json(model: "MLPClassifier", backend_name: str, interrupted: bool) -> dict[str, Any]:
+    """Return how a model was trained, for --json."""
+    from fastmlp.utils.threads import usable_threads
+
+    rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
+    return {
+        "network": units_of(model),
+        "activation": model.activation,
+        "solver": model.solver,
+        "learning rate": None if rates is None else rates[0],
+        "final learning rate": None if rates is None else rates[-1],
+        "dropout": _dropout_rates(model),
+        "augmentation": _augmentations(model),
+        "backend": backend_name,
+        "instruction set": instruction_set(backend_name),
+        "threads": model.n_threads or usable_threads(),
+        "dtype": str(model.coefs_[0].dtype),
+        "epochs": model.n_iter_,
+        "epochs at most": model.max_iter,
+        "interrupted": interrupted,
+        "final loss": model.loss_,
+    }
+
+
+def _run_in_words(model: "MLPClassifier", backend_name: str) -> dict[str, str]:
+    """Return how a model was trained, in words."""
+    from fastmlp.utils.threads import usable_threads
+
+    unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
+    return {
+        "network": network_in_words(model),
+        "solver": _solver_in_words(model),
+        **_noise_in_words(model),
+        "backend": backend_in_words(backend_name),
+        "threads": str(model.n_threads or usable_threads()),
+        "dtype": str(model.coefs_[0].dtype),
+        "epochs": f"{model.n_iter_} of {model.max_iter}{unsettled}",
+        "final loss": f"{model.loss_:.8f}",
+    }
+
+
 def _noise_in_words(model: "MLPClassifier") -> dict[str, str]:
-    """Return the learning rate schedule in words."""
+    """Return dropout and augmentation in words."""
     rates, steps = _dropout_rates(model), _augmentations(model)
     words = {"dropout": ", ".join(f"{rate:g}" for rate in rates)} if any(rates) else {}
     if steps:

@@ -135,21 +135,26 @@ def train_table(
             **outputs.in_words(written),
         }
     )
-    if outputs.model_file is not None and not interrupted and data != "-":
-        name, saved = shlex.quote(data), shlex.quote(str(outputs.model_file))
-        commands = {
-            f"fastmlp predict {saved} {name}": "one prediction per row, for any such file",
-            f"fastmlp evaluate {saved} --data {name}": "scores; use new rows",
-        }
-        if outputs.report is None:
-            chosen = f" --target {shlex.quote(target)}" if target else ""
-            command = f"fastmlp train --data {name}{chosen} --report report.html"
-            commands[command] = "a page about the model and its mistakes"
-        else:
-            commands[f"fastmlp predict {saved} {name} --keep --out predicted.csv"] = "into a file"
-        tables.what_next(commands)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+    if outputs.model_file is not None and data != "-":
+        tables.what_next(_next_commands(data, target, outputs))
+
+
+def _next_commands(data: str, target: str | None, outputs: Outputs) -> dict[str, str]:
+    """Return commands that use the model, and what each gives."""
+    name, saved = shlex.quote(data), shlex.quote(str(outputs.model_file))
+    commands = {
+        f"fastmlp predict {saved} {name}": "one prediction per row, for any such file",
+        f"fastmlp evaluate {saved} --data {name}": "scores; use new rows",
+    }
+    if outputs.report is None:
+        chosen = f" --target {shlex.quote(target)}" if target else ""
+        command = f"fastmlp train --data {name}{chosen} --report report.html"
+        commands[command] = "a page about the model and its mistakes"
+    else:
+        commands[f"fastmlp predict {saved} {name} --keep --out predicted.csv"] = "into a file"
+    return commands
 
 
 def _fit(
