@@ -13,7 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import COMMAND, INTERRUPTED, TINY, USAGE_ERROR, facts, losses, measured, refusal
+from test_cli import (
+    COMMAND,
+    INTERRUPTED,
+    TINY,
+    USAGE_ERROR,
+    Server,
+    facts,
+    losses,
+    measured,
+    plain,
+    refusal,
+)
 from test_cli import fastmlp as run
 from typer.testing import CliRunner
 
@@ -54,6 +65,22 @@ def digits_model():
     model.set_params(input_scale=1 / 16)
     persistence.save(model, "digits.npz")
     return "digits.npz"
+
+
+@pytest.fixture(scope="module")
+def on_terminal():
+    """Run a command on a terminal; return every character that it sends there."""
+    if os.name == "nt":
+        pytest.skip("pseudo-terminals")
+    with Server(on_terminal=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def into_pipes():
+    """Run a command in a process of its own; return what it writes to its two streams."""
+    with Server(on_terminal=False) as server:
+        yield server
 
 
 TRAIN = ("train", "--data", "digits", "--backend", "numpy", "--hidden", "8")
@@ -425,20 +452,28 @@ def test_the_library_s_logger_shows_nothing_by_itself():
     ("setup", "shown"),
     [
         ("pass", "Note: The features span "),
-        ("import logging; logging.basicConfig()", "WARNING:fastmlp:The features span "),
+        ("logging.basicConfig()", "WARNING:fastmlp:The features span "),
         (
-            "import logging; logging.getLogger('fastmlp').addHandler(logging.StreamHandler())",
+            "logging.getLogger('fastmlp').addHandler(logging.StreamHandler())",
             "The features span ",
         ),
     ],
 )
 @pytest.mark.usefixtures("in_bytes")
-def test_a_note_is_shown_once(setup, shown):
-    code = f"{setup}; from fastmlp.cli import main; main()"
-    result = subprocess.run(
-        [sys.executable, "-c", code, *NOTED], capture_output=True, text=True, timeout=120
-    )
-    assert result.stderr.startswith(shown) and result.stderr.count("\n") == 1
+def test_a_note_is_shown_once(setup, shown, into_pipes):
+    code = f"""
+import logging
+loggers = logging.getLogger(), logging.getLogger("fastmlp")
+before = [logger.handlers.copy() for logger in loggers]
+{setup}
+try:
+    cli.main()
+finally:  # the process is used further
+    for logger, handlers in zip(loggers, before, strict=True):
+        logger.handlers = handlers
+"""
+    _, stderr = into_pipes(*NOTED, code=code)
+    assert stderr.startswith(shown) and stderr.count("\n") == 1
 
 
 # ------------------------------------------------------------------------------- refusals, and help
@@ -541,9 +576,8 @@ def _docstring(command):
 
 
 @pytest.mark.slow
-def test_completion():
+def test_completion(into_pipes):
     assert "--show-completion" in run("--help")
-    environment = os.environ | {"_FASTMLP_COMPLETE": "complete_bash"}
     for words, expected in {
         "fastmlp train --recipe l": ["lbfgs-397"],
         "fastmlp train --solver a": ["adam", "adamw"],
@@ -551,51 +585,15 @@ def test_completion():
         "fastmlp train --learn": ["--learning-rate"],
     }.items():
         place = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
-        result = subprocess.run(
-            COMMAND, capture_output=True, text=True, env=environment | place, timeout=60
-        )
-        assert result.stdout.split() == expected
+        stdout, _ = into_pipes(**place, _FASTMLP_COMPLETE="complete_bash")
+        assert stdout.split() == expected
 
 
 # ------------------------------------------------------------------------- terminals of any width
 
 
-def on_terminal(*arguments, code=COMMAND[-1], columns=80, status=0, **environment):
-    """Run a command on a terminal; return every character that it sends there."""
-    import pty
-
-    controller, terminal = pty.openpty()
-    clean = {name: text for name, text in os.environ.items() if name not in _ABOUT_COLOURS}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=terminal,
-        stderr=terminal,
-        env=clean | {"TERM": "xterm-256color", "COLUMNS": str(columns)} | environment,
-    )
-    os.close(terminal)
-    shown = b""
-    try:
-        while part := os.read(controller, 1 << 16):
-            shown += part
-    except OSError:  # Linux reports the end of a terminal as an error
-        pass
-    os.close(controller)
-    assert process.wait(timeout=60) == status, shown.decode()
-    return shown.decode().replace("\r\n", "\n")
-
-
-_ABOUT_COLOURS = ("NO_COLOR", "FORCE_COLOR", "JPY_PARENT_PID", "MPLBACKEND", "TERM", "COLORTERM")
-needs_terminals = pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
-
-
-def plain(text):
-    return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text)
-
-
 @pytest.mark.slow
-@needs_terminals
-def test_recipes_stack_at_60_columns():
+def test_recipes_stack_at_60_columns(on_terminal):
     lines = plain(on_terminal("recipes", columns=60)).splitlines()
     assert max(map(len, lines)) <= 60
     assert lines[:5] == [
@@ -612,17 +610,17 @@ def test_recipes_stack_at_60_columns():
 
 CANNED_BENCH = """
 import json, sys
-from fastmlp import bench, cli
-entries = iter(json.loads(sys.argv.pop()))
-bench.measure = lambda *_: next(entries)
-bench.cases.CASES = bench.cases.CASES[:1]
-cli.main()
+from unittest.mock import patch
+from fastmlp import bench
+entries = json.loads(sys.argv.pop())
+with patch.object(bench, "measure", side_effect=entries):
+    with patch.object(bench.cases, "CASES", bench.cases.CASES[:1]):
+        cli.main()
 """
 
 
 @pytest.mark.slow
-@needs_terminals
-def test_bench_stacks_at_60_columns():
+def test_bench_stacks_at_60_columns(on_terminal):
     arguments = ("bench", "--suite", bench.CASES[0].name, json.dumps([measured()]))
     lines = plain(on_terminal(*arguments, code=CANNED_BENCH, columns=60)).splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("case"))
@@ -638,20 +636,19 @@ def test_bench_stacks_at_60_columns():
 
 
 CANNED_PARITY = """
-from fastmlp import cli
+from unittest.mock import patch
 from fastmlp.bench import parity
 def check(drawn, names):
     rows = [parity.Row(name, "float64", 200) for name in ("cython", "numpy")]
     rows[0].largest = parity.Differences(0, 1.5e-13, 2.5e-12, 3.5e-12, 0)
     return rows
-parity.check = check
-cli.main()
+with patch.object(parity, "check", check):
+    cli.main()
 """
 
 
 @pytest.mark.slow
-@needs_terminals
-def test_parity_stacks_at_60_columns():
+def test_parity_stacks_at_60_columns(on_terminal):
     text = plain(on_terminal("parity", "--n", 1, code=CANNED_PARITY, columns=60))
     blocks = [block.split("\n") for block in text.strip().split("\n\n")]
     assert blocks[0] == [
@@ -671,8 +668,7 @@ def test_parity_stacks_at_60_columns():
 
 
 @pytest.mark.slow
-@needs_terminals
-def test_data_info_stacks_at_60_columns():
+def test_data_info_stacks_at_60_columns(on_terminal):
     Path("toys").mkdir()
     name = "emnist-byclass-train-images-idx3-ubyte"
     idx.write(f"toys/{name}", np.zeros((1000, 28, 28), np.uint8))
@@ -689,8 +685,7 @@ def test_data_info_stacks_at_60_columns():
 
 
 @pytest.mark.slow
-@needs_terminals
-def test_facts_wrap_between_words_at_60_columns():
+def test_facts_wrap_between_words_at_60_columns(on_terminal):
     path = "a/" * 40 + "model"
     text = plain(on_terminal("info", columns=60, FASTMLP_DATA=path))
     assert f"data directory   {path}\n" in text or f"{path}\n" in text.replace(" ", "")
@@ -710,7 +705,7 @@ with EpochDisplay(200, wanted=True) as display:
             epoch=epoch, loss=0.12345678, n_samples=60_000, seconds=90.0, training_score=0.98765,
             validation_loss=0.12345678, validation_score=0.98765,
         ))
-        time.sleep(0.4)
+    time.sleep(0.4)
 """
 
 SLOW_EPOCH = """
@@ -728,16 +723,14 @@ with EpochDisplay(4, wanted=True) as display:
 
 
 @pytest.mark.slow
-@needs_terminals
-def test_the_bar_moves_within_an_epoch():
+def test_the_bar_moves_within_an_epoch(on_terminal):
     shown = plain(on_terminal(code=SLOW_EPOCH, columns=80))
     assert re.search(r"epoch 1/4 ━+.* 0:00:(0[4-9]|1\d) left", shown)  # an eighth of about 10 s
 
 
 @pytest.mark.slow
-@needs_terminals
 @pytest.mark.parametrize("columns", [60, 80])
-def test_the_bar_fits(columns):
+def test_the_bar_fits(columns, on_terminal):
     shown = plain(on_terminal(code=SLOW_EPOCHS, columns=columns))
     assert re.search(r"epoch 3/200 ━+ +loss 0\.1235 .*4:55:30 left", shown)
     assert ("  667 samples/s  4:55:30 left" in shown) == (columns == 80)
@@ -749,8 +742,7 @@ def test_the_bar_fits(columns):
 
 
 @pytest.mark.slow
-@needs_terminals
-def test_no_color_is_honoured():
+def test_no_color_is_honoured(on_terminal):
     colour = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9\d|10\d)")
     for arguments in (("--help",), ("train", "--help"), (*TRAIN, "--epochs", 2)):
         assert colour.search(on_terminal(*arguments))
@@ -770,26 +762,20 @@ def test_no_color_is_honoured():
         (("train", "--solver", "x"), USAGE_ERROR),
     ],
 )
-def test_a_pipe_gets_no_control_characters(arguments, status):
+def test_a_pipe_gets_no_control_characters(arguments, status, into_pipes):
     """Not even if colours are forced, as a notebook's kernel does."""
-    environment = os.environ | {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "COLUMNS": "80"}
-    command = [*COMMAND, *arguments]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
-    assert result.returncode == status
-    assert not CONTROL.search(result.stdout + result.stderr)
+    stdout, stderr = into_pipes(*arguments, status=status, FORCE_COLOR="1", CLICOLOR_FORCE="1")
+    assert not CONTROL.search(stdout + stderr)
     if arguments[0] == "train" and not status and len(arguments) > 2:
-        assert result.stdout.count("\n") == 1 + 3 + 1 + len(facts(result.stdout))
+        assert stdout.count("\n") == 1 + 3 + 1 + len(facts(stdout))
 
 
 @pytest.mark.slow
-@needs_terminals
 @pytest.mark.parametrize(
     "kernel",
     [{"JPY_PARENT_PID": "1"}, {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}],
 )
-def test_a_notebook_s_cell_gets_no_control_characters(kernel):
+def test_a_notebook_s_cell_gets_no_control_characters(kernel, on_terminal):
     """A cell's !command has a terminal, and shows every byte that is sent there."""
     arguments = (*TRAIN, "--epochs", 3)
     shown = on_terminal(*arguments, TERM="xterm-color", FORCE_COLOR="1", CLICOLOR="1", **kernel)
@@ -800,8 +786,7 @@ def test_a_notebook_s_cell_gets_no_control_characters(kernel):
 
 
 @pytest.mark.slow
-@needs_terminals
-def test_quiet_and_json_move_nothing_on_a_terminal():
+def test_quiet_and_json_move_nothing_on_a_terminal(on_terminal):
     for option in ("--quiet", "--json"):
         shown = on_terminal(*TRAIN, "--epochs", 3, option)
         assert "epoch" not in shown.split("data set")[0] and "\x1b[?25l" not in shown

@@ -550,46 +550,52 @@ def test_a_directory_in_the_way_is_refused_before_anything_is_replaced(
 def test_files_of_a_set_are_of_one_run(idx_directory, target, end):
     """Whenever the process is killed, and wherever the disk is full, all are old, or all new."""
     written = list(convert(idx_directory, target))
-    before = {path: path.read_bytes() for path in written}
     code = """
 import itertools, os, resource, signal, sys
+from pathlib import Path
 from fastmlp import idx
 from fastmlp.convert import convert, tables
 from fastmlp.utils import files
-n, end = int(sys.argv[2]), sys.argv[3]
-if end == "full":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
-else:  # at the n-th step that changes anything in the directory
-    steps = itertools.count(1)
-    def counting(step):
-        def counted(*args, **kwargs):
-            if next(steps) == n:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*args, **kwargs)
-        return counted
-    files.workspace = counting(files.workspace)
-    files._Part.finish = counting(files._Part.finish)
-    tables._write_csv = counting(tables._write_csv)
-    idx.write = counting(idx.write)
-    files._replace_all = counting(files._replace_all)
-convert("new.npz", sys.argv[1], force=True)
+target, end, *written = sys.argv[1:]
+before = [Path(name).read_bytes() for name in written]
+# Steps; or sizes, from less than the smallest file to more than the largest.
+for n in range(1, 15) if end == "killed" else [100, 400, 1_000, 9_000, 90_000, 999_999]:
+    if child := os.fork():
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        found = [Path(name).read_bytes() for name in written]
+        n_old = sum(map(bytes.__eq__, found, before))
+        print(status, n_old, flush=True)
+        print("--", file=sys.stderr, flush=True)
+        if status == 0:
+            break
+        continue
+    if end == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
+    else:  # at the n-th step that changes anything in the directory
+        steps = itertools.count(1)
+        def counting(step):
+            def counted(*args, **kwargs):
+                if next(steps) == n:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return step(*args, **kwargs)
+            return counted
+        files.workspace = counting(files.workspace)
+        files._Part.finish = counting(files._Part.finish)
+        tables._write_csv = counting(tables._write_csv)
+        idx.write = counting(idx.write)
+        files._replace_all = counting(files._replace_all)
+    convert("new.npz", target, force=True)
+    sys.exit()
 """
     convert("digits", "new.npz")
-    outcomes = []
-    # Steps; or sizes, from less than the smallest file to more than the largest.
-    limits = range(1, 15) if end == "killed" else [100, 400, 1_000, 9_000, 90_000, 999_999]
-    for limit in limits:
-        run = subprocess.run(
-            [sys.executable, "-c", code, target, str(limit), end], capture_output=True, text=True
-        )
-        outcomes.append(run.returncode)
-        if run.returncode:
-            assert {path: path.read_bytes() for path in written} == before
-            assert end == "killed" or "File too large" in run.stderr
-        else:
-            assert all(path.read_bytes() != data for path, data in before.items())
-            break
-    assert len(outcomes) > 3 and outcomes[-1] == 0
+    run = subprocess.run(
+        [sys.executable, "-c", code, target, end, *written], capture_output=True, text=True
+    )
+    *failed, last = ([int(number) for number in line.split()] for line in run.stdout.splitlines())
+    assert last == [0, 0] and len(failed) > 2
+    assert all(status and n_old == len(written) for status, n_old in failed)
+    if end == "full":
+        assert all("File too large" in part for part in run.stderr.split("--\n")[: len(failed)])
     assert not [path for path in written[0].parent.iterdir() if path.name.startswith(".fastmlp")]
 
 
@@ -598,6 +604,12 @@ convert("new.npz", sys.argv[1], force=True)
 def test_mnist_comes_back_the_same(mnist):
     directory = datasets.fetch("mnist")
     genuine = [path.read_bytes() for path in datasets.find_idx_files(directory)]
-    for start, end in (("mnist", "m.csv"), ("m.csv", "m.npz"), ("m.npz", "m-idx")):
+    for start, end in (("mnist", "m.npz"), ("m.npz", "m-idx")):
         convert(start, end)
     assert [Path("m-idx", name).read_bytes() for name in FILE_NAMES] == genuine
+    Path("test").mkdir()
+    for name in FILE_NAMES[2:]:  # of the larger part, text takes long
+        Path("m-idx", name).rename(Path("test", name))
+    convert(f"test/{FILE_NAMES[2]}", "t.csv")
+    convert("t.csv", FILE_NAMES[2])
+    assert [Path(name).read_bytes() for name in FILE_NAMES[2:]] == genuine[2:]

@@ -483,7 +483,7 @@ def test_mutated_files():
     seeds += [buffer(lambda f: np.savez(f, x=np.eye(3), y=["a", "b", "c"]))]
     tokens = [b",", b"\n", b'"', b";", b" ", b"\0", b"\xff", b"{", b"1e999", b"NA", b"9" * 40]
     n_read = 0
-    for number in range(400):
+    for number in range(200):
         content = bytearray(seeds[number % len(seeds)])
         for _ in range(rng.randint(1, 4)):
             place = rng.randint(len(content))
@@ -497,7 +497,7 @@ def test_mutated_files():
             else:
                 n_read += 1
                 assert len(describe(frame)) == frame.shape[1]
-    assert 50 < n_read < 350  # both do occur
+    assert 25 < n_read < 175  # both do occur
 
 
 def test_numbers_keep_their_digits():
@@ -1214,7 +1214,7 @@ def test_encoder_is_scikit_learns():
     assert TableOneHotEncoder().get_params() == parameters | {"dtype": np.float32}
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(15))
 def test_encoder_learns_what_scikit_learns_does(seed):
     """Categories are counted and encoded before rows are, which must not be seen."""
     from sklearn.preprocessing import OneHotEncoder
