@@ -303,7 +303,7 @@ class TestCtrlC:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # a group of its own, as a terminal's foreground job is
         )
-        too_long = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
+        too_long = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
         too_long.start()
         try:
             for act in acts:
