@@ -219,8 +219,7 @@ def test_a_full_disk_ends_nothing(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT")
-@pytest.mark.parametrize("step", ["set", "get"])
-def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request, step):
+def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request):
     """The signal comes right after the call, before its result can be used."""
     if "PYTEST_XDIST_WORKER" in os.environ:  # whose own threads it would interrupt, too
         test = f"{request.path}::{request.node.name}"
@@ -229,6 +228,11 @@ def test_ctrl_c_between_any_two_steps_of_the_waiting_thread(monkeypatch, request
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert run.returncode == 0, run.stdout
         return
+    for step in ("set", "get"):
+        _interrupt_after(step, monkeypatch)
+
+
+def _interrupt_after(step, monkeypatch):
     from fastmlp.backends.numba_backend import team
 
     made, sgd = engine_and_optimizer(n_hidden=300)

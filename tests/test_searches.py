@@ -183,39 +183,40 @@ WORKERS = """
     from fastmlp import MLPClassifier, exceptions, exceptions
 
     def section(name):
-        sys.stderr.write(f"== {name}\\n")
+        sys.stderr.write(f"== {backend}: {name}\\n")
 
     if __name__ == "__main__":
-        warnings.filterwarnings("ignore", module="sklearn")
         X = np.random.RandomState(0).standard_normal((90, 3)) * 1e3
         y = np.arange(90) % 3
         model = MLPClassifier((3,), max_iter=2, momentum=0.5)
-        with joblib.parallel_config(sys.argv[1], n_jobs=2):
-            search = GridSearchCV(model, {"alpha": np.logspace(-4, 1, 6)}, cv=5)
-            section("search")
-            search.fit(X, y)
-            section("search again")
-            search.fit(X, y)
-            section("cross-validation")
-            cross_validate(model, X, y, cv=5, return_estimator=True)
-            section("cross-validation again")
-            cross_validate(model, X, y, cv=5, return_estimator=True)
-            section("joblib")
-            joblib.Parallel()(joblib.delayed(model.fit)(X, y) for _ in range(6))
-        section("fit")
-        model.fit(X, y)
+        for backend in sys.argv[1:]:
+            # This makes Python forget, too, which warnings it has shown.
+            warnings.filterwarnings("ignore", module="sklearn")
+            with joblib.parallel_config(backend, n_jobs=2):
+                search = GridSearchCV(model, {"alpha": np.logspace(-4, 1, 6)}, cv=5)
+                section("search")
+                search.fit(X, y)
+                section("search again")
+                search.fit(X, y)
+                section("cross-validation")
+                cross_validate(model, X, y, cv=5, return_estimator=True)
+                section("cross-validation again")
+                cross_validate(model, X, y, cv=5, return_estimator=True)
+                section("joblib")
+                joblib.Parallel()(joblib.delayed(model.fit)(X, y) for _ in range(6))
+            section("fit")
+            model.fit(X, y)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("joblib_backend", ["loky", "multiprocessing", "threading", "sequential"])
-def test_workers_give_a_hint_once(tmp_path, joblib_backend):
+def test_workers_give_a_hint_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(WORKERS))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     run = subprocess.run(
-        [sys.executable, script, joblib_backend],
+        [sys.executable, script, "multiprocessing", "loky", "threading", "sequential"],
         capture_output=True,
         text=True,
         env={**os.environ, "TMPDIR": str(temporary)},
@@ -223,12 +224,14 @@ def test_workers_give_a_hint_once(tmp_path, joblib_backend):
     )
     assert run.returncode == 0, run.stderr
     sections = re.split(r"^== (.*)\n", run.stderr, flags=re.MULTILINE)[1:]
+    assert len(sections) == 2 * 4 * 6
     lines = script.read_text().splitlines()
     for name, text in zip(sections[::2], sections[1::2], strict=True):
         # Filters reach joblib's own workers through scikit-learn's Parallel only.
         given = re.findall(r"^(.*):(\d+): (?!Conv)(\w+Warning): ", text, re.MULTILINE)
         # At the line of the user, from workers too.
-        line = str(1 + next(i for i, text in enumerate(lines) if f'section("{name}")' in text) + 1)
+        call = f'section("{name.partition(": ")[2]}")'
+        line = str(1 + next(i for i, text in enumerate(lines) if call in text) + 1)
         assert sorted(given) == [
             (str(script), line, "IneffectiveParameterWarning"),
             (str(script), line, "InputScaleWarning"),
@@ -247,46 +250,52 @@ ENDLESS = """
     from fastmlp import MLPClassifier, exceptions, MLPRegressor
     from fastmlp.exceptions import FastMLPWarning
 
-    if __name__ == "__main__":
+    def train(call, solver, backend, n_jobs):
         X = np.random.RandomState(0).standard_normal((600, 20))
         y = np.arange(600) % 3
         grid = {"alpha": [0.1, 1.0, 10.0]}
-        warnings.simplefilter("ignore", FastMLPWarning)
         endless = {"max_iter": 10**7, "tol": 0, "n_iter_no_change": np.inf, "verbose": True}
-        if sys.argv[2] == "lbfgs":
+        if solver == "lbfgs":
             X = X ** 9
             model = MLPRegressor(
                 solver="lbfgs", hidden_layer_sizes=(600, 600), tol=0, max_iter=10**7, max_fun=10**7,
                 verbose=True,
             )
         else:
-            model = MLPClassifier((9,), solver=sys.argv[2], **endless)
-        try:
-            with joblib.parallel_config(sys.argv[3], n_jobs=int(sys.argv[4])):
-                {
-                    "fit": lambda: model.fit(X, y),
-                    "cross_val_score": lambda: cross_val_score(model, X, y),
-                    "grid": lambda: GridSearchCV(model, grid).fit(X, y),
-                    "randomized": lambda: RandomizedSearchCV(model, grid, n_iter=3).fit(X, y),
-                    "halving": lambda: HalvingGridSearchCV(model, grid).fit(X, y),
-                }[sys.argv[1]]()
-        except KeyboardInterrupt:
-            outcome = "stopped"
-        else:
-            outcome = "went on"
-        with open("outcome", "w") as file:  # threads still print while the process ends
-            file.write(outcome)
+            model = MLPClassifier((9,), solver=solver, **endless)
+        with joblib.parallel_config(backend, n_jobs=int(n_jobs)):
+            {
+                "fit": lambda: model.fit(X, y),
+                "cross_val_score": lambda: cross_val_score(model, X, y),
+                "grid": lambda: GridSearchCV(model, grid).fit(X, y),
+                "randomized": lambda: RandomizedSearchCV(model, grid, n_iter=3).fit(X, y),
+                "halving": lambda: HalvingGridSearchCV(model, grid).fit(X, y),
+            }[call]()
+
+    if __name__ == "__main__":
+        warnings.simplefilter("ignore", FastMLPWarning)
+        for number, act in enumerate(sys.argv[1:]):
+            print("==", act, flush=True)
+            print("==", act, file=sys.stderr, flush=True)
+            try:
+                train(*act.split())
+            except KeyboardInterrupt:
+                outcome = "stopped"
+            else:
+                outcome = "went on"
+            with open(f"outcome-{number}", "w") as file:  # threads may still print
+                file.write(outcome)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 class TestCtrlC:
     @staticmethod
-    def interrupted(tmp_path, *arguments, whole_group=True):
-        """Return what a script prints and warns when Ctrl-C comes while it fits."""
+    def interrupted(tmp_path, *acts, whole_group=True):
+        """Return what a script does and warns when Ctrl-C comes while it fits; for each act."""
         (tmp_path / "script.py").write_text(textwrap.dedent(ENDLESS))
         process = subprocess.Popen(
-            [sys.executable, "script.py", *arguments],
+            [sys.executable, "script.py", *acts],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -294,42 +303,49 @@ class TestCtrlC:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # a group of its own, as a terminal's foreground job is
         )
+        too_long = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+        too_long.start()
         try:
-            while not process.stdout.readline().startswith("Iteration 3, "):
-                assert process.poll() is None
-            kill = os.killpg if whole_group else os.kill
-            kill(process.pid, signal.SIGINT)
+            for act in acts:
+                for awaited in (f"== {act}\n", "Iteration 3, "):
+                    while not (line := process.stdout.readline()).startswith(awaited):
+                        assert line, f"{act}: it has ended, or goes on after the Ctrl-C before"
+                kill = os.killpg if whole_group else os.kill
+                kill(process.pid, signal.SIGINT)
             _, err = process.communicate(timeout=60)
             assert process.returncode == 0, err
-            return (tmp_path / "outcome").read_text(), err
         finally:
+            too_long.cancel()
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             process.wait()
+        outcomes = [(tmp_path / f"outcome-{n}").read_text() for n in range(len(acts))]
+        warned = re.split(r"^== .*\n", err, flags=re.MULTILINE)[1:]
+        return list(zip(outcomes, warned, strict=True))
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("call", ["cross_val_score", "grid", "randomized", "halving"])
-    def test_ends_a_search(self, tmp_path, call):
-        assert self.interrupted(tmp_path, call, "adam", "loky", "1") == ("stopped", "")
-
-    @pytest.mark.slow
-    def test_ends_a_search_with_lbfgs(self, tmp_path):
-        assert self.interrupted(tmp_path, "grid", "lbfgs", "loky", "1") == ("stopped", "")
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("whole_group", [True, False], ids=["terminal", "signal"])
-    @pytest.mark.parametrize("joblib_backend", ["loky", "threading"])
-    def test_ends_a_search_with_workers(self, tmp_path, joblib_backend, whole_group):
-        out, err = self.interrupted(
-            tmp_path, "grid", "sgd", joblib_backend, "2", whole_group=whole_group
+    def test_ends_a_search_and_keeps_the_model_of_a_fit(self, tmp_path):
+        *searches, fit = self.interrupted(
+            tmp_path,
+            *(f"{call} adam loky 1" for call in ("cross_val_score", "grid", "randomized")),
+            "halving adam loky 1",
+            "grid lbfgs loky 1",
+            "fit adam loky 1",
         )
+        assert searches == [("stopped", "")] * 5
+        assert fit[0] == "went on"
+        assert "UserWarning: Training interrupted by user." in fit[1]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("joblib_backend", "whole_group"),
+        [("loky", True), ("loky", False), ("threading", True)],
+        ids=["terminal", "signal", "threads"],
+    )
+    def test_ends_a_search_with_workers(self, tmp_path, joblib_backend, whole_group):
+        act = f"grid sgd {joblib_backend} 2"
+        [(out, err)] = self.interrupted(tmp_path, act, whole_group=whole_group)
         assert out == "stopped"
         assert "Training interrupted" not in err
-
-    @pytest.mark.slow
-    def test_keeps_the_model_of_a_fit(self, tmp_path):
-        out, err = self.interrupted(tmp_path, "fit", "adam", "loky", "1")
-        assert out == "went on"
-        assert "UserWarning: Training interrupted by user." in err

@@ -8,6 +8,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sklearn_examples
 
@@ -32,7 +33,7 @@ SAME = """
     import warnings
     import matplotlib.pyplot as plt
     import numpy as np
-    from sklearn.neural_network import MLPClassifier
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     X = np.arange(80.0).reshape(40, 2) / 80
     model = MLPClassifier((5,), max_iter=4, random_state=0).fit(X, np.arange(40) % 2)
@@ -45,6 +46,15 @@ SAME = """
         plt.plot(curve)
     plt.show()
     plt.plot(X[:, 0], model.predict_proba(X)[:, 0])
+
+    # Of this result, only the last bits are drawn.
+    X = np.random.RandomState(0).standard_normal((200, 30))
+    model = MLPRegressor(solver="lbfgs", max_iter=9, tol=0, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="sklearn")
+        weights = model.fit(X, X[:, 0] ** 2).coefs_[0].ravel()
+    plt.figure()
+    plt.imshow((weights * 2.0**44).reshape(50, 60) % 1)
 """
 
 
@@ -57,60 +67,51 @@ class TestTheComparison:
         return sklearn_examples.compare(script)
 
     @pytest.mark.slow
-    def test_sees_everything(self, tmp_path):
+    def test_sees_everything_and_tells_rounding_from_a_difference(self, tmp_path):
         theirs, ours, found, remarks = self.compare(tmp_path, SAME)
-        assert not found and not remarks
+        assert not found
         for run in (theirs, ours):
             assert run.printed.endswith(" in # s\n")
             assert "ConvergenceWarning" in "".join(run.warned) and len(run.warned) == 2
-            assert len(run.figures) == 3
-        assert sklearn_examples.pixels(theirs, ours) == [0, 0, 0]
+            assert len(run.figures) == 4
+        assert sklearn_examples.pixels(theirs, ours)[:3] == [0, 0, 0]
+        [remark] = remarks
+        assert re.match(r"figure 4: \d+ pixels differ, 0 with the NumPy backend", remark)
 
-    @pytest.mark.slow
-    def test_sees_what_differs(self, tmp_path):
-        code = """
-            import warnings
-            import matplotlib.pyplot as plt
-            from sklearn.neural_network import MLPClassifier
-            print(MLPClassifier.__module__)
-            warnings.warn(MLPClassifier.__module__)
-            plt.figure(figsize=(2 + ("fast" in MLPClassifier.__module__), 2))
-            plt.show()
-            raise SystemExit("fast" in MLPClassifier.__module__)
-        """
-        _, _, found, _ = self.compare(tmp_path, code)
+    def test_sees_what_differs(self, monkeypatch):
+        def run(script, *, accelerated=False):
+            module = "fastmlp.estimators" if accelerated else "sklearn.neural_network"
+            figure = np.zeros((200, 300 if accelerated else 200, 4))
+            warned = [f"script.py:6: UserWarning: {module}"]
+            return sklearn_examples.Run(module, warned, [figure], module, int(accelerated), 1.0)
+
+        monkeypatch.setattr(sklearn_examples, "run", run)
+        _, _, found, _ = sklearn_examples.compare("script.py")
         assert re.match("exit status 0 and 1: ", found[0])
         assert re.match("prints 'sklearn.neural_network", found[1])
         assert re.match("warns '.*UserWarning: sklearn", found[2])
         assert re.match("draws ", found[3])
         assert len(found) == 4
 
-    @pytest.mark.slow
-    def test_sees_pixels_that_differ(self, tmp_path):
-        code = """
-            import matplotlib.pyplot as plt
-            from sklearn.neural_network import MLPClassifier
-            plt.plot(["fast" in MLPClassifier.__module__, 0.5])
-        """
-        _, _, found, _ = self.compare(tmp_path, code)
-        assert re.match(r"figure 1: \d+ pixels differ", found[0])
-        assert len(found) == 1
+    @pytest.mark.parametrize(
+        ("exact", "nudged", "message"),
+        [
+            ([[1, 0]], [[1, 1]], "figure 1: 1 pixels differ, 1 with the NumPy backend"),
+            ([[0, 0]], [[0, 0]], "figure 1: 1 pixels differ, 0 with the NumPy backend"),
+        ],
+    )
+    def test_sees_pixels_that_differ(self, monkeypatch, exact, nudged, message):
+        """Which NumPy's backend does not draw either, or no change of the last bits makes."""
 
-    @pytest.mark.slow
-    def test_rounding_is_told_from_a_difference(self, tmp_path):
-        """Only the last bits of the result are drawn."""
-        code = """
-            import numpy as np
-            import matplotlib.pyplot as plt
-            from sklearn.neural_network import MLPRegressor
-            X = np.random.RandomState(0).standard_normal((200, 30))
-            model = MLPRegressor(solver="lbfgs", max_iter=9, tol=0, random_state=0)
-            weights = model.fit(X, X[:, 0] ** 2).coefs_[0].ravel()
-            plt.imshow((weights * 2.0**44).reshape(50, 60) % 1)
-        """
-        _, _, found, remarks = self.compare(tmp_path, "import warnings", code)
-        assert not found
-        assert "pixels differ, 0 with the NumPy backend" in remarks[0]
+        def run(script, *, accelerated=False, way=""):
+            pixels = {"numpy": exact, "nudge": nudged}.get(way, [[int(accelerated), 0]])
+            module = "fastmlp.estimators" if accelerated else "sklearn.neural_network"
+            return sklearn_examples.Run("", [], [np.array(pixels)[..., np.newaxis]], module, 0, 1.0)
+
+        monkeypatch.setattr(sklearn_examples, "run", run)
+        _, _, found, remarks = sklearn_examples.compare("script.py")
+        assert len(found) == 1 and found[0].startswith(message)
+        assert not remarks
 
     @pytest.mark.slow
     def test_says_why_it_skips(self, tmp_path):
@@ -120,7 +121,7 @@ class TestTheComparison:
             fetch_openml("titanic")
         """
         theirs, ours, _, _ = self.compare(tmp_path, code)
-        assert ours is None
+        assert ours is None and theirs.status == sklearn_examples.SKIPPED
         assert theirs.warned == ["there is no stand-in for the data set 'titanic'."]
 
     def test_finds_scripts_by_their_code(self, tmp_path):
