@@ -237,6 +237,17 @@ def test_help_tells_the_rules():
 # --------------------------------------------------------------------------------------- train
 
 
+def test_weight_decay_and_clipping():
+    options = "train --data digits --solver adamw --epochs 3".split()
+    results = [
+        fastmlp(*options, *more.split(), "--json")
+        for more in ("", "--weight-decay 0", "--max-grad-norm 0.1")
+    ]
+    assert len({json.loads(result)["final loss"] for result in results}) == 3
+    model = persistence.load("model.npz")
+    assert (model.weight_decay, model.max_grad_norm) == (0.01, 0.1)
+
+
 def test_train_on_digits_saves_what_it_shows():
     stdout = fastmlp("train", "--data", "digits", "--epochs", "5")
     summary = facts(stdout)
@@ -1144,6 +1155,9 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("train --data empty", "must hold four IDX files"),
         ("train --recipe lbfgs-397 --learning-rate 0.1", "--learning-rate has no effect on lbfgs"),
         ("train --solver lbfgs --batch-size 9", "--batch-size has no effect on lbfgs: omit it"),
+        ("train --solver lbfgs --max-grad-norm 1", "--max-grad-norm has no effect on lbfgs"),
+        ("train --max-grad-norm 0", "--max-grad-norm must be a number above 0, got '0'."),
+        ("train --weight-decay 0.1", "--weight-decay is for --solver adamw: add it, or use"),
         ("train --solver lbfgs --early-stopping", "--early-stopping has no effect on lbfgs"),
         ("evaluate none.npz --data digits", "none.npz does not exist: name a model that 'fastmlp"),
         ("evaluate text --data digits", "text is not a model that fastmlp can load: "),

@@ -149,6 +149,19 @@ def train(
             **number("of at least 0", lambda x: x >= 0), help="Strength of the L2 penalty."
         ),
     ] = None,
+    weight_decay: Annotated[
+        float | None,
+        _network_option(
+            **number("of at least 0", lambda x: x >= 0), help="Weight decay of --solver adamw."
+        ),
+    ] = None,
+    max_grad_norm: Annotated[
+        float | None,
+        _network_option(
+            **number("above 0", lambda x: x > 0),
+            help="Maximum norm of a batch's gradient; larger ones are scaled down.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, _network_option(**whole(1), help="Samples per update.")
     ] = None,
@@ -260,8 +273,12 @@ def train(
     default = recipes.PICTURES if data and image_data.is_folder(data) else recipes.DEFAULT
     chosen = recipes.get(default if is_table else recipe or default)
     backends.resolve(backend or "auto")
-    if (solver or chosen.parameters["solver"]) == "lbfgs":
+    optimizer = solver or chosen.parameters["solver"]
+    if optimizer != "adamw":
+        _refuse({"--weight-decay": weight_decay}, "is for --solver adamw: add it, or use --alpha.")
+    if optimizer == "lbfgs":
         unused = {
+            "--max-grad-norm": max_grad_norm,
             "--learning-rate": learning_rate,
             "--batch-size": batch_size,
             "--early-stopping": early_stopping or None,
@@ -293,6 +310,8 @@ def train(
         "solver": solver,
         "learning_rate_init": learning_rate,
         "alpha": alpha,
+        "weight_decay": weight_decay,
+        "max_grad_norm": max_grad_norm,
         "batch_size": batch_size,
         "max_iter": epochs,
         "dropout": dropout[0] if dropout is not None and len(dropout) == 1 else dropout,

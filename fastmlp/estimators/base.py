@@ -769,7 +769,27 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return hasattr(self, "coefs_")
 
     def to_sklearn(self) -> Any:
-        """Convert this fitted model to scikit-learn's estimator; see `conversion.to_sklearn`."""
+        """Return scikit-learn's estimator with this model's weights.
+
+        Its predictions are the same, up to rounding, and neither it nor its pickle needs fastmlp.
+        (Except that multiclass probabilities after ``loss="squared_error"`` do not sum to 1.)
+        Parameters that only fastmlp has are dropped; ``input_scale_`` becomes part of the first
+        layer, and ``target_scale_`` of the last one (losses remain those of the scaled targets). It
+        can be trained further (`warm_start`, `partial_fit`), with a new optimizer.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
+
+        Raises
+        ------
+        TypeError
+            If the model is an instance of a subclass.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        ValueError
+            If scikit-learn does not support its activation, solver or gradient clipping.
+        """
         return conversion.to_sklearn(self, self._sklearn_class)
 
     @classmethod

@@ -42,7 +42,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Units per hidden layer; empty for a linear model.
     activation : {"identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu"}, \
 default="relu"
-        Activation function of the hidden layers.
+        Activation function of the hidden layers. "leaky_relu" has a slope of 0.01 below 0,
+        "gelu" is the approximation by tanh, and "silu" (swish) is ``z / (1 + exp(-z))``.
     solver : {"lbfgs", "sgd", "adam", "adamw"}, default="adam"
         Optimizer of the weights. "lbfgs" uses all samples at once; "adamw" is Adam with decoupled
         weight decay.
@@ -123,11 +124,11 @@ default="relu"
         "lbfgs".
     weight_decay : float, default=0.01
         Weight decay of ``solver="adamw"``: each update multiplies the weights and
-        intercepts by ``1 - learning_rate * weight_decay``. `alpha` is another penalty; set it to 0
-        to use only this one.
+        intercepts by ``1 - learning_rate * weight_decay``, as PyTorch's AdamW does. `alpha`, the L2
+        penalty, is not 0 by default; ``alpha=0`` leaves only the decay.
     max_grad_norm : float or None, default=None
-        Maximum Euclidean norm of a batch's gradient, over all weights and intercepts; larger
-        gradients are scaled down to it. Not for "lbfgs".
+        Maximum Euclidean norm of a batch's gradient, over all weights and intercepts, with that
+        of the L2 penalty; larger gradients are scaled down to it. Not for "lbfgs".
     loss : {"log_loss", "squared_error"}, default="log_loss"
         "squared_error" is half the squared error of logistic outputs, one per class,
         averaged over the outputs.

@@ -41,33 +41,7 @@ _FITTED_ATTRIBUTES = (
 
 
 def to_sklearn(model: Any, sklearn_class: type) -> Any:
-    """Return scikit-learn's estimator with this model's weights; see `MLPClassifier.to_sklearn`.
-
-    Its predictions are the same, up to rounding, and neither it nor its pickle needs fastmlp.
-    (Except that multiclass probabilities after ``loss="squared_error"`` do not sum to 1.)
-    Parameters that only fastmlp has are dropped; ``input_scale_`` becomes part of the first
-    layer, and ``target_scale_`` of the last one (losses remain those of the scaled targets). It can
-    be trained further (`warm_start`, `partial_fit`), with a new optimizer.
-
-    Parameters
-    ----------
-    model : MLPClassifier or MLPRegressor
-        Fitted.
-    sklearn_class : type
-        scikit-learn's class.
-
-    Returns
-    -------
-    sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
-
-    Raises
-    ------
-    TypeError
-        If the model is an instance of a subclass.
-    sklearn.exceptions.NotFittedError
-        If it is not fitted.
-    ValueError
-        If scikit-learn does not support its activation, solver or gradient clipping.
+    """Return an instance of scikit-learn's class with this model's weights; see the method.
 
     Examples
     --------
