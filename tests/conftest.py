@@ -4,7 +4,7 @@ By default: the NumPy backend and the compiled engine with the best instruction 
 is marked slow and, of a test with many cases, float64 and eight that differ most. With ``--full``:
 every test, on every backend and instruction set, and of one with many cases so many that each pair
 of two parameters' values occurs. With ``--exhaustive``: all cases, as of tests that are named by
-``::`` or, without ``--full``, by ``-k``.
+``::`` or, without ``--full``, by ``-k``, and with ``--lf``.
 """
 
 import os
@@ -16,6 +16,7 @@ from collections import defaultdict
 from functools import cache, partial
 from importlib import import_module
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import typer
@@ -82,6 +83,7 @@ def pytest_generate_tests(metafunc):
         engines = [
             pytest.param(engine, id=name, marks=[pytest.mark.gpu] if name == "cuda" else [])
             for name, engine in _engines(full)
+            if isinstance(engine, partial) or not metafunc.definition.get_closest_marker("compiled")
         ]
         metafunc.parametrize("engine_class", engines, indirect=True)
     own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
@@ -90,22 +92,37 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("backend", backend_names(full, few), indirect=True)
 
 
+@pytest.hookimpl(trylast=True)  # once -k and -m have left out theirs
 def pytest_collection_modifyitems(config, items):
-    full = config.option.full
-    named = any("::" in argument for argument in config.args)
-    named |= bool(config.option.keyword) and not full
-    if config.option.exhaustive or named:
+    full, keyword = config.option.full, config.option.keyword
+    last_failed = config.getoption("lf", False) or config.getoption("failedfirst", False)
+    by_keyword = keyword and "not " not in keyword and not full
+    if config.option.exhaustive or last_failed or by_keyword:
         return
-    left_out = {item for item in items if not full and item.get_closest_marker("slow")}
-    cases = defaultdict(list)
+    skips_slow = not full and not config.option.markexpr
+    left_out, cases = set(), defaultdict(list)
     for item in items:
-        if item not in left_out and hasattr(item, "callspec"):
+        if _is_named(item, config.args):
+            continue
+        if skips_slow and item.get_closest_marker("slow"):
+            left_out.add(item)
+        elif hasattr(item, "callspec"):
             cases[item.parent.nodeid, item.originalname].append(item)
     for of_one_test in cases.values():
         sample = _sample(of_one_test) if full else _sample(_in_float64(of_one_test), _CASES)
         left_out |= set(of_one_test) - set(sample)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
+
+
+def _is_named(item, arguments):
+    """Return whether an argument such as ``tests/test_a.py::test_b`` names the test."""
+    parts = [argument.partition("::") for argument in arguments]
+    own = item.nodeid.partition("::")[2]
+    return any(
+        tail and Path(file).name == item.path.name and own.startswith(tail)
+        for file, _, tail in parts
+    )
 
 
 def _in_float64(items):

@@ -462,25 +462,29 @@ def test_batches_larger_than_the_cache(engine_class, dtype, source, dropout):
     np.testing.assert_allclose(parameters.flat, specification.flat, **tolerance(dtype))
 
 
+@pytest.mark.compiled  # the order of summation inside NumPy's BLAS is not ours
 @pytest.mark.parametrize("source", ["bytes", "sparse", "zeros", "zero-bytes-shifted"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
+@pytest.mark.parametrize("optimizer", ["nesterov", "adam", "adamw"])
+@pytest.mark.parametrize("max_norm", [0, 0.01], ids=["", "clipped"])
 @pytest.mark.parametrize("dropout", [None, Dropout((0.5, 0.2), 7)], ids=["", "dropout"])
-def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, source, dropout):
-    if not isinstance(engine_class, partial):
-        pytest.skip("the order of summation inside NumPy's BLAS is not ours")
+def test_result_does_not_depend_on_threads(
+    engine_class, dtype, optimizer, source, max_norm, dropout
+):
     # Enough work for five threads; a small batch would get fewer.
     case = (803, (37, 200, 40, 4), "tanh", "softmax", 401, True)
     results = []
     for n_threads in (1, 2, 5):
         network, parameters, inputs, Y, weights, batch_size = problem(case, dtype, source=source)
         ours, _ = optimizers(optimizer, parameters.flat.size, dtype)
+        ours.max_grad_norm = max_norm
         engine = engine_class(network, parameters, inputs, Y, weights, n_threads)
         order = np.random.RandomState(0).permutation(len(Y))
         losses = [engine.train_epoch(order, batch_size, ours, dropout) for _ in range(2)]
         outputs = np.empty(Y.shape, dtype)
         engine.predict(inputs, outputs)
         engine.sync()
+        assert n_threads == 1 or engine.threads_used > 1
         results.append((losses, parameters.flat, outputs))
     for losses, values, outputs in results[1:]:
         assert losses == results[0][0]
@@ -488,12 +492,11 @@ def test_result_does_not_depend_on_threads(engine_class, dtype, optimizer, sourc
         np.testing.assert_array_equal(outputs, results[0][2])
 
 
+@pytest.mark.compiled  # the NumPy backend skips nothing
 @pytest.mark.parametrize("source", [source for source in ZEROS if "shifted" not in source])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_hidden", [5, 50, 130])
 def test_skipping_zeros_changes_no_bit(engine_class, monkeypatch, dtype, source, n_hidden):
-    if not isinstance(engine_class, partial):
-        pytest.skip("the NumPy backend skips nothing")
     case = (400, (131, n_hidden, 3), "relu", "softmax", 170, True)
     results = []
     for density in (0, 1):
