@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from command_server import Server
 from threadpoolctl import ThreadpoolController
 
 from fastmlp import backends, datasets
@@ -207,6 +208,22 @@ def engine_class(request):
 def backend(request):
     """Every available backend's name; see `backend_names`."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def on_terminal():
+    """Run a command on a terminal; return every character that it sends there."""
+    if os.name == "nt":
+        pytest.skip("pseudo-terminals")
+    with Server(on_terminal=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def into_pipes():
+    """Run a command in a process of its own; return what it writes to its two streams."""
+    with Server(on_terminal=False) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from test_cli import (
     INTERRUPTED,
     TINY,
     USAGE_ERROR,
-    Server,
     facts,
     losses,
     measured,
@@ -65,22 +64,6 @@ def digits_model():
     model.set_params(input_scale=1 / 16)
     persistence.save(model, "digits.npz")
     return "digits.npz"
-
-
-@pytest.fixture(scope="module")
-def on_terminal():
-    """Run a command on a terminal; return every character that it sends there."""
-    if os.name == "nt":
-        pytest.skip("pseudo-terminals")
-    with Server(on_terminal=True) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def into_pipes():
-    """Run a command in a process of its own; return what it writes to its two streams."""
-    with Server(on_terminal=False) as server:
-        yield server
 
 
 TRAIN = ("train", "--data", "digits", "--backend", "numpy", "--hidden", "8")

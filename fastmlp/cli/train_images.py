@@ -12,7 +12,6 @@ from fastmlp import backends
 from fastmlp.cli import image_data
 from fastmlp.cli.output import (
     backend_in_words,
-    instruction_set,
     network_in_words,
     note,
     noting_warnings,
@@ -21,7 +20,7 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import no_images, save_pictures
-from fastmlp.cli.train_output import Outputs
+from fastmlp.cli.train_output import Outputs, fit_as_json
 from fastmlp.cli.usage import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -258,8 +257,6 @@ def _draw_training(
 
 def _run_as_json(model: "MLPClassifier", backend_name: str, interrupted: bool) -> dict[str, Any]:
     """Return how a model was trained, for --json."""
-    from fastmlp.utils.threads import usable_threads
-
     rates = None if model.solver == "lbfgs" else model.history_["learning_rate"]
     return {
         "network": units_of(model),
@@ -269,14 +266,7 @@ def _run_as_json(model: "MLPClassifier", backend_name: str, interrupted: bool) -
         "final learning rate": None if rates is None else rates[-1],
         "dropout": _dropout_rates(model),
         "augmentation": _augmentations(model),
-        "backend": backend_name,
-        "instruction set": instruction_set(backend_name),
-        "threads": model.n_threads or usable_threads(),
-        "dtype": str(model.coefs_[0].dtype),
-        "epochs": model.n_iter_,
-        "epochs at most": model.max_iter,
-        "interrupted": interrupted,
-        "final loss": model.loss_,
+        **fit_as_json(model, backend_name, interrupted),
     }
 
 

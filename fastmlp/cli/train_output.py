@@ -1,4 +1,4 @@
-"""Output files of ``fastmlp train``: checked before training, listed afterwards."""
+"""What ``fastmlp train`` leaves: files, checked before training, and facts about the fit."""
 
 import errno
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastmlp.cli.epoch_log import EpochLog
+from fastmlp.cli.output import instruction_set
 from fastmlp.cli.pictures import check_writable
 
 
@@ -68,6 +69,22 @@ class Outputs:
         if pictures:
             words["pictures"] = ", ".join(map(str, pictures))
         return words
+
+
+def fit_as_json(model: Any, backend_name: str, interrupted: bool) -> dict[str, Any]:
+    """Return how a network was fitted, for --json."""
+    from fastmlp.utils.threads import usable_threads
+
+    return {
+        "backend": backend_name,
+        "instruction set": instruction_set(backend_name),
+        "threads": model.n_threads or usable_threads(),
+        "dtype": str(model.coefs_[0].dtype),
+        "epochs": model.n_iter_,
+        "epochs at most": model.max_iter,
+        "interrupted": interrupted,
+        "final loss": model.loss_,
+    }
 
 
 def _check_model_file(out: Path) -> None:

@@ -13,7 +13,6 @@ from fastmlp import backends
 from fastmlp.cli import tables
 from fastmlp.cli.output import (
     backend_in_words,
-    instruction_set,
     network_in_words,
     note,
     noting_warnings,
@@ -21,7 +20,7 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import save_pictures
-from fastmlp.cli.train_output import Outputs
+from fastmlp.cli.train_output import Outputs, fit_as_json
 from fastmlp.cli.usage import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ def train_table(
     import fastmlp
     from fastmlp.report import write_report
     from fastmlp.tables import make_table_pipeline
-    from fastmlp.utils.threads import usable_threads
 
     seed = parameters.get("random_state", _SEED)
     with noting_warnings():
@@ -110,14 +108,7 @@ def train_table(
                 "networks": len(found),
                 "activation": model.activation,
                 "solver": model.solver,
-                "backend": backend,
-                "instruction set": instruction_set(backend),
-                "threads": model.n_threads or usable_threads(),
-                "dtype": str(model.coefs_[0].dtype),
-                "epochs": model.n_iter_,
-                "epochs at most": model.max_iter,
-                "interrupted": interrupted,
-                "final loss": model.loss_,
+                **fit_as_json(model, backend, interrupted),
                 "test scores": tables.metrics_as_json(scores),
                 "training time": seconds,
                 **outputs.as_entries(written),

@@ -41,7 +41,7 @@ _FITTED_ATTRIBUTES = (
 
 
 def to_sklearn(model: Any, sklearn_class: type) -> Any:
-    """Return an instance of scikit-learn's class with this model's weights; see the method.
+    """Return scikit-learn's estimator with this model's weights; see `BaseMLP.to_sklearn`.
 
     Examples
     --------
