@@ -26,6 +26,7 @@ cdef extern from "engine.h" nogil:
         int reads_z
         int loss
         double alpha
+        input_kind inputs
         int skips_zeros
 
     ctypedef struct fitted_network:
@@ -275,9 +276,11 @@ cdef class Engine:
         spec.reads_z = ACTIVATIONS[network.activation].reads_z
         spec.loss = LOSS_CODES[network.loss]
         spec.alpha = network.alpha
+        spec.inputs = DENSE
         spec.skips_zeros = False
         if inputs is not None:
             self.bind(inputs, targets, sample_weight)
+            spec.inputs = self.data.inputs.kind
             spec.skips_zeros = self.data.inputs.skips_zeros
         self.handle = self.api.create(&spec)
         if self.handle == NULL:

@@ -42,7 +42,8 @@ typedef struct {
     int reads_z;            /* the derivative of `hidden` needs the pre-activation */
     enum loss loss;
     double alpha;           /* L2 penalty */
-    int skips_zeros;        /* what the inputs to train on will say */
+    enum input_kind inputs; /* what the inputs to train on will be, */
+    int skips_zeros;        /* and what they will say */
 } network_spec;
 
 /* A network to predict with. */

@@ -17,8 +17,10 @@
  * phases the threads convert the chunk's rows to lists per feature, for phase B.
  *
  * Layout. Vectors hold LANES numbers. A weight matrix (n_in, n_out) is cut
- * into panels of up to PANEL_VECTORS vectors of output units, zero-padded; a
- * panel is contiguous, one row per input. So the innermost product reads
+ * into panels of some vectors of output units, zero-padded; a
+ * panel is contiguous, one row per input. Where inputs are dense, a panel is as
+ * wide as a tile of the product; where zeros are skipped, up to
+ * SKIPPING_VECTORS, because all its vectors share one walk over a mask. So the innermost product reads
  * memory sequentially for any n_out, and no loop has a vector tail.
  * Rows of activations and deltas are zero-padded to whole vectors as well.
  */
@@ -54,6 +56,7 @@ typedef struct {
     int64_t n_in, n_out;
     int64_t width;       /* n_out padded to whole vectors; the stride of A and D */
     int64_t back_width;  /* n_in, padded */
+    int64_t panel, back_panel; /* units of a panel of the weights, and of these transposed */
     REAL *vectors[4];    /* weights; two state vectors of the optimiser; gradient: in panels,
                             (n_in, width), then the intercepts, (width,) */
     REAL *transposed;    /* the weights transposed, in panels: (n_out, back_width) */
@@ -152,10 +155,9 @@ static const engine_api NAME(api) = {
 };
 
 #undef LANES
+#undef PANEL_VECTORS
 #undef PANEL_UNITS
 #undef MASK_BITS
-#undef MASKED_ROWS
-#undef MASKED_PANELS
 #undef BLOCK_ROWS
 #undef BLOCK_ROWS_MAX
 #undef GROUP_ROWS_MAX

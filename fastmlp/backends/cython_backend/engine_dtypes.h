@@ -40,5 +40,8 @@
 #undef ISA
 #undef ISA_NAME
 #undef VECTOR_BYTES
-#undef PANEL_VECTORS
 #undef TILE_ROWS
+#undef TILE_VECTORS
+#undef MASKED_ROWS
+#undef MASKED_VECTORS
+#undef SKIPPING_VECTORS

@@ -1,7 +1,8 @@
 /* The matrix products, for one dtype (REAL) and instruction set (ISA).
  *
- * A vector holds LANES numbers. Weights are stored in panels of up to PANEL_VECTORS vectors of
- * units, and each kernel computes rows of one panel of a product, C = C0 + A B, in registers:
+ * A vector holds LANES numbers. Weights are stored in panels of several vectors of units. Each
+ * kernel computes a tile of a product, C = C0 + A B: some rows of A by some vectors of one panel,
+ * with all sums in registers. How large a tile is depends on the registers, see engine.c.
  *
  *   tile         A dense
  *   sparse_tile  A a list of positions and values (CSR)
@@ -12,18 +13,13 @@
  */
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+
+/* Vectors of a panel, at most. */
+#define PANEL_VECTORS 8
 #define PANEL_UNITS (PANEL_VECTORS * LANES)
 
 /* Numbers that one mask speaks of. */
 #define MASK_BITS 64
-
-/* Rows of a tile that share a mask. Neighbours among the features (pixels, words of one text) are
- * often zero together; a number that is zero all the same costs little in such a tile. */
-#define MASKED_ROWS 4
-
-/* Panels that a row with a mask of its own passes at once: eight vectors of sums, as an addition
- * takes four to five cycles and two may begin in each. */
-#define MASKED_PANELS (8 / PANEL_VECTORS)
 
 typedef REAL NAME(vec) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 #define vec NAME(vec)
@@ -41,14 +37,14 @@ static inline __attribute__((always_inline)) void NAME(tile)(
     const REAL *restrict B, int64_t b_step,
     const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
-    vec sums[TILE_ROWS][PANEL_VECTORS];
+    vec sums[TILE_ROWS][TILE_VECTORS];
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
         for (int j = 0; j < vectors; j++)
             sums[i][j] = *(const vec *)(C0 + i * c0_step + j * LANES);
     for (int64_t k = 0; k < n_k; k++) {
-        vec b[PANEL_VECTORS];
+        vec b[TILE_VECTORS];
         UNROLL
         for (int j = 0; j < vectors; j++)
             b[j] = *(const vec *)(B + k * b_step + j * LANES);
@@ -67,15 +63,15 @@ static inline __attribute__((always_inline)) void NAME(tile)(
             *(vec *)(C + i * c_step + j * LANES) = sums[i][j];
 }
 
-/* The tile for any number of rows and any panel width. */
+/* The tile for any number of rows, and `width` units of a panel. */
 static void NAME(product)(int64_t n_rows, int64_t width, int64_t n_k,
                           const REAL *A, int64_t row_step, int64_t k_step,
                           const REAL *B, int64_t b_step,
                           const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
 #define TILE(rows, vectors) \
-    NAME(tile)(rows, vectors, n_k, A + i * row_step, row_step, k_step, B, b_step, \
-               C0 + i * c0_step, c0_step, C + i * c_step, c_step)
+    NAME(tile)(rows, vectors, n_k, A + i * row_step, row_step, k_step, B + first, b_step, \
+               C0 + i * c0_step + first, c0_step, C + i * c_step + first, c_step)
 #define TILES(vectors) \
     for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) \
         TILE(TILE_ROWS, vectors); \
@@ -88,14 +84,16 @@ static void NAME(product)(int64_t n_rows, int64_t width, int64_t n_k,
     for (; i < n_rows; i++) \
         TILE(1, vectors)
 
-    int64_t i = 0;
-    switch (width / LANES) {
-    case 1: TILES(1); break;
-    case 2: TILES(2); break;
-#if PANEL_VECTORS > 2
-    case 3: TILES(3); break;
-    case 4: TILES(4); break;
+    for (int64_t first = 0; first < width; first += TILE_VECTORS * LANES) {
+        int64_t i = 0, vectors = (width - first) / LANES;
+        switch (vectors < TILE_VECTORS ? vectors : TILE_VECTORS) {
+        case 1: TILES(1); break;
+        case 2: TILES(2); break;
+#if TILE_VECTORS > 2
+        case 3: TILES(3); break;
+        case 4: TILES(4); break;
 #endif
+        }
     }
 #undef TILES
 #undef TILE
@@ -132,14 +130,16 @@ static void NAME(sparse_product)(int64_t width, int64_t n, const int32_t *rows,
                                  int64_t b_step, const REAL *C0, REAL *C)
 {
 #define SPARSE_TILE(vectors) \
-    NAME(sparse_tile)(vectors, n, rows, values, scale, B, b_step, C0, C)
+    case vectors: NAME(sparse_tile)(vectors, n, rows, values, scale, B, b_step, C0, C); break
     switch (width / LANES) {
-    case 1: SPARSE_TILE(1); break;
-    case 2: SPARSE_TILE(2); break;
-#if PANEL_VECTORS > 2
-    case 3: SPARSE_TILE(3); break;
-    case 4: SPARSE_TILE(4); break;
-#endif
+    SPARSE_TILE(1);
+    SPARSE_TILE(2);
+    SPARSE_TILE(3);
+    SPARSE_TILE(4);
+    SPARSE_TILE(5);
+    SPARSE_TILE(6);
+    SPARSE_TILE(7);
+    SPARSE_TILE(8);
     }
 #undef SPARSE_TILE
 }
@@ -152,8 +152,8 @@ typedef struct {
     const void *values;  /* bytes if there is a table, else numbers */
     int64_t stride;
     const REAL *table;   /* (256,) the numbers that bytes stand for, or NULL */
-    const REAL *scale;   /* factors of its rows or columns, or NULL */
-    int scales_columns;  /* whether scale[k], else scale[i], is that of A(i, k) */
+    const REAL *scale;   /* factors of what the bytes stand for, or NULL: of columns, scale[k], where
+                            one row is a tile, else of rows, scale[i] */
 } NAME(masked_matrix);
 
 /* C[i, :] = C0[i, :] + sum over the bits k set in `mask` of A(i, k) * B[k, :]. */
@@ -172,10 +172,13 @@ static inline __attribute__((always_inline)) void NAME(masked_tile)(
     while (mask != 0) {
         int64_t k = __builtin_ctzll(mask);
         mask &= mask - 1;
+        const REAL *row = B + k * b_step;
+        /* One address for all vectors, which the compiler would else compute one by one. */
+        __asm__("" : "+r"(row));
         vec b[PANEL_VECTORS];
         UNROLL
         for (int j = 0; j < vectors; j++)
-            b[j] = *(const vec *)(B + k * b_step + j * LANES);
+            b[j] = *(const vec *)(row + j * LANES);
         UNROLL
         for (int i = 0; i < rows; i++) {
             REAL a = has_table ? table[((const uint8_t *)values)[k * stride + i]]
@@ -196,107 +199,87 @@ static inline __attribute__((always_inline)) void NAME(masked_tile)(
             *(vec *)(C + i * c_step + j * LANES) = sums[i][j];
 }
 
-/* The masked tile for n tiles of `rows` rows each (1 or MASKED_ROWS) on the same rows of B. The
- * tiles' masks are mask_step apart, and their parts of A value_step. C0 may be C. */
-static void NAME(masked_product)(int64_t n, int rows, int64_t width, const uint64_t *masks,
-                                 int64_t mask_step, NAME(masked_matrix) a, int64_t value_step,
-                                 const REAL *B, int64_t b_step,
-                                 const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+/* The masked tile for n rows of A with a mask of their own, by a whole panel; the stride of A is 1.
+ * Masks are mask_step apart, and the rows' values value_step. C0 may be C. */
+static void NAME(masked_rows)(int64_t n, int64_t width, const uint64_t *masks, int64_t mask_step,
+                              NAME(masked_matrix) a, int64_t value_step, const REAL *B,
+                              const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
-#define MASKED_TILES(rows, vectors, has_table, columns, its_rows, element) \
+#define EACH_ROW(vectors, has_table, has_scale, element) \
     for (int64_t i = 0; i < n; i++) \
-        NAME(masked_tile)(rows, vectors, has_table, columns, its_rows, masks[i * mask_step], \
-                          (const element *)a.values + i * value_step, a.stride, a.table, \
-                          its_rows ? a.scale + i * rows : a.scale, B, b_step, \
+        NAME(masked_tile)(1, vectors, has_table, has_scale, 0, masks[i * mask_step], \
+                          (const element *)a.values + i * value_step, 1, a.table, a.scale, B, \
+                          vectors * LANES, C0 + i * c0_step, 0, C + i * c_step, 0)
+#define ROWS(vectors) \
+    case vectors: \
+        if (a.table == NULL) \
+            EACH_ROW(vectors, 0, 0, REAL); \
+        else if (a.scale == NULL) \
+            EACH_ROW(vectors, 1, 0, uint8_t); \
+        else \
+            EACH_ROW(vectors, 1, 1, uint8_t); \
+        break
+
+    switch (width / LANES) {
+    ROWS(1);
+    ROWS(2);
+    ROWS(3);
+    ROWS(4);
+    ROWS(5);
+    ROWS(6);
+    ROWS(7);
+    ROWS(8);
+    }
+#undef ROWS
+#undef EACH_ROW
+}
+
+/* The masked tile for n tiles of `rows` rows each, by up to MASKED_VECTORS vectors of a panel. There
+ * is a mask for MASKED_ROWS rows, which `rows` are or, for those that are left over, 1. C0 may
+ * be C. */
+static void NAME(masked_tiles)(int64_t n, int rows, int64_t width, const uint64_t *masks,
+                               NAME(masked_matrix) a, const REAL *B, int64_t b_step,
+                               const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
+{
+#define EACH_TILE(rows, vectors, has_table, has_scale, element) \
+    for (int64_t i = 0; i < n; i++) \
+        NAME(masked_tile)(rows, vectors, has_table, 0, has_scale, masks[i * rows / MASKED_ROWS], \
+                          (const element *)a.values + i * rows, a.stride, a.table, \
+                          has_scale ? a.scale + i * rows : NULL, B, b_step, \
                           C0 + i * rows * c0_step, c0_step, C + i * rows * c_step, c_step)
-#define MASKED_PRODUCT(rows, vectors) \
+#define TILES_OF(rows, vectors) \
     if (a.table == NULL) \
-        MASKED_TILES(rows, vectors, 0, 0, 0, REAL); \
+        EACH_TILE(rows, vectors, 0, 0, REAL); \
     else if (a.scale == NULL) \
-        MASKED_TILES(rows, vectors, 1, 0, 0, uint8_t); \
-    else if (rows == 1 && a.scales_columns) \
-        MASKED_TILES(1, vectors, 1, 1, 0, uint8_t); \
+        EACH_TILE(rows, vectors, 1, 0, uint8_t); \
     else \
-        MASKED_TILES(rows, vectors, 1, 0, 1, uint8_t)
-#define MASKED_CASE(vectors) \
+        EACH_TILE(rows, vectors, 1, 1, uint8_t)
+#define TILES(vectors) \
     case vectors: \
         if (rows == 1) { \
-            MASKED_PRODUCT(1, vectors); \
+            TILES_OF(1, vectors); \
         } else { \
-            MASKED_PRODUCT(MASKED_ROWS, vectors); \
+            TILES_OF(MASKED_ROWS, vectors); \
         } \
         break
 
     switch (width / LANES) {
-    MASKED_CASE(1);
-    MASKED_CASE(2);
-#if PANEL_VECTORS > 2
-    MASKED_CASE(3);
-    MASKED_CASE(4);
+    TILES(1);
+    TILES(2);
+    TILES(3);
+    TILES(4);
+#if MASKED_VECTORS > 4
+    TILES(5);
+#endif
+#if MASKED_VECTORS > 5
+    TILES(6);
+    TILES(7);
+    TILES(8);
 #endif
     }
-#undef MASKED_CASE
-#undef MASKED_PRODUCT
-#undef MASKED_TILES
-}
-
-/* The masked tile for one row of A and several panels of B, which are panel_step apart. The more
- * panels, the less a sum waits for the one before it. */
-static inline __attribute__((always_inline)) void NAME(masked_row)(
-    const int panels, const int has_table, const int has_scale, uint64_t mask,
-    const void *restrict values, const REAL *restrict table, const REAL *restrict scale,
-    const REAL *restrict B, int64_t panel_step, const REAL *C0, REAL *C)
-{
-    vec sums[MASKED_PANELS * PANEL_VECTORS];
-    UNROLL
-    for (int j = 0; j < panels * PANEL_VECTORS; j++)
-        sums[j] = *(const vec *)(C0 + j * LANES);
-    while (mask != 0) {
-        int64_t k = __builtin_ctzll(mask);
-        mask &= mask - 1;
-        REAL a = has_table ? table[((const uint8_t *)values)[k]] : ((const REAL *)values)[k];
-        if (has_scale)
-            a *= scale[k];
-        UNROLL
-        for (int j = 0; j < panels * PANEL_VECTORS; j++)
-            sums[j] += a * *(const vec *)(B + j / PANEL_VECTORS * panel_step + k * PANEL_UNITS +
-                                          j % PANEL_VECTORS * LANES);
-    }
-    UNROLL
-    for (int j = 0; j < panels * PANEL_VECTORS; j++)
-        *(vec *)(C + j * LANES) = sums[j];
-}
-
-/* The masked row for n rows of A, whose masks are mask_step apart, and values value_step. */
-static void NAME(masked_rows)(int64_t n, int panels, const uint64_t *masks, int64_t mask_step,
-                              NAME(masked_matrix) a, int64_t value_step, const REAL *B,
-                              int64_t panel_step, const REAL *C0, int64_t c0_step, REAL *C,
-                              int64_t c_step)
-{
-#define MASKED_ROWS_OF(panels, has_table, has_scale, element) \
-    for (int64_t i = 0; i < n; i++) \
-        NAME(masked_row)(panels, has_table, has_scale, masks[i * mask_step], \
-                         (const element *)a.values + i * value_step, a.table, a.scale, B, \
-                         panel_step, C0 + i * c0_step, C + i * c_step)
-#define MASKED_PANEL_CASE(panels) \
-    case panels: \
-        if (a.table == NULL) \
-            MASKED_ROWS_OF(panels, 0, 0, REAL); \
-        else if (a.scale == NULL) \
-            MASKED_ROWS_OF(panels, 1, 0, uint8_t); \
-        else \
-            MASKED_ROWS_OF(panels, 1, 1, uint8_t); \
-        break
-
-    switch (panels) {
-    MASKED_PANEL_CASE(1);
-    MASKED_PANEL_CASE(2);
-#if MASKED_PANELS > 2
-    MASKED_PANEL_CASE(4);
-#endif
-    }
-#undef MASKED_PANEL_CASE
-#undef MASKED_ROWS_OF
+#undef TILES
+#undef TILES_OF
+#undef EACH_TILE
 }
 
 /* The mask of the bytes that are not zero, among MASK_BITS. */
@@ -385,14 +368,18 @@ static void NAME(transpose_masks)(uint64_t *restrict rows, uint64_t *restrict gr
 {
     for (int i = 0; i < MASK_BITS; i++) {
         uint64_t v = rows[i] | rows[i] >> 1;
-        rows[i] = (v | v >> 2) & 0x1111111111111111u;
+        rows[i] = MASKED_ROWS == 4 ? (v | v >> 2) & 0x1111111111111111u : v & 0x5555555555555555u;
     }
     NAME(transpose_stage)(rows, 32, 0x00000000ffffffffu);
     NAME(transpose_stage)(rows, 16, 0x0000ffff0000ffffu);
     NAME(transpose_stage)(rows, 8, 0x00ff00ff00ff00ffu);
     NAME(transpose_stage)(rows, 4, 0x0f0f0f0f0f0f0f0fu);
-    /* Squares of 4 x 4 bits are in place now, each with one column that may be set. */
-    for (int i = 0; i < MASK_BITS / MASKED_ROWS; i++)
-        groups[i] = rows[4 * i] | rows[4 * i + 1] << 1 | rows[4 * i + 2] << 2 |
-                    rows[4 * i + 3] << 3;
+    if (MASKED_ROWS == 2)
+        NAME(transpose_stage)(rows, 2, 0x3333333333333333u);
+    /* Squares of MASKED_ROWS bits are in place now, each with one column that may be set. */
+    for (int i = 0; i < MASK_BITS / MASKED_ROWS; i++) {
+        groups[i] = 0;
+        for (int j = 0; j < MASKED_ROWS; j++)
+            groups[i] |= rows[MASKED_ROWS * i + j] << j;
+    }
 }

@@ -83,10 +83,18 @@ static void NAME(destroy)(void *handle)
     free(e);
 }
 
-/* The units of the panel that begins with unit `first`. */
-static inline int64_t NAME(panel_width)(int64_t width, int64_t first)
+/* The units of the panels of a matrix that is `width` units wide: as few panels as can be if none
+ * has more than `most` vectors, and as equal. The last one may have fewer. */
+static int64_t NAME(panel_units)(int64_t width, int64_t most)
 {
-    return width - first < PANEL_UNITS ? width - first : PANEL_UNITS;
+    int64_t vectors = width / LANES, n_panels = (vectors + most - 1) / most;
+    return (vectors + n_panels - 1) / n_panels * LANES;
+}
+
+/* The units of the panel that begins with unit `first`. */
+static inline int64_t NAME(panel_width)(int64_t width, int64_t first, int64_t panel)
+{
+    return width - first < panel ? width - first : panel;
 }
 
 /* List the blocks in e->blocks, or only count them if it is NULL; their costs come later. */
@@ -98,8 +106,8 @@ static void NAME(list_blocks)(engine *e)
         int64_t rows = l == 0 && e->skips_zeros ? MASK_BITS : BLOCK_ROWS;
         for (int64_t row = 0; row < y->n_in; row += rows) {
             int64_t n_rows = y->n_in - row < rows ? y->n_in - row : rows;
-            for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
-                int64_t width = NAME(panel_width)(y->width, first);
+            for (int64_t first = 0; first < y->width; first += y->panel) {
+                int64_t width = NAME(panel_width)(y->width, first, y->panel);
                 if (e->blocks != NULL)
                     e->blocks[n] = (block){l, first, width, row, n_rows, 0};
                 n++;
@@ -133,6 +141,9 @@ static void *NAME(create)(const network_spec *network)
         y->n_out = network->units[l + 1];
         y->width = NAME(padded)(y->n_out);
         y->back_width = NAME(padded)(y->n_in);
+        int skips = l == 0 && (network->skips_zeros || network->inputs == CSR);
+        y->panel = NAME(panel_units)(y->width, skips ? SKIPPING_VECTORS : TILE_VECTORS);
+        y->back_panel = NAME(panel_units)(y->back_width, TILE_VECTORS);
         y->vectors[0] = NAME(allocate_raw)((y->n_in + 1) * y->width, sizeof(REAL));
         e->n_weights += y->n_in * y->width;
         if (l > 0)
@@ -262,32 +273,30 @@ static int NAME(reserve_lists)(engine *e, const input_matrix *inputs, const int6
 
 /* ---- panels --------------------------------------------------------------------------- */
 
-/* Copy one row of a panel, `count` numbers of it, and set the padding behind them to zero. The
- * length of a full panel is a constant, because a call that copies one takes longer than that. */
+/* Copy one row of a panel, `count` numbers of it, and set the padding behind them to zero. By
+ * vectors, because a call that copies so few takes longer than that. */
 static inline void NAME(copy_row)(REAL *restrict to, const REAL *restrict from, int64_t count,
                                   int64_t padding)
 {
-    if (count == PANEL_UNITS) {
-        for (int j = 0; j < PANEL_UNITS; j++)
-            to[j] = from[j];
-        return;
-    }
-    for (int64_t j = 0; j < count; j++)
+    int64_t j = 0;
+    for (; j + LANES <= count; j += LANES)
+        *(vec *)(to + j) = *(const vec *)(from + j);
+    for (; j < count; j++)
         to[j] = from[j];
-    for (int64_t j = 0; j < padding; j++)
-        to[count + j] = 0;
+    for (; j < count + padding; j++)
+        to[j] = 0;
 }
 
 /* Copy a (n_rows, n_columns) matrix in C order into panels, or back. Some rows at a time, so that
  * neither side jumps to another page at every step. */
 static void NAME(copy_panels)(REAL *panels, REAL *matrix, int64_t n_rows, int64_t n_columns,
-                              int64_t width, int into_panels)
+                              int64_t width, int64_t panel, int into_panels)
 {
     const int64_t together = 16;
     for (int64_t begin = 0; begin < n_rows; begin += together) {
         int64_t end = n_rows - begin < together ? n_rows : begin + together;
-        for (int64_t first = 0; first < width; first += PANEL_UNITS) {
-            int64_t stride = NAME(panel_width)(width, first);
+        for (int64_t first = 0; first < width; first += panel) {
+            int64_t stride = NAME(panel_width)(width, first, panel);
             int64_t count = n_columns - first < stride ? n_columns - first : stride;
             REAL *in_panel = panels + first * n_rows, *in_matrix = matrix + first;
             for (int64_t i = begin; i < end; i++)
@@ -306,8 +315,8 @@ static void NAME(transpose_rows)(const layer *y, const block *b)
     int64_t n_columns = y->n_out - b->first < b->width ? y->n_out - b->first : b->width;
     const REAL *panel = y->vectors[0] + b->first * y->n_in;
     for (int64_t i = b->row; i < b->row + b->n_rows; i++) {
-        int64_t back_first = i / PANEL_UNITS * PANEL_UNITS;
-        int64_t back_width = NAME(panel_width)(y->back_width, back_first);
+        int64_t back_first = i / y->back_panel * y->back_panel;
+        int64_t back_width = NAME(panel_width)(y->back_width, back_first, y->back_panel);
         REAL *to = y->transposed + back_first * y->n_out + (i - back_first);
         for (int64_t j = 0; j < n_columns; j++)
             to[(b->first + j) * back_width] = panel[i * b->width + j];
@@ -319,7 +328,8 @@ static void NAME(copy_flat)(engine *e, int which, REAL *flat, int into_panels)
 {
     for (int l = 0; l < e->n_layers; l++) {
         layer *y = &e->layers[l];
-        NAME(copy_panels)(y->vectors[which], flat, y->n_in, y->n_out, y->width, into_panels);
+        NAME(copy_panels)(y->vectors[which], flat, y->n_in, y->n_out, y->width, y->panel,
+                          into_panels);
         flat += y->n_in * y->n_out;
     }
     for (int l = 0; l < e->n_layers; l++) {

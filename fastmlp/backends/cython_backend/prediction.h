@@ -33,7 +33,7 @@
 #define THREAD_COST 600000
 
 /* Vectors of weights per activation for which checking for zeros is worthwhile. */
-#define MASKED_VECTORS 16
+#define WIDE_VECTORS 16
 
 #define prediction NAME(prediction)
 #define sample_rows NAME(sample_rows)
@@ -132,7 +132,7 @@ static void NAME(add_rows)(int narrow, int64_t n, const int32_t *rows, const REA
 
 static inline __attribute__((always_inline)) void NAME(pack_rows_of)(
     const int narrow, const void *W, int64_t n_out, int64_t n_rows, int64_t n_units,
-    REAL *restrict packed)
+    int64_t panel, REAL *restrict packed)
 {
     size_t size = narrow ? sizeof(float) : sizeof(REAL), step = (size_t)n_out * size;
     int64_t width = NAME(padded)(n_units);
@@ -142,28 +142,28 @@ static inline __attribute__((always_inline)) void NAME(pack_rows_of)(
         if (k + 8 < n_rows)
             for (int64_t byte = 0; byte < n_units * (int64_t)size; byte += 64)
                 __builtin_prefetch(row + 8 * step + byte, 0, 3);
-        for (int64_t first = 0; first < width; first += PANEL_UNITS) {
-            int64_t panel = NAME(panel_width)(width, first);
-            REAL *restrict to = packed + first * n_rows + k * panel;
-            if (first + PANEL_UNITS <= n_units) {
-                for (int j = 0; j < PANEL_UNITS; j++)
-                    to[j] = WEIGHT(row, first + j);
-                continue;
-            }
-            for (int64_t j = 0; j < panel; j++)
-                to[j] = first + j < n_units ? WEIGHT(row, first + j) : 0;
+        for (int64_t first = 0; first < width; first += panel) {
+            int64_t length = NAME(panel_width)(width, first, panel);
+            int64_t count = n_units - first < length ? n_units - first : length;
+            REAL *restrict to = packed + first * n_rows + k * length;
+            int64_t j = 0;
+            for (; j + LANES <= count; j += LANES)
+                for (int i = 0; i < LANES; i++)
+                    to[j + i] = WEIGHT(row, first + j + i);
+            for (; j < length; j++)
+                to[j] = j < count ? WEIGHT(row, first + j) : 0;
         }
     }
 }
 
 /* Copy n_rows rows of n_units weights, which are n_out apart, into panels. */
 static void NAME(pack_rows)(int narrow, const void *W, int64_t n_out, int64_t n_rows,
-                            int64_t n_units, REAL *packed)
+                            int64_t n_units, int64_t panel, REAL *packed)
 {
     if (narrow && sizeof(REAL) > sizeof(float))
-        NAME(pack_rows_of)(1, W, n_out, n_rows, n_units, packed);
+        NAME(pack_rows_of)(1, W, n_out, n_rows, n_units, panel, packed);
     else
-        NAME(pack_rows_of)(0, W, n_out, n_rows, n_units, packed);
+        NAME(pack_rows_of)(0, W, n_out, n_rows, n_units, panel, packed);
 }
 
 /* Copy n of a layer's intercepts from unit `first` on. */
@@ -277,6 +277,13 @@ static sample_rows NAME(input_rows)(const prediction *p, int64_t sample, const R
 
 /* ---- layers ------------------------------------------------------------------------------ */
 
+/* The units of a panel of n_units packed units of layer l. */
+static int64_t NAME(packed_panel)(const prediction *p, int l, int64_t n_units)
+{
+    int skips = l == 0 ? p->n_masks > 0 : p->n_hidden_masks > 0;
+    return NAME(panel_units)(NAME(padded)(n_units), skips ? PANEL_VECTORS : TILE_VECTORS);
+}
+
 /* Whether so few of the n rows' inputs are not zero that skipping zeros pays: a row alone loads
  * weights more often than a tile of rows. */
 static int NAME(is_sparse)(int64_t n, const uint64_t *masks, int64_t step, int64_t n_k)
@@ -291,7 +298,7 @@ static int NAME(is_sparse)(int64_t n, const uint64_t *masks, int64_t step, int64
 /* C = C0 + A B for n_rows rows of A from `row` on, the n_k inputs from k on, and packed weights
  * B of `width` units. C0 may be C; its rows are c0_step apart. */
 static void NAME(weigh)(const prediction *p, const sample_rows *A, int64_t row, int64_t n_rows,
-                        int64_t k, int64_t n_k, const REAL *B, int64_t width,
+                        int64_t k, int64_t n_k, const REAL *B, int64_t width, int64_t panel,
                         const REAL *C0, int64_t c0_step, REAL *C, int64_t c_step)
 {
     /* Rows in groups, whose inputs stay in the second-level cache until all panels have passed. */
@@ -303,16 +310,15 @@ static void NAME(weigh)(const prediction *p, const sample_rows *A, int64_t row, 
         const REAL *from = C0 + at * c0_step;
         REAL *to = C + at * c_step;
         if (masks == NULL || (A->values && !NAME(is_sparse)(n, masks, A->n_masks, n_k))) {
-            for (int64_t first = 0; first < width; first += PANEL_UNITS) {
-                int64_t panel = NAME(panel_width)(width, first);
-                NAME(product)(n, panel, n_k, A->values + element, stride, 1, B + first * n_k,
-                              panel, from + first, from_step, to + first, c_step);
+            for (int64_t first = 0; first < width; first += panel) {
+                int64_t units = NAME(panel_width)(width, first, panel);
+                NAME(product)(n, units, n_k, A->values + element, stride, 1, B + first * n_k,
+                              units, from + first, from_step, to + first, c_step);
             }
             continue;
         }
         for (int64_t i = 0; i < n_k; i += MASK_BITS, from = to, from_step = c_step) {
-            /* A(0, j): one sample is a tile */
-            NAME(masked_matrix) a = {.stride = 1, .scales_columns = 1};
+            NAME(masked_matrix) a = {0};
             if (A->values) {
                 a.values = A->values + element + i;
             } else {
@@ -321,16 +327,12 @@ static void NAME(weigh)(const prediction *p, const sample_rows *A, int64_t row, 
                 a.scale = p->byte_scale ? p->byte_scale + k + i : NULL;
             }
             const uint64_t *words = masks + i / MASK_BITS;
-            int64_t first = 0;
-            for (int panels = MASKED_PANELS; panels > 0; panels /= 2)
-                for (; first + panels * PANEL_UNITS <= width; first += panels * PANEL_UNITS)
-                    NAME(masked_rows)(n, panels, words, A->n_masks, a, stride,
-                                      B + first * n_k + i * PANEL_UNITS, n_k * PANEL_UNITS,
-                                      from + first, from_step, to + first, c_step);
-            if (first < width)  /* the last panel is narrower */
-                NAME(masked_product)(n, 1, width - first, words, A->n_masks, a, stride,
-                                     B + first * n_k + i * (width - first), width - first,
-                                     from + first, from_step, to + first, c_step);
+            for (int64_t first = 0; first < width; first += panel) {
+                int64_t units = NAME(panel_width)(width, first, panel);
+                NAME(masked_rows)(n, units, words, A->n_masks, a, stride,
+                                  B + first * n_k + i * units, from + first, from_step,
+                                  to + first, c_step);
+            }
         }
     }
 }
@@ -412,8 +414,8 @@ static void NAME(predict_groups)(void *context, int thread, barrier *meeting)
             if (l == 0 && p->inputs->kind == CSR) {
                 NAME(weigh_sparse)(p, begin, n, C, p->stride);
             } else {
-                NAME(weigh)(p, &A, 0, n, 0, n_in, packed, width, p->intercepts[l], 0, C,
-                            p->stride);
+                NAME(weigh)(p, &A, 0, n, 0, n_in, packed, width, NAME(packed_panel)(p, l, n_out),
+                            p->intercepts[l], 0, C, p->stride);
                 packed += n_in * width;
             }
             uint64_t *C_masks = hidden_masks + l % 2 * p->rows * p->n_hidden_masks;
@@ -463,15 +465,15 @@ static void NAME(predict_layer)(prediction *p, int l, int phase, const sample_ro
         int64_t n_rows = n * (task % n_parts + 1) / n_parts - begin;
         int64_t first = task / n_parts * PACKED_UNITS;
         int64_t n_units = is_sparse || n_out - first < PACKED_UNITS ? n_out - first : PACKED_UNITS;
-        int64_t width = NAME(padded)(n_units);
+        int64_t width = NAME(padded)(n_units), panel = NAME(packed_panel)(p, l, n_units);
         REAL *to = C + begin * p->stride + first;
         if (is_sparse)
             NAME(weigh_sparse)(p, A->first_sample + begin, n_rows, to, p->stride);
         for (int64_t k = 0; k < n_in && !is_sparse; k += PACKED_INPUTS) {
             int64_t n_k = n_in - k < PACKED_INPUTS ? n_in - k : PACKED_INPUTS;
             NAME(pack_rows)(network->narrow, NAME(weights_at)(network, l, k, first), n_out, n_k,
-                            n_units, block);
-            NAME(weigh)(p, A, begin, n_rows, k, n_k, block, width,
+                            n_units, panel, block);
+            NAME(weigh)(p, A, begin, n_rows, k, n_k, block, width, panel,
                         k == 0 ? p->intercepts[l] + first : to, k == 0 ? 0 : p->stride, to,
                         p->stride);
         }
@@ -616,7 +618,7 @@ static int NAME(threads_for_prediction)(const fitted_network *network, const inp
 static int NAME(wide_layers)(const fitted_network *network)
 {
     for (int l = 1; l < network->n_layers; l++)
-        if (NAME(padded)(network->units[l + 1]) / LANES >= MASKED_VECTORS)
+        if (NAME(padded)(network->units[l + 1]) / LANES >= WIDE_VECTORS)
             return 1;
     return 0;
 }
@@ -691,7 +693,7 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
             if (is_few || !is_small || (l == 0 && is_sparse))
                 continue;
             NAME(pack_rows)(network->narrow, network->coefs[l], units[l + 1], units[l],
-                            units[l + 1], panels);
+                            units[l + 1], NAME(packed_panel)(&p, l, units[l + 1]), panels);
             panels += units[l] * NAME(padded)(units[l + 1]);
         }
         if (p.n_masks > 0) {
@@ -726,4 +728,4 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
 #undef PACKED_INPUTS
 #undef PACKED_UNITS
 #undef THREAD_COST
-#undef MASKED_VECTORS
+#undef WIDE_VECTORS

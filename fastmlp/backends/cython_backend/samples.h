@@ -135,18 +135,17 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
     int64_t stride = kind == BYTES ? e->byte_stride : e->input_stride;
     for (int64_t row = begin; row < end; row += GROUP_ROWS_MAX) {
         int64_t n = end - row < GROUP_ROWS_MAX ? end - row : GROUP_ROWS_MAX;
-        for (int64_t first = 0; first < y->width; first += PANEL_UNITS) {
-            int64_t width = NAME(panel_width)(y->width, first);
+        for (int64_t first = 0; first < y->width; first += y->panel) {
+            int64_t width = NAME(panel_width)(y->width, first, y->panel);
             const REAL *panel = y->vectors[0] + first * y->n_in;
             REAL *A = y->A + row * y->width + first;
             for (int64_t i = 0; i < e->n_masks; i++) {
                 NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, i * MASK_BITS);
-                a.stride = a.scales_columns = 1;  /* A(0, k): one sample is a tile */
                 NAME(fetch)(next);
-                NAME(masked_product)(n, 1, width, e->masks + row * e->n_masks + i, e->n_masks,
-                                     a, stride, panel + i * MASK_BITS * width, width,
-                                     i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
-                                     A, y->width);
+                NAME(masked_rows)(n, width, e->masks + row * e->n_masks + i, e->n_masks, a, stride,
+                                  panel + i * MASK_BITS * width,
+                                  i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
+                                  A, y->width);
             }
         }
     }
@@ -167,8 +166,8 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         int skips_zeros = l == 0 && inputs->skips_zeros;
         if (skips_zeros)
             NAME(forward_skipping_zeros)(e, inputs->kind, starts, begin, end, next);
-        for (int64_t first = 0; first < y->width && !skips_zeros; first += PANEL_UNITS) {
-            int64_t width = NAME(panel_width)(y->width, first);
+        for (int64_t first = 0; first < y->width && !skips_zeros; first += y->panel) {
+            int64_t width = NAME(panel_width)(y->width, first, y->panel);
             const REAL *panel = W + first * y->n_in;
             REAL *A = y->A + begin * y->width + first;
             if (l > 0 || inputs->kind != CSR) {
@@ -248,8 +247,8 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end, const dropout_
     for (int l = e->n_layers - 1; l > 0; l--) {
         layer *y = &e->layers[l], *below = &e->layers[l - 1];
         static const REAL zeros[PANEL_UNITS];
-        for (int64_t first = 0; first < y->back_width; first += PANEL_UNITS) {
-            int64_t width = NAME(panel_width)(y->back_width, first);
+        for (int64_t first = 0; first < y->back_width; first += y->back_panel) {
+            int64_t width = NAME(panel_width)(y->back_width, first, y->back_panel);
             NAME(product)(end - begin, width, y->n_out, y->D + begin * y->width, y->width, 1,
                           y->transposed + first * y->n_out, width, zeros, 0,
                           below->D + begin * below->width + first, below->width);

@@ -135,6 +135,7 @@ static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind,
 {
     const layer *y = &e->layers[0];
     int64_t n_tiles = b->n_rows / MASKED_ROWS, rest = n_tiles * MASKED_ROWS;
+    int64_t part = NAME(panel_units)(b->width, MASKED_VECTORS);
     NAME(find_feature_masks)(e, b->row / MASK_BITS, m, features);
     /* The next block's inputs, of which other threads have gathered some. */
     if (kind == BYTES && b->first + b->width == y->width)
@@ -146,16 +147,19 @@ static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind,
         int64_t before_step = row == 0 ? place.before_step : b->width;
         NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, b->row);
         a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
-        NAME(masked_product)(n_tiles, MASKED_ROWS, b->width, masks, 1, a, MASKED_ROWS,
-                             D + row * y->width, y->width, before, before_step,
-                             place.sums, b->width);
+        for (int64_t first = 0; first < b->width; first += part)
+            NAME(masked_tiles)(n_tiles, MASKED_ROWS, NAME(panel_width)(b->width, first, part),
+                               masks, a, D + row * y->width + first, y->width, before + first,
+                               before_step, place.sums + first, b->width);
         if (rest == b->n_rows)
             continue;
         a = NAME(masked_inputs)(e, kind, row, b->row + rest);
         a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
-        NAME(masked_product)(b->n_rows - rest, 1, b->width, masks + n_tiles, 0, a, 1,
-                             D + row * y->width, y->width, before + rest * before_step,
-                             before_step, place.sums + rest * b->width, b->width);
+        for (int64_t first = 0; first < b->width; first += part)
+            NAME(masked_tiles)(b->n_rows - rest, 1, NAME(panel_width)(b->width, first, part),
+                               masks + n_tiles, a, D + row * y->width + first, y->width,
+                               before + rest * before_step + first, before_step,
+                               place.sums + rest * b->width + first, b->width);
     }
     if (e->shift != NULL)
         for (int64_t i = 0; i < b->n_rows; i++)
@@ -196,9 +200,9 @@ static void NAME(sum_deltas)(const engine *e, int64_t m, REAL *sums)
 {
     static const REAL one = 1, zeros[PANEL_UNITS];
     const layer *y = &e->layers[0];
-    for (int64_t first = 0; first < y->width; first += PANEL_UNITS)
-        NAME(product)(1, NAME(panel_width)(y->width, first), m, &one, 0, 0, y->D + first,
-                      y->width, zeros, 0, sums + first, 0);
+    for (int64_t first = 0; first < y->width; first += y->panel)
+        NAME(product)(1, NAME(panel_width)(y->width, first, y->panel), m, &one, 0, 0,
+                      y->D + first, y->width, zeros, 0, sums + first, 0);
 }
 
 /* Bring what is derived from a block's weights up to date. */
