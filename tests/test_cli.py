@@ -813,6 +813,25 @@ def test_bench_fails_if_losses_differ(monkeypatch, difference, status):
     assert json.loads(Path("run.json").read_text())["passed"] != bool(status)
 
 
+def test_bench_says_what_runs_before_it_measures(monkeypatch):
+    def fail(*_):
+        raise KeyError("measured")
+
+    machine = {"cpu": "AMD EPYC", "cpu_family": 23, "cpu_model": 1, "threads": 2}
+    machine["backend"] = "numpy"
+    monkeypatch.setattr(bench, "machine", lambda: machine)
+    monkeypatch.setattr(bench, "measure", fail)
+    result = CliRunner().invoke(cli.app, ["bench"])
+    assert result.stdout == "AMD EPYC (family 23, model 1), numpy, 2 threads\n"
+    machine |= {"cpu_family": None, "backend": backends.resolve(), "threads": 1}
+    isa = getattr(backends.get(), "ISA", None)
+    result = CliRunner().invoke(cli.app, ["bench"])
+    assert isinstance(result.exception, KeyError)
+    words = f"{machine['backend']} ({isa})" if isa else machine["backend"]
+    assert result.stdout == f"AMD EPYC, {words}, 1 thread\n"
+    assert CliRunner().invoke(cli.app, ["bench", "--json"]).stdout == ""
+
+
 def test_bench_says_who_is_missing(monkeypatch, capsys):
     gone = {"name": "other", "about": "", "group": "sparse", "unit": "s", "missing": "no data."}
     entries = iter([measured(missing="JAX is not installed."), gone])
