@@ -42,6 +42,10 @@ class ConstantFeatureWarning(FastMLPWarning):
     """Constant features are to be standardized; they carry no information."""
 
 
+class SlowBackendWarning(FastMLPWarning):
+    """No compiled backend is available, so that ``backend="auto"`` uses NumPy."""
+
+
 class LatePatchWarning(FastMLPWarning):
     """Modules use scikit-learn's classes, because they were imported before the patch."""
 

@@ -840,16 +840,37 @@ class TestContract:
 
     @pytest.mark.slow
     def test_an_unknown_instruction_set_is_refused(self):
+        """By every fit that would use it; other backends do not need it."""
         if "cython" not in backends.available():
             pytest.skip("the compiled engine was not built")
+        code = """
+from fastmlp import MLPClassifier, backends
+X, y = [[0.0], [1.0]] * 10, [0, 1] * 10
+MLPClassifier((2,), max_iter=1, tol=100.0, n_iter_no_change=1, backend="numpy").fit(X, y)
+print(backends.unavailable()["cython"])
+MLPClassifier((2,), max_iter=1).fit(X, y)
+"""
         run = subprocess.run(
-            [sys.executable, "-c", "from fastmlp import backends as b; print(b.unavailable())"],
+            [sys.executable, "-W", "ignore", "-c", code],
             env={**os.environ, "FASTMLP_ISA": "sse9"},
             capture_output=True,
             text=True,
-            check=True,
         )
-        assert "FASTMLP_ISA='sse9' is not an instruction set" in run.stdout
+        reason = "FASTMLP_ISA='sse9' is not an instruction set"
+        assert run.stdout.startswith(reason)
+        assert run.returncode == 1
+        assert f"BackendUnavailableError: {reason} that this build" in run.stderr
+
+    @pytest.mark.parametrize("missing", [("cython",), ("cython", "numba")])
+    def test_auto_does_not_replace_a_chosen_instruction_set(self, monkeypatch, missing):
+        there = backends.get("numpy")
+        reason = "FASTMLP_ISA='sse9' is not an instruction set; unset it"
+        monkeypatch.setattr(
+            backends, "_load", lambda n: (None, reason) if n in missing else (there, "")
+        )
+        with pytest.raises(backends.BackendUnavailableError, match=f"^{reason}\\.$"):
+            backends.resolve("auto")
+        assert backends.resolve("numpy") == "numpy"
 
 
 class TestDecisions:

@@ -1,16 +1,19 @@
 """`fastmlp.bench`: the workers' protocol, the arithmetic, and what it refuses to call equal."""
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastmlp import backends, bench
-from fastmlp.bench import Case, Contender, chart, worker
+from fastmlp.bench import Case, Contender, chart, contest, worker
 
 TINY = Case(
     name="tiny",
@@ -266,9 +269,29 @@ def test_document():
     assert document["cases"] == [entry]
     assert document["passed"] is True and document["quick"] is False
     assert document["threads"] >= 1 and document["cpu"]
+    assert bench.machine().items() <= document.items()
     assert document["backend"] == backends.resolve()
     assert {"Python", "fastmlp", "numpy", "scikit-learn"} <= set(document["versions"])
     assert len(document["date"]) == len("2026-01-01")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
+            "processor\t: 1\ncpu family\t: 6\nmodel\t\t: 1\nmodel name\t: another\n",
+            {"cpu": "AMD EPYC", "cpu_family": 25, "cpu_model": 17},
+        ),
+        ("processor\t: 0\nCPU part\t: 0xd0c\n", {"cpu_family": None, "cpu_model": None}),
+        (None, {"cpu_family": None, "cpu_model": None}),
+    ],
+)
+def test_processor(tmp_path, text, expected):
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    found = contest._processor(tmp_path / "cpuinfo")
+    assert found == {"cpu": found["cpu"]} | expected and found["cpu"]
 
 
 @pytest.mark.slow
@@ -280,6 +303,8 @@ def test_plot(tmp_path):
     text = svg.read_text()
     assert "4.0x" in text and "0.5x" in text and "PyTorch float32" in text
     assert text.count("64-8-10, Adam") >= 2
+    machine = bench.machine()
+    assert f"{machine['cpu']}, {machine['instruction_set'] or machine['backend']}, " in text
     again = bench.plot(bench.document(entries, quick=True), tmp_path, "again")[1].read_text()
     assert again == text
 
@@ -293,3 +318,116 @@ def test_plot_without_matplotlib(monkeypatch):
     monkeypatch.setattr(chart, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'fastmlp\[plot\]'"):
         bench.check_plot()
+
+
+# ------------------------------------------------------------------ benchmarks/report.py, the pages
+
+ROOT = Path(__file__).parents[1]
+ZEN_4 = {"date": "2026-11-22", "cpu": "AMD EPYC (Zen 4)", "instruction_set": "x86-64-v4"}
+ZEN_1 = {"date": "2026-11-27", "cpu": "AMD EPYC", "instruction_set": "x86-64-v3"}
+ZEN_1 |= {"cpu_family": 23, "cpu_model": 1}
+
+
+@pytest.fixture(scope="module")
+def report():
+    path = ROOT / "benchmarks/report.py"
+    if not path.exists():
+        pytest.skip("this is not a clone")
+    spec = importlib.util.spec_from_file_location("benchmarks_report", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def record_of(machine, seconds, ratio, **changes):
+    """Return a record of two cases, one of them against another backend."""
+    ours = {"label": "fastmlp", **bench.summary([seconds])}
+    floor = {"label": "matrix products", "ratio": bench.summary([0.5])}
+    entries = [
+        entry_of(ratio=ratio) | {"name": "r1", "ours": ours, "floor": floor},
+        entry_of("cython", "fastmlp", ratio / 10) | {"name": "numba-r1", "ours": ours},
+    ]
+    machine = {"quick": False, "passed": True, "threads": 2, "versions": {"numpy": "2.4"}} | machine
+    return machine | {"cases": entries} | changes
+
+
+def newest(report, folder, *records):
+    for i, record in enumerate(records):
+        (folder / f"{i}.json").write_text(json.dumps(record))
+    return report.newest(folder)
+
+
+class TestPages:
+    def test_are_what_the_records_say(self, report):
+        for page, text in report.pages(report.newest(report.RESULTS)).items():
+            assert page.read_text(encoding="utf-8") == text, "run benchmarks/report.py"
+
+    def test_no_ratio_is_written_by_hand(self, report):
+        for page in (report.README, report.PAGE):
+            text = page.read_text(encoding="utf-8")
+            # A line that begins with a comment would end the paragraph, so that a space is lost.
+            assert not re.search(r"^\s*<!-- (benchmark: |/ -->)", text, flags=re.MULTILINE)
+            by_hand = report.FIGURE.sub("", report.TABLE.sub("", text))
+            assert not re.findall(r"\d ?(?:times|x|×) (?:as|faster|slower|the)\b.*", by_hand)
+
+    def test_the_time_of_realmlp_is_that_of_the_record(self, report):
+        line = re.search(
+            r"summed over the tables: recipe ([\d.]+), .*, realmlp ([\d.]+)",
+            report.PAGE.read_text(),
+        )
+        share = f"{100 * float(line[1]) / float(line[2]):.0f} % of RealMLP's time"
+        for page in (report.README, report.PAGE):
+            text = " ".join(page.read_text(encoding="utf-8").split())
+            assert re.findall(r"\d+ % of RealMLP's time", text) == [share]
+
+    def test_a_column_per_processor(self, report, tmp_path):
+        slow, fast = record_of(ZEN_1, 0.05, 5.0), record_of(ZEN_4, 0.02, 9.0)
+        del fast["cases"][1]
+        fast["cases"][0]["peers"].append(entry_of("JAX float32", "jax", 2.0)["peers"][0])
+        records = newest(report, tmp_path, slow, fast)
+        assert report.table(records) == [
+            "|  |  | AMD EPYC (Zen 4), x86-64-v4 | AMD EPYC (Zen 1), x86-64-v3 |",
+            "| --- | --- | --- | --- |",
+            "| 64-8-10, Adam | ours | 20 ms (2.00) | 50 ms (2.00) |",
+            "|  | scikit-learn float64 | 9.0 (9.0 to 9.0) | 5.0 (5.0 to 5.0) |",
+            "|  | JAX float32 | 2.0 (2.0 to 2.0) |  |",
+            "| 64-8-10, Adam | ours |  | 50 ms |",
+            "|  | cython |  | 0.5 (0.5 to 0.5) |",
+        ]
+        assert report.short_table(records)[2:] == [
+            "| 64-8-10, Adam | scikit-learn float64 | 9.0 (20 ms) | 5.0 (50 ms) |"
+        ]
+        assert report.short_table([fast])[2:] == [
+            "| 64-8-10, Adam | scikit-learn float64 | 9.0 (20 ms) |"
+        ]
+
+    def test_sentences_quote_the_slowest(self, report, tmp_path):
+        records = newest(report, tmp_path, record_of(ZEN_1, 0.05, 5.0), record_of(ZEN_4, 0.02, 8.0))
+        table = "<!-- benchmark table -->\nold\n<!-- /benchmark table -->\n"
+        page = f"{table}takes <!-- benchmark: numba / cython -->9<!-- / --> times as long"
+        text = report.filled(page, records, ["new"])
+        assert text.endswith(
+            "takes <!-- benchmark: numba / cython -->2.0 to 2.0<!-- / --> times as long"
+        )
+        assert "\nnew\n" in text and "old" not in text
+        assert "\n- AMD EPYC (Zen 1), x86-64-v3: 2026-11-27, 2 threads, numpy 2.4.\n" in text
+        assert report.filled(text, records, ["new"]) == text
+        with pytest.raises(SystemExit, match="the two markers"):
+            report.filled(page + table, records, [])
+
+    def test_the_newest_of_a_processor_counts(self, report, tmp_path):
+        old, new = (record_of(ZEN_4 | {"date": f"2026-11-{day}"}, 0.02, 9.0) for day in (30, 29))
+        assert newest(report, tmp_path, old, new) == [old]
+        with pytest.raises(SystemExit, match="quick"):
+            newest(report, tmp_path, old | {"quick": True})
+
+    @pytest.mark.parametrize(
+        ("machine", "name"),
+        [
+            (ZEN_1, "AMD EPYC (Zen 1), x86-64-v3"),
+            (ZEN_1 | {"cpu_model": 99}, "AMD EPYC (family 23, model 99), x86-64-v3"),
+            (ZEN_1 | {"cpu": "Intel 8488C"}, "Intel 8488C, x86-64-v3"),
+        ],
+    )
+    def test_names_of_processors(self, report, machine, name):
+        assert report.class_of(machine) == name

@@ -386,6 +386,29 @@ def test_without_cython_train_says_why_it_uses_another(idx_directory, monkeypatc
     assert message.startswith("backend='cython' is not available: it was not built. Available: ")
 
 
+@pytest.mark.slow
+def test_without_any_compiled_backend_a_note_says_so(idx_directory, monkeypatch):
+    load = backends._load
+    missing = {"cython": (None, "it was not built"), "numba": (None, "it is not installed")}
+    monkeypatch.setattr(backends, "_load", lambda name: missing.get(name) or load(name))
+    data = ["--data", str(idx_directory)]
+    for arguments in (["train", *data, "--epochs", "1"], ["evaluate", "model.npz", *data]):
+        monkeypatch.setattr("fastmlp.estimators.hints._warned_of_backend", False)
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.stderr.startswith("Note: backend='auto' uses NumPy, which is slower, ")
+        assert "(cython: it was not built; numba: it is not installed)" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert facts(result.stdout)["backend"] == "numpy"
+
+
+def test_an_unknown_instruction_set_is_one_sentence(idx_directory, monkeypatch, capsys):
+    load = backends._load
+    missing = (None, "FASTMLP_ISA='sse9' is not an instruction set; unset it")
+    monkeypatch.setattr(backends, "_load", lambda name: missing if name == "cython" else load(name))
+    message = refusal(monkeypatch, capsys, "train", "--data", str(idx_directory), "--epochs", "1")
+    assert message == "FASTMLP_ISA='sse9' is not an instruction set; unset it."
+
+
 # ---------------------------------------------------------------------------------- the model file
 
 
@@ -811,6 +834,25 @@ def test_bench_fails_if_losses_differ(monkeypatch, difference, status):
     assert "500 ms" in stdout and "3.0 (2.0 to 4.0)" in stdout
     assert ("FAILED" in stdout) == bool(status)
     assert json.loads(Path("run.json").read_text())["passed"] != bool(status)
+
+
+def test_bench_says_what_runs_before_it_measures(monkeypatch):
+    def fail(*_):
+        raise KeyError("measured")
+
+    machine = {"cpu": "AMD EPYC", "cpu_family": 23, "cpu_model": 1, "threads": 2}
+    machine["backend"] = "numpy"
+    monkeypatch.setattr(bench, "machine", lambda: machine)
+    monkeypatch.setattr(bench, "measure", fail)
+    result = CliRunner().invoke(cli.app, ["bench"])
+    assert result.stdout == "AMD EPYC (family 23, model 1), numpy, 2 threads\n"
+    machine |= {"cpu_family": None, "backend": backends.resolve(), "threads": 1}
+    isa = getattr(backends.get(), "ISA", None)
+    result = CliRunner().invoke(cli.app, ["bench"])
+    assert isinstance(result.exception, KeyError)
+    words = f"{machine['backend']} ({isa})" if isa else machine["backend"]
+    assert result.stdout == f"AMD EPYC, {words}, 1 thread\n"
+    assert CliRunner().invoke(cli.app, ["bench", "--json"]).stdout == ""
 
 
 def test_bench_says_who_is_missing(monkeypatch, capsys):

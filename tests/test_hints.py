@@ -1,18 +1,22 @@
 """Hints are given where there is something to say, and only there."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, backends
+from fastmlp.estimators import hints
 from fastmlp.exceptions import (
     ConstantFeatureWarning,
     FastMLPWarning,
     IneffectiveParameterWarning,
     InputScaleWarning,
     OneHotLabelsWarning,
+    SlowBackendWarning,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -140,3 +144,78 @@ class TestRange:
         with pytest.warns(InputScaleWarning, match="span .* input_scale='standard'"):
             classifier().fit(as_given(np.abs(X) * 200), Y)
         assert not hints_of(lambda: classifier(input_scale=1 / 255).fit(np.abs(X) * 200, Y))
+
+
+class TestSlowBackend:
+    WORDS = (
+        r"^backend='auto' uses NumPy, which is slower, .* \(cython: it was not built; numba: No "
+        r"module named 'numba'\)\. Install a C compiler and reinstall fastmlp, or run 'pip install "
+        r"numba'\. backend='numpy' does not warn\.$"
+    )
+
+    @pytest.fixture
+    def missing(self, monkeypatch):
+        """Return what is missing, and why: a test may take it away."""
+        load = backends._load
+        missing = {"cython": "it was not built; do", "numba": "No module named 'numba'\nor so"}
+        monkeypatch.setattr(
+            backends, "_load", lambda n: (None, missing[n]) if n in missing else load(n)
+        )
+        monkeypatch.setattr(hints, "_warned_of_backend", False)
+        return missing
+
+    @pytest.mark.usefixtures("missing")
+    @pytest.mark.parametrize("cls", [MLPClassifier, MLPRegressor])
+    def test_is_named_once_per_process_at_the_line_of_the_user(self, cls):
+        model = cls(hidden_layer_sizes=(4,), max_iter=2)
+        with pytest.warns(SlowBackendWarning, match=self.WORDS) as caught:
+            model.fit(X, Y)
+        assert [w.filename for w in caught if w.category is SlowBackendWarning] == [__file__]
+        assert not hints_of(lambda: model.fit(X, Y).predict(X))
+        assert not hints_of(lambda: model.partial_fit(X, Y))
+
+    def test_prediction_names_it_too(self, missing, monkeypatch):
+        model = classifier(backend="numpy").fit(X, Y).set_params(backend="auto")
+        with pytest.warns(SlowBackendWarning, match=self.WORDS) as caught:
+            model.predict(X)
+        assert caught[0].filename == __file__
+        assert not hints_of(lambda: model.predict_proba(X))
+
+    @pytest.mark.usefixtures("missing")
+    def test_is_not_given_for_numpy_by_name(self):
+        assert not hints_of(lambda: classifier(backend="numpy").fit(X, Y).predict(X))
+
+    def test_is_not_given_where_numba_is_there(self, missing, monkeypatch):
+        del missing["numba"]
+        if "numba" not in backends.available():
+            pytest.skip("Numba is not installed")
+        assert not hints_of(lambda: classifier().fit(X, Y).predict(X))
+
+    @pytest.mark.usefixtures("missing")
+    def test_an_error_is_raised_in_every_fit(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SlowBackendWarning)
+            for _ in range(2):
+                with pytest.raises(SlowBackendWarning):
+                    classifier().fit(X, Y)
+
+    @pytest.mark.slow
+    def test_in_a_program(self, tmp_path):
+        (tmp_path / "program.py").write_text(
+            "import sys\n"
+            "for name in ('fastmlp.backends.cython_backend', 'numba'):\n"
+            "    sys.modules[name] = None\n"
+            "import fastmlp.estimators\n"
+            "print('imported', file=sys.stderr)\n"
+            "model = fastmlp.MLPClassifier((2,), max_iter=9, tol=100.0, n_iter_no_change=1)\n"
+            "for _ in range(2):\n"
+            "    model.fit([[0.0], [1.0]] * 10, [0, 1] * 10)\n"
+        )
+        run = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        before, shown, source = run.stderr.splitlines()
+        assert before == "imported"
+        assert "program.py:8: SlowBackendWarning: backend='auto' uses NumPy" in shown
+        assert source.strip().startswith("model.fit")

@@ -57,7 +57,8 @@ def resolve(name: str = "auto") -> str:
     ValueError
         If there is no backend with that name.
     BackendUnavailableError
-        If the backend is not available; the message says why.
+        If the backend is not available; the message says why. Also for "auto", if the
+        environment variable FASTMLP_ISA names an instruction set that is not available.
 
     Examples
     --------
@@ -65,7 +66,11 @@ def resolve(name: str = "auto") -> str:
     'numpy'
     """
     if name == "auto":
-        return next(name for name in NAMES if _load(name)[0] is not None)
+        found = next(name for name in NAMES if _load(name)[0] is not None)
+        # The variable was set for the compiled engine, so another backend is not what was meant.
+        if found != NAMES[0] and (reason := _load("cython")[1]).startswith("FASTMLP_ISA="):
+            raise BackendUnavailableError(f"{reason}.")
+        return found
     if name not in NAMES:
         choices = ", ".join(repr(choice) for choice in ("auto", *NAMES))
         end = did_you_mean(name, ("auto", *NAMES), {"gpu": "cuda"})

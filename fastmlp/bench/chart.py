@@ -108,4 +108,5 @@ def _run_in_words(run: Mapping[str, Any]) -> str:
         f"{k} {v}" for k, v in run["versions"].items() if k not in ("Python", "scipy")
     )
     quick = ", quick sizes" if run["quick"] else ""
-    return f"{run['date']}, {run['cpu']}, {run['threads']} threads{quick}, {versions}"
+    isa = run["instruction_set"] or run["backend"]
+    return f"{run['date']}, {run['cpu']}, {isa}, {run['threads']} threads{quick}, {versions}"

@@ -269,9 +269,6 @@ def passed(entries: Iterable[Mapping[str, Any]]) -> bool:
 
 def document(entries: Sequence[Mapping[str, Any]], quick: bool) -> dict[str, Any]:
     """Return the JSON document of a run: the entries, and the environment."""
-    from fastmlp import backends
-    from fastmlp.utils.threads import usable_threads
-
     versions = {"Python": platform.python_version()}
     for name in ("fastmlp", "numpy", "scipy", "scikit-learn", "torch", "jax"):
         try:
@@ -282,21 +279,44 @@ def document(entries: Sequence[Mapping[str, Any]], quick: bool) -> dict[str, Any
         "date": date.today().isoformat(),
         "quick": quick,
         "passed": passed(entries),
-        "cpu": _cpu(),
-        "threads": usable_threads(),
-        "backend": backends.resolve(),
-        "instruction_set": getattr(backends.get(), "ISA", None),
+        **machine(),
         "versions": versions,
         "cases": list(entries),
     }
 
 
-def _cpu() -> str:
-    """Return the name of the processor."""
+def machine() -> dict[str, Any]:
+    """Return the processor, the number of threads, the backend and its instruction set."""
+    from fastmlp import backends
+    from fastmlp.utils.threads import usable_threads
+
+    return {
+        **_processor(),
+        "threads": usable_threads(),
+        "backend": backends.resolve(),
+        "instruction_set": getattr(backends.get(), "ISA", None),
+    }
+
+
+def _processor(path: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+    """Return the name of the processor, and its family and model, which x86 and Linux have.
+
+    Virtual machines may hide the rest of the name: "AMD EPYC" is any of them.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = path.read_text().splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    found: dict[str, str] = {}
+    for line in lines:  # those of the first core
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip(), value.strip())
+    family, model = (
+        int(text) if (text := found.get(name, "")).isdecimal() else None
+        for name in ("cpu family", "model")
+    )
+    return {
+        "cpu": found.get("model name") or platform.processor() or platform.machine(),
+        "cpu_family": family,
+        "cpu_model": model,
+    }

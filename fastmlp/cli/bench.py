@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fastmlp.cli.options import Json, Quiet, complete
-from fastmlp.cli.output import new_console, note, print_json, print_table
+from fastmlp.cli.output import backend_in_words, new_console, note, print_json, print_table
 from fastmlp.utils.terminal import shows_progress
 
 _UNEQUAL_LOSSES = 1
@@ -95,6 +95,8 @@ def bench(
             raise ValueError(f"--plot must be a directory that exists, got {plot}.")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    if not as_json:
+        typer.echo(_in_words(bench.machine()))
     columns = TextColumn("{task.description}"), BarColumn(bar_width=16), TimeElapsedColumn()
     entries: list[dict[str, Any]] = []
     found: dict[str, Any] | None = None
@@ -137,6 +139,14 @@ def bench(
             typer.echo(path)
     if not document["passed"]:
         raise typer.Exit(_UNEQUAL_LOSSES)
+
+
+def _in_words(machine: Mapping[str, Any]) -> str:
+    """Return the processor, the backend with its instruction set, and the number of threads."""
+    cpu, family, model = (machine[key] for key in ("cpu", "cpu_family", "cpu_model"))
+    numbers = "" if family is None or model is None else f" (family {family}, model {model})"
+    backend, n = backend_in_words(machine["backend"]), machine["threads"]
+    return f"{cpu}{numbers}, {backend}, {n} thread{'s' * (n != 1)}"
 
 
 def _print_bench(document: Mapping[str, Any]) -> None:

@@ -99,7 +99,8 @@ def train_images(
         note(f"with --augment, {chosen.name} uses other values for {', '.join(changed)}.")
     if not outputs.as_json:
         typer.echo(f"{name}: {len(X)} training samples{aside}, {len(X_test)} test samples")
-    if engine["backend"] is None and backend_name != (first := backends.NAMES[0]):
+    first = backends.NAMES[0]
+    if engine["backend"] is None and backend_name not in (first, "numpy"):  # which has a warning
         note(f"the {first} backend is not available: {backends.unavailable()[first]}.")
     display = EpochDisplay(
         model.max_iter,

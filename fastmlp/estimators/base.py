@@ -483,6 +483,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     ) -> Preparation:
         """Validate everything and bind an engine."""
         backend = backends.get(self.backend)
+        hints.about_backend(self.backend, backend)
         if resumes:
             self._check_by_hand()
         hidden_units = _hidden_units(self.hidden_layer_sizes)

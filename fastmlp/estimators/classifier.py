@@ -92,7 +92,8 @@ default="relu"
         Maximum number of loss evaluations, for ``solver="lbfgs"``.
     backend : {"auto", "cython", "numba", "numpy", "cuda"}, default="auto"
         Implementation of the engine. "auto" is the first available of the others except
-        "cuda"; a named one that is not available raises an error with the reason.
+        "cuda", with a `SlowBackendWarning` if nothing is compiled and NumPy is left; a
+        named one that is not available raises an error with the reason.
     n_threads : int or None, default=None
         Maximum number of threads. None uses all CPUs available to the process. The
         result does not depend on it.

@@ -3,14 +3,17 @@
 Each has its own class and names the remedy; they change nothing else.
 """
 
+import re
 from collections.abc import Mapping
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from fastmlp import backends
 from fastmlp.core.optimizers import OPTIMIZERS
 from fastmlp.exceptions import (
     ConstantFeatureWarning,
@@ -18,6 +21,7 @@ from fastmlp.exceptions import (
     InputScaleWarning,
     NegativeWeightWarning,
     OneHotLabelsWarning,
+    SlowBackendWarning,
     TargetScaleWarning,
     warn,
 )
@@ -50,6 +54,28 @@ WITHOUT_EFFECT = {
     name: (*(p for p in _OF_OPTIMIZERS if p not in cls.parameters), "max_fun")
     for name, cls in OPTIMIZERS.items()
 } | {"lbfgs": (*_STOCHASTIC, *_OF_OPTIMIZERS)}
+
+
+#: Whether this process has given a `SlowBackendWarning`.
+_warned_of_backend = False
+
+
+def about_backend(name: str, module: ModuleType) -> None:
+    """Warn, once per process, if "auto" has chosen NumPy because nothing is compiled."""
+    global _warned_of_backend
+    if name != "auto" or module.__name__ != "fastmlp.backends.numpy_backend" or _warned_of_backend:
+        return
+    reasons = backends.unavailable()
+    if "cython" in reasons and "numba" in reasons:
+        # In short: advice follows a semicolon, and details a line break.
+        cython, numba = (re.split("[;\n]", reasons[faster])[0] for faster in ("cython", "numba"))
+        warn(
+            "backend='auto' uses NumPy, which is slower, because no compiled backend is available "
+            f"(cython: {cython}; numba: {numba}). Install a C compiler and reinstall fastmlp, or "
+            "run 'pip install numba'. backend='numpy' does not warn.",
+            SlowBackendWarning,
+        )
+    _warned_of_backend = True  # not before, because a filter may make an error of it
 
 
 def about_parameters(

@@ -19,7 +19,7 @@ from fastmlp.core.arrays import activate
 from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network
-from fastmlp.estimators import constraints
+from fastmlp.estimators import constraints, hints
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -181,6 +181,7 @@ def _compute(
     network, activate_outputs = _network(model, coefs, intercepts)
     result = np.empty((X.shape[0], network.n_outputs), dtype)
     backend: Any = backends.get(model.backend)
+    hints.about_backend(model.backend, backend)
     inputs = mapped(model, X, dtype)
     is_finite = backend.predict(network, coefs, intercepts, inputs, model.n_threads, result)
     if activate_outputs is not None:
