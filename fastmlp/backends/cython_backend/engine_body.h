@@ -166,6 +166,8 @@ static const engine_api NAME(api) = {
 #undef CHUNK_BYTES
 #undef CHUNK_ROWS_MAX
 #undef vec
+#undef BROADCAST
+#undef MULTIPLY_ADD
 #undef block
 #undef layer
 #undef engine

@@ -79,23 +79,16 @@ static void NAME(gather_row)(engine *e, const input_matrix *inputs, int64_t samp
     if (inputs->skips_zeros) {
         uint8_t *restrict to_bytes = (uint8_t *)e->X + row * e->byte_stride;
         uint64_t *masks = e->masks + row * e->n_masks;
-        if (inputs->kind == BYTES)
-            memcpy(to_bytes, bytes, (size_t)n);
-        else if (scale == NULL)
+        if (inputs->kind == BYTES) {
+            NAME(copy_bytes)(bytes, n, to_bytes, masks);
+            return;
+        }
+        if (scale == NULL)
             memcpy(to, numbers, (size_t)n * sizeof(REAL));
         else
             for (int64_t i = 0; i < n; i++)
                 to[i] = numbers[i] * scale[i];
-        for (int64_t i = 0; i < n / MASK_BITS; i++)
-            masks[i] = inputs->kind == BYTES ? NAME(mask_of_bytes)(to_bytes + i * MASK_BITS)
-                                             : NAME(mask_of_numbers)(to + i * MASK_BITS);
-        if (n % MASK_BITS != 0) {  /* what lies behind the row may be another thread's */
-            REAL tail[MASK_BITS] = {0};
-            int64_t first = n / MASK_BITS * MASK_BITS;
-            for (int64_t i = first; i < n; i++)
-                tail[i - first] = inputs->kind == BYTES ? to_bytes[i] : to[i];
-            masks[n / MASK_BITS] = NAME(mask_of_numbers)(tail);
-        }
+        NAME(find_masks)(to, n, masks);
     } else if (inputs->kind == BYTES) {
         if (scale == NULL)
             for (int64_t i = 0; i < n; i++)

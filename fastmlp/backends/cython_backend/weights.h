@@ -198,11 +198,9 @@ static const REAL *NAME(find_starts)(engine *e, int thread)
 /* Sum up the first layer's deltas of the m samples of a chunk. */
 static void NAME(sum_deltas)(const engine *e, int64_t m, REAL *sums)
 {
-    static const REAL one = 1, zeros[PANEL_UNITS];
     const layer *y = &e->layers[0];
-    for (int64_t first = 0; first < y->width; first += y->panel)
-        NAME(product)(1, NAME(panel_width)(y->width, first, y->panel), m, &one, 0, 0,
-                      y->D + first, y->width, zeros, 0, sums + first, 0);
+    memset(sums, 0, (size_t)y->width * sizeof(REAL));
+    NAME(sum_rows)(m, y->width, y->D, y->width, sums, sums);
 }
 
 /* Bring what is derived from a block's weights up to date. */
@@ -274,10 +272,9 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
             e->gradient_squares[index] = NAME(sum_of_squares)(place.sums, size);
     }
     if (b->row == 0) {
-        static const REAL one = 1;
         int64_t at = y->n_in * y->width + b->first;
         place = NAME(find_place)(y, at, b->width, buffer, is_first, is_last && updates);
-        NAME(product)(1, b->width, m, &one, 0, 0, D, y->width, place.before, 0, place.sums, 0);
+        NAME(sum_rows)(m, b->width, D, y->width, place.before, place.sums);
         if (is_last)
             NAME(use_up)(y, at, b->width, place.sums, 0, s, updates);
         if (is_last && !updates)
