@@ -54,13 +54,14 @@
 
 typedef struct {
     int64_t n_in, n_out;
-    int64_t width;       /* n_out padded to whole vectors; the stride of A and D */
+    int64_t width;       /* n_out padded to whole vectors */
+    int64_t stride;      /* between the rows of A, D and factors */
     int64_t back_width;  /* n_in, padded */
     int64_t panel, back_panel; /* units of a panel of the weights, and of these transposed */
     REAL *vectors[4];    /* weights; two state vectors of the optimiser; gradient: in panels,
                             (n_in, width), then the intercepts, (width,) */
     REAL *transposed;    /* the weights transposed, in panels: (n_out, back_width) */
-    REAL *A;             /* this layer's outputs (chunk_rows, width) */
+    REAL *A;             /* this layer's outputs (chunk_rows, stride), of which width are used */
     REAL *D;             /* deltas of these outputs, same shape */
     REAL *factors;       /* same shape, NULL if not used: what dropout multiplies the outputs by,
                             times the derivatives, if these need the pre-activations */

@@ -29,6 +29,13 @@ static int64_t NAME(odd_lines)(int64_t n)
     return ((n + per_line - 1) / per_line | 1) * per_line;
 }
 
+/* The same for rows that are often so short that a line would matter. Of rows a multiple of 256
+ * bytes apart, a column or two would fall into a quarter of the sets or fewer. */
+static int64_t NAME(row_stride)(int64_t width)
+{
+    return width * (int64_t)sizeof(REAL) % 256 == 0 ? width + 64 / (int64_t)sizeof(REAL) : width;
+}
+
 static void NAME(free_lists)(engine *e)
 {
     free(e->list_start);
@@ -140,6 +147,7 @@ static void *NAME(create)(const network_spec *network)
         y->n_in = network->units[l];
         y->n_out = network->units[l + 1];
         y->width = NAME(padded)(y->n_out);
+        y->stride = NAME(row_stride)(y->width);
         y->back_width = NAME(padded)(y->n_in);
         int skips = l == 0 && (network->skips_zeros || network->inputs == CSR);
         y->panel = NAME(panel_units)(y->width, skips ? SKIPPING_VECTORS : TILE_VECTORS);
@@ -199,8 +207,8 @@ static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
                  e->Y == NULL || e->weights == NULL || e->losses == NULL;
     for (int l = 0; l < e->n_layers; l++) {
         layer *y = &e->layers[l];
-        y->A = NAME(allocate)(rows * y->width);
-        y->D = NAME(allocate)(rows * y->width);
+        y->A = NAME(allocate)(rows * y->stride);
+        y->D = NAME(allocate)(rows * y->stride);
         failed |= y->A == NULL || y->D == NULL;
     }
     if (failed) {
@@ -218,7 +226,7 @@ static int NAME(reserve_factors)(engine *e, const dropout_spec *dropout)
     for (int l = 0; l < e->n_layers - 1; l++) {
         layer *y = &e->layers[l];
         if (y->factors == NULL && (e->reads_z || (dropout != NULL && dropout->rates[l] > 0))) {
-            y->factors = NAME(allocate)(e->chunk_rows * y->width);
+            y->factors = NAME(allocate)(e->chunk_rows * y->stride);
             if (y->factors == NULL)
                 return 1;
         }

@@ -131,14 +131,14 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
         for (int64_t first = 0; first < y->width; first += y->panel) {
             int64_t width = NAME(panel_width)(y->width, first, y->panel);
             const REAL *panel = y->vectors[0] + first * y->n_in;
-            REAL *A = y->A + row * y->width + first;
+            REAL *A = y->A + row * y->stride + first;
             for (int64_t i = 0; i < e->n_masks; i++) {
                 NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, i * MASK_BITS);
                 NAME(fetch)(next);
                 NAME(masked_rows)(n, width, e->masks + row * e->n_masks + i, e->n_masks, a, stride,
                                   panel + i * MASK_BITS * width,
-                                  i == 0 ? starts + first : A, i == 0 ? 0 : y->width,
-                                  A, y->width);
+                                  i == 0 ? starts + first : A, i == 0 ? 0 : y->stride,
+                                  A, y->stride);
             }
         }
     }
@@ -162,13 +162,13 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         for (int64_t first = 0; first < y->width && !skips_zeros; first += y->panel) {
             int64_t width = NAME(panel_width)(y->width, first, y->panel);
             const REAL *panel = W + first * y->n_in;
-            REAL *A = y->A + begin * y->width + first;
+            REAL *A = y->A + begin * y->stride + first;
             if (l > 0 || inputs->kind != CSR) {
                 NAME(product)(end - begin, width, y->n_in, X + begin * stride, stride, 1,
-                              panel, width, intercepts + first, 0, A, y->width);
+                              panel, width, intercepts + first, 0, A, y->stride);
                 continue;
             }
-            for (int64_t i = begin; i < end; i++, A += y->width) {
+            for (int64_t i = begin; i < end; i++, A += y->stride) {
                 int64_t sample = order ? order[first_sample + i] : first_sample + i;
                 int64_t from = inputs->indptr[sample];
                 NAME(sparse_product)(width, inputs->indptr[sample + 1] - from,
@@ -179,17 +179,17 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         int is_hidden = l < e->n_layers - 1;
         for (int64_t i = begin; i < end; i++)
             if (is_hidden && e->reads_z)
-                NAME(activate_and_differentiate)(e->hidden, y->A + i * y->width,
-                                                 y->factors + i * y->width, y->width);
+                NAME(activate_and_differentiate)(e->hidden, y->A + i * y->stride,
+                                                 y->factors + i * y->stride, y->width);
             else
-                NAME(activate)(is_hidden ? e->hidden : e->output, y->A + i * y->width, y->n_out,
+                NAME(activate)(is_hidden ? e->hidden : e->output, y->A + i * y->stride, y->n_out,
                                y->width);
         if (dropout != NULL && is_hidden && dropout->rates[l] > 0)
             for (int64_t i = begin; i < end; i++)
-                NAME(drop)(dropout, l, first_sample + i, y->width, y->A + i * y->width,
-                           y->factors + i * y->width, e->reads_z);
+                NAME(drop)(dropout, l, first_sample + i, y->width, y->A + i * y->stride,
+                           y->factors + i * y->stride, e->reads_z);
         X = y->A;
-        stride = y->width;
+        stride = y->stride;
     }
 }
 
@@ -242,20 +242,20 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end, const dropout_
         static const REAL zeros[PANEL_UNITS];
         for (int64_t first = 0; first < y->back_width; first += y->back_panel) {
             int64_t width = NAME(panel_width)(y->back_width, first, y->back_panel);
-            NAME(product)(end - begin, width, y->n_out, y->D + begin * y->width, y->width, 1,
+            NAME(product)(end - begin, width, y->n_out, y->D + begin * y->stride, y->stride, 1,
                           y->transposed + first * y->n_out, width, zeros, 0,
-                          below->D + begin * below->width + first, below->width);
+                          below->D + begin * below->stride + first, below->stride);
         }
         for (int64_t i = begin; i < end; i++) {
-            REAL *delta = below->D + i * below->width;
+            REAL *delta = below->D + i * below->stride;
             int drops = dropout != NULL && dropout->rates[l - 1] > 0;
             if (drops || e->reads_z) {
-                const REAL *restrict factors = below->factors + i * below->width;
+                const REAL *restrict factors = below->factors + i * below->stride;
                 for (int64_t j = 0; j < below->width; j++)
                     delta[j] *= factors[j];
             }
             if (!e->reads_z)
-                NAME(multiply_by_derivative)(e->hidden, below->A + i * below->width,
+                NAME(multiply_by_derivative)(e->hidden, below->A + i * below->stride,
                                              drops ? (REAL)(1 - dropout->rates[l - 1]) : 1, delta,
                                              below->width);
             /* Already zero, unless a diverged delta made it infinity times zero. */
@@ -283,9 +283,9 @@ static void NAME(train_rows)(const training_work *w, int64_t first_sample, int64
     NAME(forward)(e, &data->inputs, w->order, first_sample, begin, end, starts, w->dropout,
                   next);
     for (int64_t i = begin; i < end; i++)
-        e->losses[i] = NAME(sample_loss)(e->output, e->loss, top->A + i * top->width,
+        e->losses[i] = NAME(sample_loss)(e->output, e->loss, top->A + i * top->stride,
                                          e->Y + i * n_out, e->weights[i],
-                                         top->D + i * top->width, n_out);
+                                         top->D + i * top->stride, n_out);
     NAME(backward)(e, begin, end, w->dropout);
 }
 

@@ -149,7 +149,7 @@ static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind,
         a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
         for (int64_t first = 0; first < b->width; first += part)
             NAME(masked_tiles)(n_tiles, MASKED_ROWS, NAME(panel_width)(b->width, first, part),
-                               masks, a, D + row * y->width + first, y->width, before + first,
+                               masks, a, D + row * y->stride + first, y->stride, before + first,
                                before_step, place.sums + first, b->width);
         if (rest == b->n_rows)
             continue;
@@ -157,7 +157,7 @@ static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind,
         a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
         for (int64_t first = 0; first < b->width; first += part)
             NAME(masked_tiles)(b->n_rows - rest, 1, NAME(panel_width)(b->width, first, part),
-                               masks + n_tiles, a, D + row * y->width + first, y->width,
+                               masks + n_tiles, a, D + row * y->stride + first, y->stride,
                                before + rest * before_step + first, before_step,
                                place.sums + rest * b->width + first, b->width);
     }
@@ -200,7 +200,7 @@ static void NAME(sum_deltas)(const engine *e, int64_t m, REAL *sums)
 {
     const layer *y = &e->layers[0];
     memset(sums, 0, (size_t)y->width * sizeof(REAL));
-    NAME(sum_rows)(m, y->width, y->D, y->width, sums, sums);
+    NAME(sum_rows)(m, y->width, y->D, y->stride, sums, sums);
 }
 
 /* Bring what is derived from a block's weights up to date. */
@@ -254,14 +254,14 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
         for (int64_t i = 0; i < b->n_rows; i++) {
             int32_t start = e->list_start[b->row + i];
             NAME(sparse_product)(b->width, e->list_start[b->row + i + 1] - start,
-                                 e->list_rows + start, e->list_values + start, NULL, D, y->width,
+                                 e->list_rows + start, e->list_values + start, NULL, D, y->stride,
                                  place.before + i * place.before_step,
                                  place.sums + i * b->width);
         }
     } else {
         const REAL *A = b->l == 0 ? e->X : e->layers[b->l - 1].A;
-        int64_t a_step = b->l == 0 ? e->input_stride : e->layers[b->l - 1].width;
-        NAME(product)(b->n_rows, b->width, m, A + b->row, 1, a_step, D, y->width, place.before,
+        int64_t a_step = b->l == 0 ? e->input_stride : e->layers[b->l - 1].stride;
+        NAME(product)(b->n_rows, b->width, m, A + b->row, 1, a_step, D, y->stride, place.before,
                       place.before_step, place.sums, b->width);
     }
     if (is_last) {
@@ -274,7 +274,7 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
     if (b->row == 0) {
         int64_t at = y->n_in * y->width + b->first;
         place = NAME(find_place)(y, at, b->width, buffer, is_first, is_last && updates);
-        NAME(sum_rows)(m, b->width, D, y->width, place.before, place.sums);
+        NAME(sum_rows)(m, b->width, D, y->stride, place.before, place.sums);
         if (is_last)
             NAME(use_up)(y, at, b->width, place.sums, 0, s, updates);
         if (is_last && !updates)
