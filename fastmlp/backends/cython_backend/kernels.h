@@ -346,6 +346,16 @@ static inline uint64_t NAME(mask_of_bytes)(const uint8_t *bytes)
         zeros |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
     }
     return ~zeros;
+#elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    /* Of each byte that is not zero the bit of its place among eight; sums of pairs gather them. */
+    const uint8x16_t bits = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint8x16_t v[4];
+    for (int i = 0; i < 4; i++) {
+        v[i] = vld1q_u8(bytes + 16 * i);
+        v[i] = vandq_u8(vtstq_u8(v[i], v[i]), bits);
+    }
+    v[0] = vpaddq_u8(vpaddq_u8(v[0], v[1]), vpaddq_u8(v[2], v[3]));
+    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(v[0], v[0])), 0);
 #else
     uint64_t mask = 0;
     for (int i = 0; i < 8; i++) {

@@ -5,7 +5,7 @@
 /* Memory that is not set to anything. */
 static void *NAME(allocate_raw)(int64_t n, size_t size)
 {
-    return aligned_alloc(64, ((size_t)(n > 0 ? n : 1) * size + 63) / 64 * 64);
+    return allocate_aligned(64, ((size_t)(n > 0 ? n : 1) * size + 63) / 64 * 64);
 }
 
 /* Zeros. */
@@ -41,7 +41,7 @@ static void NAME(free_lists)(engine *e)
     free(e->list_start);
     free(e->list_next);
     free(e->list_rows);
-    free(e->list_values);
+    free_aligned(e->list_values);
     e->list_start = e->list_next = e->list_rows = NULL;
     e->list_values = NULL;
     e->list_room = 0;
@@ -49,18 +49,18 @@ static void NAME(free_lists)(engine *e)
 
 static void NAME(free_scratch)(engine *e)
 {
-    free(e->X);
+    free_aligned(e->X);
     free(e->masks);
     e->masks = NULL;
-    free(e->Y);
-    free(e->weights);
+    free_aligned(e->Y);
+    free_aligned(e->weights);
     free(e->losses);
     e->X = e->Y = e->weights = NULL;
     e->losses = NULL;
     for (int l = 0; l < e->n_layers; l++) {
-        free(e->layers[l].A);
-        free(e->layers[l].D);
-        free(e->layers[l].factors);
+        free_aligned(e->layers[l].A);
+        free_aligned(e->layers[l].D);
+        free_aligned(e->layers[l].factors);
         e->layers[l].A = e->layers[l].D = e->layers[l].factors = NULL;
     }
     e->chunk_rows = 0;
@@ -76,13 +76,13 @@ static void NAME(destroy)(void *handle)
         NAME(free_lists)(e);
         for (int l = 0; l < e->n_layers; l++) {
             for (int which = 0; which < 4; which++)
-                free(e->layers[l].vectors[which]);
-            free(e->layers[l].transposed);
+                free_aligned(e->layers[l].vectors[which]);
+            free_aligned(e->layers[l].transposed);
         }
     }
-    free(e->starts);
-    free(e->delta_sums);
-    free(e->shift_sums);
+    free_aligned(e->starts);
+    free_aligned(e->delta_sums);
+    free_aligned(e->shift_sums);
     free(e->layers);
     free(e->blocks);
     free(e->squares);
@@ -408,7 +408,7 @@ static void NAME(release)(void *handle, int which)
 {
     engine *e = handle;
     for (int l = 0; l < e->n_layers; l++) {
-        free(e->layers[l].vectors[which]);
+        free_aligned(e->layers[l].vectors[which]);
         e->layers[l].vectors[which] = NULL;
     }
 }

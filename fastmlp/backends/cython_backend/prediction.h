@@ -709,13 +709,13 @@ static int NAME(predict)(const fitted_network *network, const input_matrix *inpu
     int is_finite = 1;
     for (int i = 0; i < n_threads; i++)
         is_finite &= !p.not_finite[i];
-    free(intercepts);
+    free_aligned(intercepts);
     free(p.intercepts);
-    free(p.scratch);
-    free(p.masks);
-    free(p.lists);
-    free(p.blocks);
-    free(p.packed);
+    free_aligned(p.scratch);
+    free_aligned(p.masks);
+    free_aligned(p.lists);
+    free_aligned(p.blocks);
+    free_aligned(p.packed);
     return failed ? 1 : is_finite ? 0 : 2;
 }
 

@@ -7,22 +7,14 @@
 #ifndef FASTMLP_TEAM_H
 #define FASTMLP_TEAM_H
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <time.h>
+
+#include "platform.h"
 
 #define MAX_THREADS 64
 
 /* How often a waiting thread looks again before it gives its core away; some ten microseconds. */
 #define SPINS 2000
-
-static inline long long nanoseconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (long long)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* Let other threads run while waiting, a little more at each try. Spinning is fastest, but
  * on a machine with fewer free cores than the team has threads, a spinning thread holds the
@@ -32,12 +24,13 @@ static inline void wait_a_little(int tries)
     if (tries < SPINS) {
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
 #endif
     } else if (tries < SPINS + 1000) {
-        sched_yield();
+        yield_processor();
     } else {
-        struct timespec nap = {0, 50000};
-        nanosleep(&nap, NULL);
+        sleep_briefly();
     }
 }
 
@@ -105,8 +98,8 @@ static inline int current_processor(void)
  * it, which may take the time that a whole call does, and to take milliseconds to see that the
  * processor beside is idle. So the thread starts on the processor that is `thread` places after
  * `home` among those that it may use; what it runs then leaves it free to move on. */
-static inline int start_thread(pthread_t *made, int home, int thread, void *(*main)(void *),
-                               void *argument)
+static inline int start_thread(thread_handle *made, int home, int thread,
+                               thread_result (THREAD_CALL *main)(void *), void *argument)
 {
 #if defined(__linux__) && defined(__GLIBC__)
     cpu_set_t allowed, one;
@@ -132,7 +125,7 @@ static inline int start_thread(pthread_t *made, int home, int thread, void *(*ma
     (void)home;
     (void)thread;
 #endif
-    return pthread_create(made, NULL, main, argument);
+    return create_thread(made, main, argument);
 }
 
 typedef struct {
@@ -143,13 +136,13 @@ typedef struct {
     atomic_int *ready;
 } team_member;
 
-static void *team_member_main(void *argument)
+static thread_result THREAD_CALL team_member_main(void *argument)
 {
     team_member *member = argument;
     for (int tries = 0; !atomic_load_explicit(member->ready, memory_order_acquire); tries++)
         wait_a_little(tries);
     member->work(member->context, member->thread, member->meeting);
-    return NULL;
+    return 0;
 }
 
 /* How a team has fared on this machine. Where other programs take its cores, a thread alone is
@@ -166,7 +159,7 @@ typedef struct {
 static inline void team_run(void (*work)(void *, int, barrier *), void *context, int n_threads,
                             team_mood *mood)
 {
-    pthread_t threads[MAX_THREADS];
+    thread_handle threads[MAX_THREADS];
     team_member members[MAX_THREADS];
     barrier meeting;
     atomic_int ready;
@@ -190,7 +183,7 @@ static inline void team_run(void (*work)(void *, int, barrier *), void *context,
     atomic_store_explicit(&ready, 1, memory_order_release);
     work(context, 0, &meeting);
     for (int i = 1; i < n; i++)
-        pthread_join(threads[i], NULL);
+        join_thread(threads[i]);
     if (n > 1) {
         /* If the threads have waited for half of the time, one would have been as fast. */
         long long whole = (nanoseconds() - start) * n;

@@ -1,12 +1,5 @@
 /* Batches and epochs: the two phases, synchronized across threads. Part of engine_body.h. */
 
-static double NAME(now)(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static double NAME(sum)(const double *values, int64_t n)
 {
     double total = 0;
@@ -150,7 +143,7 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
     const input_matrix *inputs = &w->data->inputs;
     int n_threads = meeting->n_threads;
     int64_t t = w->optimizer ? w->optimizer->t : 0;
-    double deadline = thread == 0 ? NAME(now)() + w->seconds : 0;
+    double deadline = thread == 0 ? 1e-9 * (double)nanoseconds() + w->seconds : 0;
     double summed_loss = w->summed_loss, loss = 0, total_weight = 0;
     const REAL *starts = NULL;
     NAME(upcoming) next = NAME(nothing_upcoming)(e, inputs, w->data->targets, w->order);
@@ -187,7 +180,7 @@ static void NAME(train_member)(void *context, int thread, barrier *meeting)
             loss += NAME(sum)(e->losses, c.m);
             if (c.is_last && total_weight != 0)
                 summed_loss += loss / total_weight * (double)c.n;
-            if (c.is_last && NAME(now)() > deadline)
+            if (c.is_last && 1e-9 * (double)nanoseconds() > deadline)
                 w->out_of_time = 1;
         }
         if (counts)
@@ -260,8 +253,8 @@ static int NAME(prepare_inputs)(engine *e, const input_matrix *inputs, int n_thr
     if (e->shift == NULL)
         return 0;
     if (n_threads > e->n_members) {
-        free(e->starts);
-        free(e->delta_sums);
+        free_aligned(e->starts);
+        free_aligned(e->delta_sums);
         e->starts = NAME(allocate)(n_threads * y->width);
         e->delta_sums = NAME(allocate)(n_threads * y->width);
         e->n_members = e->starts && e->delta_sums ? n_threads : 0;
