@@ -111,6 +111,8 @@ static void NAME(list_blocks)(engine *e)
     for (int l = 0; l < e->n_layers; l++) {
         const layer *y = &e->layers[l];
         int64_t rows = l == 0 && e->skips_zeros ? MASK_BITS : BLOCK_ROWS;
+        if (l == 0 && e->skips_zeros && y->panel >= y->width)
+            rows = MASK_BITS / 2;
         for (int64_t row = 0; row < y->n_in; row += rows) {
             int64_t n_rows = y->n_in - row < rows ? y->n_in - row : rows;
             for (int64_t first = 0; first < y->width; first += y->panel) {

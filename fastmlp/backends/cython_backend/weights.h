@@ -142,7 +142,7 @@ static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind,
         for (int64_t row = 0; row < m; row++)
             __builtin_prefetch((const uint8_t *)e->X + row * e->byte_stride + b->row + MASK_BITS);
     for (int64_t row = 0; row < m; row += MASK_BITS) {
-        const uint64_t *masks = features->masks[row / MASK_BITS];
+        const uint64_t *masks = features->masks[row / MASK_BITS] + b->row % MASK_BITS / MASKED_ROWS;
         const REAL *before = row == 0 ? place.before : place.sums;
         int64_t before_step = row == 0 ? place.before_step : b->width;
         NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, b->row);
