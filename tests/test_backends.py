@@ -910,6 +910,22 @@ class TestDecisions:
         engine = self.trained(engine_class, units=(37, 5, 4))
         assert engine.isa == request.node.callspec.id.partition("cython-")[2]
 
+    @pytest.mark.parametrize(("source", "skips"), [("float", 0), ("zeros", 1), ("sparse", 1)])
+    def test_about_panels(self, engine_class, source, skips):
+        """One walk over zeros serves up to eight vectors; a dense tile has two or four."""
+        engine = self.trained(engine_class, source, (37, 130, 50, 4))
+        if not engine.isa:
+            pytest.skip("only the compiled engine has several instruction sets")
+        lanes, tile = {
+            "x86-64-v4": (8, 4), "x86-64-v3": (4, 2), "x86-64-v2": (2, 2),
+            "baseline": (2, 2), "neon": (2, 4),
+        }[engine.isa]  # fmt: skip
+        for units, panel, walks in zip((130, 50, 4), engine.panels, (skips, 0, 0), strict=True):
+            vectors = -(-units // lanes)
+            most = 8 if walks and engine.isa != "x86-64-v4" else tile
+            assert -(-vectors // (panel // lanes)) == -(-vectors // most)  # as few as can be
+            assert panel <= most * lanes
+
     @pytest.mark.skipif("FASTMLP_ISA" in os.environ, reason="FASTMLP_ISA chooses another")
     def test_the_best_instruction_set_is_chosen(self):
         if "cython" not in backends.available():

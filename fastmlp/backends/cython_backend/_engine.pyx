@@ -73,6 +73,7 @@ cdef extern from "engine.h" nogil:
         const char *dtype
         void *(*create)(const network_spec *) noexcept nogil
         void (*destroy)(void *) noexcept nogil
+        int64_t (*panel)(const void *, int) noexcept nogil
         int (*load)(void *, int, const void *) noexcept nogil
         void (*store)(void *, int, void *) noexcept nogil
         void (*release)(void *, int) noexcept nogil
@@ -302,6 +303,11 @@ cdef class Engine:
     def skips_zeros(self):
         """Whether training passes over the zeros of the inputs."""
         return bool(self.data.inputs.skips_zeros)
+
+    @property
+    def panels(self):
+        """Units that the panels of the weights have, per layer."""
+        return [self.api.panel(self.handle, i) for i in range(len(self.network.layer_units) - 1)]
 
     @property
     def recoded(self):

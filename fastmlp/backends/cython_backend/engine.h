@@ -107,6 +107,9 @@ typedef struct {
     void *(*create)(const network_spec *network);
     void (*destroy)(void *engine);
 
+    /* Units of a panel of a layer's weights, which one walk over zeros serves; for tests. */
+    int64_t (*panel)(const void *engine, int layer);
+
     /* Copy between the engine and flat vectors in the layout of Parameters in core/network.py.
      * `which` is 0 for the parameters, 1 and 2 for the optimiser's state vectors,
      * 3 for the gradient. Return nonzero if there is no memory. */

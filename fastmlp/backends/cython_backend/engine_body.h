@@ -145,6 +145,7 @@ static const engine_api NAME(api) = {
     .dtype = REAL_DTYPE,
     .create = NAME(create),
     .destroy = NAME(destroy),
+    .panel = NAME(panel),
     .load = NAME(load),
     .store = NAME(store),
     .release = NAME(release),

@@ -179,6 +179,11 @@ static void *NAME(create)(const network_spec *network)
     return e;
 }
 
+static int64_t NAME(panel)(const void *handle, int l)
+{
+    return ((const engine *)handle)->layers[l].panel;
+}
+
 /* The rows of a chunk, which depend on the inputs only, so that sums have a fixed order. */
 static int64_t NAME(chunk_limit)(const engine *e, const input_matrix *inputs)
 {
