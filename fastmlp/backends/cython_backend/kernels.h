@@ -450,20 +450,23 @@ static inline __attribute__((always_inline)) void NAME(transpose_stage)(
     }
 }
 
-/* Turn the masks of 64 rows of A into the masks of its 64 columns in groups of MASKED_ROWS: bit
- * k of groups[i] is set if any of row k's bits from MASKED_ROWS * i on is. */
+/* Turn the masks of 64 rows of A into the masks of its 64 columns in groups of MASKED_ROWS, 1 or 4:
+ * bit k of groups[i] is set if any of row k's bits from MASKED_ROWS * i on is. */
 static void NAME(transpose_masks)(uint64_t *restrict rows, uint64_t *restrict groups)
 {
     for (int i = 0; i < MASK_BITS; i++) {
         uint64_t v = rows[i] | rows[i] >> 1;
-        rows[i] = MASKED_ROWS == 4 ? (v | v >> 2) & 0x1111111111111111u : v & 0x5555555555555555u;
+        if (MASKED_ROWS == 4)
+            rows[i] = (v | v >> 2) & 0x1111111111111111u;
     }
     NAME(transpose_stage)(rows, 32, 0x00000000ffffffffu);
     NAME(transpose_stage)(rows, 16, 0x0000ffff0000ffffu);
     NAME(transpose_stage)(rows, 8, 0x00ff00ff00ff00ffu);
     NAME(transpose_stage)(rows, 4, 0x0f0f0f0f0f0f0f0fu);
-    if (MASKED_ROWS == 2)
+    if (MASKED_ROWS == 1) {
         NAME(transpose_stage)(rows, 2, 0x3333333333333333u);
+        NAME(transpose_stage)(rows, 1, 0x5555555555555555u);
+    }
     /* Squares of MASKED_ROWS bits are in place now, each with one column that may be set. */
     for (int i = 0; i < MASK_BITS / MASKED_ROWS; i++) {
         groups[i] = 0;
