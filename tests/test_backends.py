@@ -877,8 +877,10 @@ class TestDecisions:
     """Engines say what they decided: it changes no number, so that no other test sees it."""
 
     @staticmethod
-    def trained(engine_class, source="float", units=(37, 200, 40, 4), **options):
-        case = (803, units, "tanh", "softmax", 401, True)
+    def trained(
+        engine_class, source="float", units=(37, 200, 40, 4), activation="tanh", **options
+    ):
+        case = (803, units, activation, "softmax", 401, True)
         network, parameters, inputs, Y, weights, batch_size = problem(
             case, "float64", source=source
         )
@@ -910,17 +912,20 @@ class TestDecisions:
         engine = self.trained(engine_class, units=(37, 5, 4))
         assert engine.isa == request.node.callspec.id.partition("cython-")[2]
 
+    @pytest.mark.parametrize("activation", ["tanh", "relu"])
     @pytest.mark.parametrize(("source", "skips"), [("float", 0), ("zeros", 1), ("sparse", 1)])
-    def test_about_panels(self, engine_class, source, skips):
-        """One walk over zeros serves up to eight vectors; a dense tile has two or four."""
-        engine = self.trained(engine_class, source, (37, 130, 50, 4))
+    def test_about_panels(self, engine_class, source, skips, activation):
+        """One walk over zeros, of the inputs or those that ReLU makes, serves up to eight vectors;
+        a dense tile has two or four."""
+        engine = self.trained(engine_class, source, (37, 130, 50, 4), activation)
         if not engine.isa:
             pytest.skip("only the compiled engine has several instruction sets")
         lanes, tile = {
             "x86-64-v4": (8, 4), "x86-64-v3": (4, 2), "x86-64-v2": (2, 2),
             "baseline": (2, 2), "neon": (2, 4),
         }[engine.isa]  # fmt: skip
-        for units, panel, walks in zip((130, 50, 4), engine.panels, (skips, 0, 0), strict=True):
+        relu = activation == "relu"
+        for units, panel, walks in zip((130, 50, 4), engine.panels, (skips, relu, 0), strict=True):
             vectors = -(-units // lanes)
             most = 8 if walks and engine.isa != "x86-64-v4" else tile
             assert -(-vectors // (panel // lanes)) == -(-vectors // most)  # as few as can be

@@ -70,6 +70,7 @@ BEGIN_TARGET(V4)
 #define MASKED_ROWS 4
 #define MASKED_VECTORS 4
 #define SKIPPING_VECTORS 4
+#define SKIPS_RELU 0
 #include "engine_dtypes.h"
 END_TARGET
 
@@ -82,6 +83,7 @@ BEGIN_TARGET(V3)
 #define MASKED_ROWS 1
 #define MASKED_VECTORS 8
 #define SKIPPING_VECTORS 8
+#define SKIPS_RELU 1
 #include "engine_dtypes.h"
 END_TARGET
 
@@ -94,6 +96,7 @@ BEGIN_TARGET(V2)
 #define MASKED_ROWS 1
 #define MASKED_VECTORS 8
 #define SKIPPING_VECTORS 8
+#define SKIPS_RELU 1
 #include "engine_dtypes.h"
 END_TARGET
 #endif
@@ -116,6 +119,7 @@ END_TARGET
 #define ISA_NAME BASELINE
 #define VECTOR_BYTES 16
 #define SKIPPING_VECTORS 8
+#define SKIPS_RELU 1
 #include "engine_dtypes.h"
 
 #define NAME_OF(code, name) #name,

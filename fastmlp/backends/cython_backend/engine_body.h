@@ -35,6 +35,9 @@
 #define BLOCK_ROWS (8 * TILE_ROWS)
 #define BLOCK_ROWS_MAX (BLOCK_ROWS > MASK_BITS ? BLOCK_ROWS : MASK_BITS)
 
+/* Units of a hidden layer from which on it is worth looking for the zeros of the one below. */
+#define SKIPPING_WIDTH (7 * LANES)
+
 /* Rows that a thread takes at a time in phase A, at most. */
 #define GROUP_ROWS_MAX 32
 
@@ -58,11 +61,16 @@ typedef struct {
     int64_t stride;      /* between the rows of A, D and factors */
     int64_t back_width;  /* n_in, padded */
     int64_t panel, back_panel; /* units of a panel of the weights, and of these transposed */
+    int skips;           /* whether zeros among its inputs are looked for, as those that ReLU makes */
+    int back_skips;      /* the same among its deltas */
     REAL *vectors[4];    /* weights; two state vectors of the optimiser; gradient: in panels,
                             (n_in, width), then the intercepts, (width,) */
     REAL *transposed;    /* the weights transposed, in panels: (n_out, back_width) */
     REAL *A;             /* this layer's outputs (chunk_rows, stride), of which width are used */
     REAL *D;             /* deltas of these outputs, same shape */
+    int64_t n_masks;     /* per row of A */
+    uint64_t *masks;     /* (chunk_rows, n_masks) which of A are not zero; NULL if nobody asks */
+    uint64_t *delta_masks; /* the same of D */
     REAL *factors;       /* same shape, NULL if not used: what dropout multiplies the outputs by,
                             times the derivatives, if these need the pre-activations */
 } layer;
@@ -163,6 +171,7 @@ static const engine_api NAME(api) = {
 #undef BLOCK_ROWS
 #undef BLOCK_ROWS_MAX
 #undef GROUP_ROWS_MAX
+#undef SKIPPING_WIDTH
 #undef UPDATE_COST
 #undef COST_SAMPLES
 #undef CHUNK_BYTES

@@ -436,6 +436,17 @@ static void NAME(find_masks)(const REAL *restrict numbers, int64_t n, uint64_t *
     *masks = NAME(mask_of_numbers)(tail);
 }
 
+/* Whether so few of the n rows' inputs are not zero that skipping zeros pays: a row alone loads
+ * weights more often than a tile of rows. */
+static int NAME(is_sparse)(int64_t n, const uint64_t *masks, int64_t step, int64_t n_k)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t word = 0; word * MASK_BITS < n_k; word++)
+            found += __builtin_popcountll(masks[i * step + word]);
+    return 4 * found < 3 * n * n_k;
+}
+
 /* One stage of the transposition of 64 x 64 bits: in all squares of 2 * width bits, the upper
  * right and the lower left quarter change places (Warren, Hacker's Delight, 2nd ed., 7-3). */
 static inline __attribute__((always_inline)) void NAME(transpose_stage)(

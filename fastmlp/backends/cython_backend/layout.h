@@ -60,6 +60,9 @@ static void NAME(free_scratch)(engine *e)
     for (int l = 0; l < e->n_layers; l++) {
         free_aligned(e->layers[l].A);
         free_aligned(e->layers[l].D);
+        free(e->layers[l].masks);
+        free(e->layers[l].delta_masks);
+        e->layers[l].masks = e->layers[l].delta_masks = NULL;
         free_aligned(e->layers[l].factors);
         e->layers[l].A = e->layers[l].D = e->layers[l].factors = NULL;
     }
@@ -110,9 +113,7 @@ static void NAME(list_blocks)(engine *e)
     int64_t n = 0;
     for (int l = 0; l < e->n_layers; l++) {
         const layer *y = &e->layers[l];
-        int64_t rows = l == 0 && e->skips_zeros ? MASK_BITS : BLOCK_ROWS;
-        if (l == 0 && e->skips_zeros && y->panel >= y->width)
-            rows = MASK_BITS / 2;
+        int64_t rows = !y->skips ? BLOCK_ROWS : y->panel < y->width ? MASK_BITS : MASK_BITS / 2;
         for (int64_t row = 0; row < y->n_in; row += rows) {
             int64_t n_rows = y->n_in - row < rows ? y->n_in - row : rows;
             for (int64_t first = 0; first < y->width; first += y->panel) {
@@ -151,9 +152,14 @@ static void *NAME(create)(const network_spec *network)
         y->width = NAME(padded)(y->n_out);
         y->stride = NAME(row_stride)(y->width);
         y->back_width = NAME(padded)(y->n_in);
-        int skips = l == 0 && (network->skips_zeros || network->inputs == CSR);
-        y->panel = NAME(panel_units)(y->width, skips ? SKIPPING_VECTORS : TILE_VECTORS);
-        y->back_panel = NAME(panel_units)(y->back_width, TILE_VECTORS);
+        int has_zeros = l > 0 && SKIPS_RELU && network->hidden == RELU;
+        y->skips = l == 0 ? network->skips_zeros : has_zeros && y->width >= SKIPPING_WIDTH;
+        y->back_skips = has_zeros && l < e->n_layers - 1 && y->back_width >= SKIPPING_WIDTH;
+        int is_wide = y->skips || (l == 0 && network->inputs == CSR);
+        y->panel = NAME(panel_units)(y->width, is_wide ? SKIPPING_VECTORS : TILE_VECTORS);
+        y->back_panel = NAME(panel_units)(y->back_width,
+                                          y->back_skips ? SKIPPING_VECTORS : TILE_VECTORS);
+        y->n_masks = (y->n_out + MASK_BITS - 1) / MASK_BITS;
         y->vectors[0] = NAME(allocate_raw)((y->n_in + 1) * y->width, sizeof(REAL));
         e->n_weights += y->n_in * y->width;
         if (l > 0)
@@ -217,6 +223,11 @@ static int NAME(reserve)(engine *e, int64_t rows, const input_matrix *inputs)
         y->A = NAME(allocate)(rows * y->stride);
         y->D = NAME(allocate)(rows * y->stride);
         failed |= y->A == NULL || y->D == NULL;
+        size_t masks = (size_t)(rows * y->n_masks) * sizeof(uint64_t);
+        if (l < e->n_layers - 1 && e->layers[l + 1].skips)
+            failed |= (y->masks = malloc(masks)) == NULL;
+        if (y->back_skips)
+            failed |= (y->delta_masks = malloc(masks)) == NULL;
     }
     if (failed) {
         NAME(free_scratch)(e);

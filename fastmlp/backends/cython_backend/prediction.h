@@ -284,17 +284,6 @@ static int64_t NAME(packed_panel)(const prediction *p, int l, int64_t n_units)
     return NAME(panel_units)(NAME(padded)(n_units), skips ? PANEL_VECTORS : TILE_VECTORS);
 }
 
-/* Whether so few of the n rows' inputs are not zero that skipping zeros pays: a row alone loads
- * weights more often than a tile of rows. */
-static int NAME(is_sparse)(int64_t n, const uint64_t *masks, int64_t step, int64_t n_k)
-{
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t word = 0; word * MASK_BITS < n_k; word++)
-            found += __builtin_popcountll(masks[i * step + word]);
-    return 4 * found < 3 * n * n_k;
-}
-
 /* C = C0 + A B for n_rows rows of A from `row` on, the n_k inputs from k on, and packed weights
  * B of `width` units. C0 may be C; its rows are c0_step apart. */
 static void NAME(weigh)(const prediction *p, const sample_rows *A, int64_t row, int64_t n_rows,

@@ -118,9 +118,34 @@ static inline NAME(masked_matrix) NAME(masked_inputs)(const engine *e, enum inpu
     return a;
 }
 
-/* A = starts + X W for rows [begin, end) of the chunk and the first layer, skipping zeros. A
- * group of samples passes over the weights that one mask speaks of while they are in the
- * first-level cache. */
+/* C = C0 + A W for n rows of A with n_masks masks each, skipping zeros. Its rows' values are a_step
+ * apart, W is (n_in, width) in panels, and C0 one row, or NULL for zeros. A group of rows passes over
+ * the weights that one mask speaks of while they are in the first-level cache. */
+static void NAME(product_skipping_zeros)(int64_t n, const uint64_t *masks, int64_t n_masks,
+                                         NAME(masked_matrix) a, int64_t a_step, const REAL *W,
+                                         int64_t n_in, int64_t width, int64_t panel,
+                                         const REAL *C0, REAL *C, int64_t c_step,
+                                         NAME(upcoming) *next)
+{
+    static const REAL zeros[PANEL_UNITS];
+    const int64_t element = a.table ? 1 : sizeof(REAL);
+    for (int64_t first = 0; first < width; first += panel) {
+        int64_t units = NAME(panel_width)(width, first, panel);
+        NAME(masked_matrix) part = a;
+        for (int64_t i = 0; i < n_masks; i++) {
+            part.values = (const char *)a.values + i * MASK_BITS * element;
+            part.scale = a.scale ? a.scale + i * MASK_BITS : NULL;
+            if (next != NULL)
+                NAME(fetch)(next);
+            NAME(masked_rows)(n, units, masks + i, n_masks, part, a_step,
+                              W + first * n_in + i * MASK_BITS * units,
+                              i > 0 ? C + first : C0 ? C0 + first : zeros, i > 0 ? c_step : 0,
+                              C + first, c_step);
+        }
+    }
+}
+
+/* A = starts + X W for rows [begin, end) of the chunk and the first layer, skipping zeros. */
 static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const REAL *starts,
                                          int64_t begin, int64_t end, NAME(upcoming) *next)
 {
@@ -128,19 +153,10 @@ static void NAME(forward_skipping_zeros)(engine *e, enum input_kind kind, const 
     int64_t stride = kind == BYTES ? e->byte_stride : e->input_stride;
     for (int64_t row = begin; row < end; row += GROUP_ROWS_MAX) {
         int64_t n = end - row < GROUP_ROWS_MAX ? end - row : GROUP_ROWS_MAX;
-        for (int64_t first = 0; first < y->width; first += y->panel) {
-            int64_t width = NAME(panel_width)(y->width, first, y->panel);
-            const REAL *panel = y->vectors[0] + first * y->n_in;
-            REAL *A = y->A + row * y->stride + first;
-            for (int64_t i = 0; i < e->n_masks; i++) {
-                NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, i * MASK_BITS);
-                NAME(fetch)(next);
-                NAME(masked_rows)(n, width, e->masks + row * e->n_masks + i, e->n_masks, a, stride,
-                                  panel + i * MASK_BITS * width,
-                                  i == 0 ? starts + first : A, i == 0 ? 0 : y->stride,
-                                  A, y->stride);
-            }
-        }
+        NAME(product_skipping_zeros)(n, e->masks + row * e->n_masks, e->n_masks,
+                                     NAME(masked_inputs)(e, kind, row, 0), stride, y->vectors[0],
+                                     y->n_in, y->width, y->panel, starts, y->A + row * y->stride,
+                                     y->stride, next);
     }
 }
 
@@ -159,6 +175,16 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
         int skips_zeros = l == 0 && inputs->skips_zeros;
         if (skips_zeros)
             NAME(forward_skipping_zeros)(e, inputs->kind, starts, begin, end, next);
+        if (l > 0 && y->skips) {
+            const layer *below = &e->layers[l - 1];
+            const uint64_t *masks = below->masks + begin * below->n_masks;
+            skips_zeros = NAME(is_sparse)(end - begin, masks, below->n_masks, y->n_in);
+            if (skips_zeros)
+                NAME(product_skipping_zeros)(
+                    end - begin, masks, below->n_masks,
+                    (NAME(masked_matrix)){.values = X + begin * stride}, stride, W, y->n_in,
+                    y->width, y->panel, intercepts, y->A + begin * y->stride, y->stride, NULL);
+        }
         for (int64_t first = 0; first < y->width && !skips_zeros; first += y->panel) {
             int64_t width = NAME(panel_width)(y->width, first, y->panel);
             const REAL *panel = W + first * y->n_in;
@@ -188,6 +214,8 @@ static void NAME(forward)(engine *e, const input_matrix *inputs, const int64_t *
             for (int64_t i = begin; i < end; i++)
                 NAME(drop)(dropout, l, first_sample + i, y->width, y->A + i * y->stride,
                            y->factors + i * y->stride, e->reads_z);
+        for (int64_t i = begin; i < end && y->masks != NULL; i++)
+            NAME(find_masks)(y->A + i * y->stride, y->n_out, y->masks + i * y->n_masks);
         X = y->A;
         stride = y->stride;
     }
@@ -240,7 +268,20 @@ static void NAME(backward)(engine *e, int64_t begin, int64_t end, const dropout_
     for (int l = e->n_layers - 1; l > 0; l--) {
         layer *y = &e->layers[l], *below = &e->layers[l - 1];
         static const REAL zeros[PANEL_UNITS];
-        for (int64_t first = 0; first < y->back_width; first += y->back_panel) {
+        int skips_zeros = 0;
+        if (y->back_skips) {
+            uint64_t *masks = y->delta_masks + begin * y->n_masks;
+            for (int64_t i = begin; i < end; i++)
+                NAME(find_masks)(y->D + i * y->stride, y->n_out, y->delta_masks + i * y->n_masks);
+            skips_zeros = NAME(is_sparse)(end - begin, masks, y->n_masks, y->n_out);
+            if (skips_zeros)
+                NAME(product_skipping_zeros)(
+                    end - begin, masks, y->n_masks,
+                    (NAME(masked_matrix)){.values = y->D + begin * y->stride}, y->stride,
+                    y->transposed, y->n_out, y->back_width, y->back_panel, NULL,
+                    below->D + begin * below->stride, below->stride, NULL);
+        }
+        for (int64_t first = 0; first < y->back_width && !skips_zeros; first += y->back_panel) {
             int64_t width = NAME(panel_width)(y->back_width, first, y->back_panel);
             NAME(product)(end - begin, width, y->n_out, y->D + begin * y->stride, y->stride, 1,
                           y->transposed + first * y->n_out, width, zeros, 0,

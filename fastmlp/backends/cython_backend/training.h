@@ -110,7 +110,7 @@ static void NAME(phase_b)(training_work *w, const NAME(chunk) *c, int thread, in
     engine *e = w->e;
     REAL *delta_sums = e->shift ? e->delta_sums + thread * e->layers[0].width : NULL;
     NAME(feature_masks) features;
-    features.index = -1;
+    features.source = NULL;
     if (delta_sums != NULL)
         NAME(sum_deltas)(e, c->m, delta_sums);
     for (;;) {
@@ -217,7 +217,7 @@ static void NAME(estimate_costs)(engine *e, const input_matrix *inputs, int64_t 
     int64_t stride = (n + COST_SAMPLES - 1) / COST_SAMPLES;
     for (int64_t i = 0; i < e->n_blocks; i++) {
         block *b = &e->blocks[i];
-        double density = 1;
+        double density = b->l > 0 && e->layers[b->l].skips ? 0.5 : 1;
         if (b->l == 0 && inputs->skips_zeros && b->first > 0) {
             b->cost_before = cost;  /* the block before it has the same inputs */
             cost += (cost - b[-1].cost_before) * b->width / b[-1].width;

@@ -109,62 +109,92 @@ static void NAME(use_up)(layer *y, int64_t offset, int64_t n, REAL *sums, REAL a
 /* What a thread keeps during phase B: the masks of the features that it is at, in groups, which
  * tell in which samples of the chunk they are not all zero. */
 typedef struct {
-    int64_t index;  /* of the inputs' masks that these are made of; -1 for none */
+    const uint64_t *source; /* the first sample's mask that these are made of, or NULL */
     uint64_t masks[CHUNK_ROWS_MAX / MASK_BITS][MASK_BITS / MASKED_ROWS];
 } NAME(feature_masks);
 
-static void NAME(find_feature_masks)(const engine *e, int64_t index, int64_t m,
+static void NAME(find_feature_masks)(const uint64_t *source, int64_t n_masks, int64_t m,
                                      NAME(feature_masks) *features)
 {
-    if (features->index == index)
+    if (features->source == source)
         return;
-    features->index = index;
+    features->source = source;
     for (int64_t row = 0; row < m; row += MASK_BITS) {
         uint64_t masks[MASK_BITS] __attribute__((aligned(64)));
         for (int64_t i = 0; i < MASK_BITS; i++)
-            masks[i] = row + i < m ? e->masks[(row + i) * e->n_masks + index] : 0;
+            masks[i] = row + i < m ? source[(row + i) * n_masks] : 0;
         NAME(transpose_masks)(masks, features->masks[row / MASK_BITS]);
     }
 }
 
-/* sums = before + X^T D for the rows of block b, skipping zeros. */
-static void NAME(gradient_skipping_zeros)(const engine *e, enum input_kind kind, const block *b,
-                                          int64_t m, const REAL *D, NAME(place) place,
-                                          NAME(feature_masks) *features,
-                                          const REAL *delta_sums)
+/* sums = before + A^T D for the rows of block b, skipping the zeros of A, whose value at the first
+ * sample and the block's first row is where `a` begins. `masks` are the block's. */
+static void NAME(gradient_skipping_zeros)(const layer *y, const block *b, int64_t m,
+                                          NAME(masked_matrix) a, const REAL *D,
+                                          NAME(place) place, const NAME(feature_masks) *features)
 {
-    const layer *y = &e->layers[0];
+    const int64_t element = a.table ? 1 : sizeof(REAL);
     int64_t n_tiles = b->n_rows / MASKED_ROWS, rest = n_tiles * MASKED_ROWS;
     int64_t part = NAME(panel_units)(b->width, MASKED_VECTORS);
-    NAME(find_feature_masks)(e, b->row / MASK_BITS, m, features);
-    /* The next block's inputs, of which other threads have gathered some. */
-    if (kind == BYTES && b->first + b->width == y->width)
-        for (int64_t row = 0; row < m; row++)
-            __builtin_prefetch((const uint8_t *)e->X + row * e->byte_stride + b->row + MASK_BITS);
+    NAME(masked_matrix) left = a;  /* the rows that are no whole tile */
+    left.scale = a.scale ? a.scale + rest : NULL;
     for (int64_t row = 0; row < m; row += MASK_BITS) {
         const uint64_t *masks = features->masks[row / MASK_BITS] + b->row % MASK_BITS / MASKED_ROWS;
         const REAL *before = row == 0 ? place.before : place.sums;
         int64_t before_step = row == 0 ? place.before_step : b->width;
-        NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, row, b->row);
-        a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
         for (int64_t first = 0; first < b->width; first += part)
             NAME(masked_tiles)(n_tiles, MASKED_ROWS, NAME(panel_width)(b->width, first, part),
                                masks, a, D + row * y->stride + first, y->stride, before + first,
                                before_step, place.sums + first, b->width);
-        if (rest == b->n_rows)
-            continue;
-        a = NAME(masked_inputs)(e, kind, row, b->row + rest);
-        a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
-        for (int64_t first = 0; first < b->width; first += part)
+        left.values = (const char *)a.values + rest * element;
+        for (int64_t first = 0; first < b->width && rest < b->n_rows; first += part)
             NAME(masked_tiles)(b->n_rows - rest, 1, NAME(panel_width)(b->width, first, part),
-                               masks + n_tiles, a, D + row * y->stride + first, y->stride,
+                               masks + n_tiles, left, D + row * y->stride + first, y->stride,
                                before + rest * before_step + first, before_step,
                                place.sums + rest * b->width + first, b->width);
+        a.values = (const char *)a.values + MASK_BITS * a.stride * element;
     }
+}
+
+/* The same for the inputs, whose map may shift them. */
+static void NAME(input_gradient_skipping_zeros)(const engine *e, enum input_kind kind,
+                                                const block *b, int64_t m, const REAL *D,
+                                                NAME(place) place,
+                                                NAME(feature_masks) *features,
+                                                const REAL *delta_sums)
+{
+    const layer *y = &e->layers[0];
+    NAME(masked_matrix) a = NAME(masked_inputs)(e, kind, 0, b->row);
+    a.stride = kind == BYTES ? e->byte_stride : e->input_stride;
+    NAME(find_feature_masks)(e->masks + b->row / MASK_BITS, e->n_masks, m, features);
+    /* The next block's inputs, of which other threads have gathered some. */
+    if (kind == BYTES && b->first + b->width == y->width)
+        for (int64_t row = 0; row < m; row++)
+            __builtin_prefetch((const uint8_t *)e->X + row * e->byte_stride + b->row + MASK_BITS);
+    NAME(gradient_skipping_zeros)(y, b, m, a, D, place, features);
     if (e->shift != NULL)
         for (int64_t i = 0; i < b->n_rows; i++)
             for (int64_t j = 0; j < b->width; j++)
                 place.sums[i * b->width + j] += e->shift[b->row + i] * delta_sums[b->first + j];
+}
+
+/* The same for the activations of the layer below. Return whether they have zeros enough; if not,
+ * nothing is done. */
+static int NAME(try_skipping_zeros)(const engine *e, const block *b, int64_t m, const REAL *D,
+                                    NAME(place) place, NAME(feature_masks) *features)
+{
+    const layer *y = &e->layers[b->l], *below = y - 1;
+    NAME(find_feature_masks)(below->masks + b->row / MASK_BITS, below->n_masks, m, features);
+    const int64_t first = b->row % MASK_BITS / MASKED_ROWS;
+    int64_t found = 0;
+    for (int64_t row = 0; row < m; row += MASK_BITS)
+        for (int64_t i = 0; i < b->n_rows / MASKED_ROWS; i++)
+            found += __builtin_popcountll(features->masks[row / MASK_BITS][first + i]);
+    if (4 * found >= 3 * m * b->n_rows)
+        return 0;
+    NAME(masked_matrix) a = {.values = below->A + b->row, .stride = below->stride};
+    NAME(gradient_skipping_zeros)(y, b, m, a, D, place, features);
+    return 1;
 }
 
 /* Sum up what the inputs' shift adds to the units of block `index`: t W, of
@@ -249,7 +279,8 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
         NAME(find_place)(y, offset, b->width, buffer, is_first, is_last && updates);
 
     if (b->l == 0 && inputs->skips_zeros) {
-        NAME(gradient_skipping_zeros)(e, inputs->kind, b, m, D, place, features, delta_sums);
+        NAME(input_gradient_skipping_zeros)(e, inputs->kind, b, m, D, place, features,
+                                            delta_sums);
     } else if (b->l == 0 && inputs->kind == CSR) {
         for (int64_t i = 0; i < b->n_rows; i++) {
             int32_t start = e->list_start[b->row + i];
@@ -258,7 +289,7 @@ static void NAME(phase_b_block)(engine *e, const input_matrix *inputs, int64_t i
                                  place.before + i * place.before_step,
                                  place.sums + i * b->width);
         }
-    } else {
+    } else if (b->l == 0 || !y->skips || !NAME(try_skipping_zeros)(e, b, m, D, place, features)) {
         const REAL *A = b->l == 0 ? e->X : e->layers[b->l - 1].A;
         int64_t a_step = b->l == 0 ? e->input_stride : e->layers[b->l - 1].stride;
         NAME(product)(b->n_rows, b->width, m, A + b->row, 1, a_step, D, y->stride, place.before,
