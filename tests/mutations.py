@@ -1,4 +1,4 @@
-"""Twenty faults that tests must find: each is put into a copy of the package, and its tests run.
+"""Twenty-two faults that tests must find: each is put into a copy of the package, and its tests run.
 
     python tests/mutations.py [NAME ...]
 
@@ -53,6 +53,18 @@ MUTATIONS = [
         "the worst instruction set", f"{ENGINE}/_engine.pyx",
         'os.environ.get("FASTMLP_ISA", names[0])',
         'os.environ.get("FASTMLP_ISA", names[len(names) - 1])',
+        "tests/test_backends.py -k TestDecisions",
+    ),
+    Mutation(
+        "panels are as narrow as tiles", f"{ENGINE}/layout.h",
+        "NAME(panel_units)(y->width, is_wide ? SKIPPING_VECTORS : TILE_VECTORS)",
+        "NAME(panel_units)(y->width, is_wide ? TILE_VECTORS : TILE_VECTORS)",
+        "tests/test_backends.py -k TestDecisions",
+    ),
+    Mutation(
+        "zeros of ReLU are multiplied in the backward pass", f"{ENGINE}/samples.h",
+        "skips_zeros = NAME(is_sparse)(end - begin, masks, y->n_masks, y->n_out);",
+        "skips_zeros = 0;",
         "tests/test_backends.py -k TestDecisions",
     ),
     Mutation(

@@ -877,9 +877,7 @@ class TestDecisions:
     """Engines say what they decided: it changes no number, so that no other test sees it."""
 
     @staticmethod
-    def trained(
-        engine_class, source="float", units=(37, 200, 40, 4), activation="tanh", **options
-    ):
+    def trained(engine_class, source="float", units=(37, 200, 40, 4), activation="tanh", **options):
         case = (803, units, activation, "softmax", 401, True)
         network, parameters, inputs, Y, weights, batch_size = problem(
             case, "float64", source=source
@@ -930,6 +928,22 @@ class TestDecisions:
             most = 8 if walks and engine.isa != "x86-64-v4" else tile
             assert -(-vectors // (panel // lanes)) == -(-vectors // most)  # as few as can be
             assert panel <= most * lanes
+
+    def test_zeros_of_relu_are_skipped(self, engine_class):
+        """0 times an infinite weight is NaN. Unit 7 of the second layer is always zero, and so are
+        its deltas: what the first layer gets tells whether both passes leave it out."""
+        network = Network((6, 80, 80, 3), "relu", "softmax", alpha=0)
+        rng = np.random.RandomState(0)
+        parameters = Parameters.initial(network, rng, np.dtype("float64"))
+        parameters.coefs[1][:, 7] = -np.inf
+        X, Y = rng.standard_normal((40, 6)), np.eye(3)[rng.randint(3, size=40)]
+        engine = engine_class(network, parameters, Inputs(X, X.dtype), Y)
+        gradient = Parameters(network, np.empty_like(parameters.flat))
+        with np.errstate(invalid="ignore"):
+            loss = engine.loss_and_gradient(parameters.flat, gradient.flat)
+        skips = engine.isa not in ("", "x86-64-v4")
+        assert np.isfinite(loss) == skips
+        assert np.isfinite(gradient.coefs[0]).all() == skips
 
     @pytest.mark.skipif("FASTMLP_ISA" in os.environ, reason="FASTMLP_ISA chooses another")
     def test_the_best_instruction_set_is_chosen(self):
