@@ -1,4 +1,4 @@
-"""Twenty-two faults that tests must find: each is put into a copy of the package, and its tests run.
+"""Faults that tests must find: each is put into a copy of the package, and its tests run.
 
     python tests/mutations.py [NAME ...]
 
