@@ -504,18 +504,18 @@ def _layers(network: Network, dtype: np.dtype) -> tuple[NDArray, int, int]:
 def _blocks(layers: NDArray, dtype: np.dtype, data: Data | None) -> NDArray:
     """Return the kernels' table of blocks, for training on this data."""
     lanes = kernels.lanes(dtype)
-    skips = data is not None and (data.kind == CSR or data.skips_zeros)
-    rows = []
+    blocks = []
     for layer, (n_in, width) in enumerate(layers[:, [kernels.N_IN, kernels.WIDTH]].tolist()):
-        panel = kernels.TILE_VECTORS * lanes
-        if layer == 0 and skips:
+        rows, panel = kernels.BLOCK_ROWS, kernels.TILE_VECTORS * lanes
+        if layer == 0 and data is not None and (data.kind == CSR or data.skips_zeros):
+            rows = kernels.MASK_BITS
             panel = kernels.panel_units(width, lanes, kernels.SKIPPING_VECTORS)
-        rows += [
-            [layer, row, min(kernels.MASK_BITS, n_in - row), first, min(panel, width - first)]
-            for row in range(0, n_in, kernels.MASK_BITS)
+        blocks += [
+            [layer, row, min(rows, n_in - row), first, min(panel, width - first)]
+            for row in range(0, n_in, rows)
             for first in range(0, width, panel)
         ]
-    return np.array(rows, np.int64)
+    return np.array(blocks, np.int64)
 
 
 def _rows(data: Data, n_in: int, start: int, stop: int) -> Data:

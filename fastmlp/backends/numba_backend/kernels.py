@@ -106,11 +106,17 @@ MASKED_VECTORS = 4
 #: Vectors of weights, at most, that one walk over a sample's mask or list serves.
 SKIPPING_VECTORS = 4 if VECTOR_BYTES == 64 else 8
 
-#: Numbers per mask, and rows of weights per work item of the weight update.
+#: Numbers per mask, and rows of weights per work item of the weight update that skips zeros.
 MASK_BITS = 64
+
+#: The same where zeros are not skipped.
+BLOCK_ROWS = 8 * TILE_ROWS
 
 #: Rows per work item of the forward and backward pass.
 GROUP_ROWS = 32
+
+#: Bytes that are read from memory together.
+CACHE_LINE = 64
 
 #: Number of spins of a waiting thread before it yields, and then sleeps.
 SPINS, YIELDS = 2000, 1000
@@ -489,6 +495,35 @@ def _mask_of(typing_context, values, at):
 
 
 @intrinsic
+def _select(typing_context, condition, a, b):
+    """a where the condition holds, else b. Numba would branch, and LLVM then store conditionally
+    what need not change, which takes long on some processors."""
+    signature = a(condition, a, a)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return signature, generate
+
+
+@intrinsic
+def _prefetch(typing_context, array, at):
+    """Have the cache line of an element read, without waiting for it."""
+    signature = types.void(array, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.bitcast(_element(context, builder, array, *args), cgutils.voidptr_t)
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
+        # To read it, into the first-level cache, as data.
+        builder.call(function, [pointer, i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def _bits_of(typing_context, x):
     """Reinterpret a number as a signed integer of its size, or back."""
     into = {
@@ -585,6 +620,14 @@ def _plain_mask_of(values, at):
     return np.uint64(mask)
 
 
+def _plain_select(condition, a, b):
+    return a if condition else b
+
+
+def _plain_prefetch(array, at):
+    pass
+
+
 def _plain_bits_of(x):
     into = {"f4": "i4", "f8": "i8", "i4": "f4", "i8": "f8"}[x.dtype.str[1:]]
     return x.view(into)
@@ -613,10 +656,11 @@ listed_row = _make_listed_tile(SKIPPING_VECTORS)
 if IS_PLAIN:
     part, mask_of, bits_of = _plain_part, _plain_mask_of, _plain_bits_of
     atomic_add, atomic_load = _plain_atomic_add, _plain_atomic_load
-    atomic_store = _plain_atomic_store
+    atomic_store, prefetch, where = _plain_atomic_store, _plain_prefetch, _plain_select
 else:
     part, mask_of, bits_of = _part, _mask_of, _bits_of
     atomic_add, atomic_load, atomic_store = _atomic_add, _atomic_load, _atomic_store
+    prefetch, where = _prefetch, _select
 
 
 _panel_units = jit(panel_units)
@@ -776,12 +820,6 @@ def _exp_for(x):
 @overload(tanh)
 def _tanh_for(x):
     return (lambda x: _tanh_32(x)) if x == types.float32 else (lambda x: _tanh_64(x))
-
-
-@jit
-def where(condition, a, b):
-    """a where the condition holds, else b."""
-    return a if condition else b
 
 
 def _ignored(*arguments: Any) -> None:
@@ -1023,12 +1061,9 @@ def gather_bytes(n_in, values, to, masks):
 @jit
 def gather_numbers(n_in, values, scale, shift, skips_zeros, to, masks):
     """Fetch a sample's inputs as the network sees them. If zeros are skipped, the shift is not
-    added, and `masks` are to tell which are not zero. Return whether all are finite."""
-    n_bad, limit = 0, np.finfo(to.dtype).max
+    added, and `masks` are to tell which are not zero."""
     for i in range(n_in):
-        x = to.dtype.type(values[i])
-        n_bad += 0 if abs(x) <= limit else 1
-        to[i] = x
+        to[i] = values[i]
     if len(scale) > 0:
         for i in range(n_in):
             to[i] *= scale[i]
@@ -1038,16 +1073,40 @@ def gather_numbers(n_in, values, scale, shift, skips_zeros, to, masks):
     elif len(shift) > 0:
         for i in range(n_in):
             to[i] += shift[i]
+
+
+@jit
+def are_finite(numbers):
+    """Return whether all numbers are finite."""
+    n_bad, limit = 0, np.finfo(numbers.dtype).max
+    for i in range(len(numbers)):
+        n_bad += 0 if abs(numbers[i]) <= limit else 1
     return n_bad == 0
+
+
+@jit
+def fetch(data, n_in, n_out, order, begin, end, first, last):
+    """Have the inputs [first, last) of the samples at positions [begin, end) of the order read:
+    they lie anywhere, so that the processor cannot foresee them."""
+    for position in range(begin, min(end, len(order))):
+        sample = order[position]
+        if data.kind == BYTES:
+            for i in range(first, last, CACHE_LINE):
+                prefetch(data.byte_values, sample * n_in + i)
+        elif data.kind == DENSE:
+            for i in range(first, last, CACHE_LINE // data.values.itemsize):
+                prefetch(data.values, sample * n_in + i)
+        if first == 0:
+            prefetch(data.targets, sample * n_out)
 
 
 @jit
 def gather(data, scratch, n_in, order, at, begin, end):
     """Fetch the inputs of rows [begin, end) of the chunk that begins at position `at` of the
-    order. Return whether all are finite. CSR is read without a copy."""
-    n_bad, n_masks, stride = 0, scratch.n_masks, scratch.stride
+    order. CSR is read without a copy."""
+    n_masks, stride = scratch.n_masks, scratch.stride
     if data.kind == CSR:
-        return True
+        return
     for row in range(begin, end):
         sample = order[at + row]
         masks = part(scratch.masks, row * n_masks, n_masks)
@@ -1060,12 +1119,8 @@ def gather(data, scratch, n_in, order, at, begin, end):
                            part(scratch.X, row * stride, stride), masks)  # fmt: skip
         else:
             numbers = part(data.values, sample * n_in, n_in)
-            is_finite = gather_numbers(
-                n_in, numbers, data.scale, data.shift, data.skips_zeros,
-                part(scratch.X, row * stride, stride), masks,
-            )  # fmt: skip
-            n_bad += 0 if is_finite else 1
-    return n_bad == 0
+            gather_numbers(n_in, numbers, data.scale, data.shift, data.skips_zeros,
+                           part(scratch.X, row * stride, stride), masks)  # fmt: skip
 
 
 @jit
@@ -1085,16 +1140,18 @@ def find_starts(net, data, scratch, thread):
 
 
 @jit
-def first_layer(net, data, scratch, order, at, begin, end, thread):
+def first_layer(net, data, scratch, order, at, begin, end, upcoming, thread):
     """Form the first layer's sums for rows [begin, end) of the chunk, which begins at position
-    `at` of the order."""
+    `at` of the order. Meanwhile have as many samples read from position `upcoming` on."""
     n_in, width = net.layers[0, N_IN], net.layers[0, WIDTH]
+    n_out = net.layers[len(net.layers) - 1, N_OUT]
     weights_at, rows_at = net.layers[0, WEIGHTS_AT], scratch.rows_at[0]
     starts_at = thread * width
     n_lanes = VECTOR_BYTES // scratch.X.itemsize
     panel = _panel_units(width, n_lanes, SKIPPING_VECTORS)
     n, n_masks, stride = end - begin, scratch.n_masks, scratch.stride
     if data.kind != CSR and not data.skips_zeros:
+        fetch(data, n_in, n_out, order, upcoming, upcoming + n, 0, n_in)
         product(
             n,
             width,
@@ -1129,6 +1186,9 @@ def first_layer(net, data, scratch, order, at, begin, end, thread):
             # in the first-level cache.
             for m in range(n_masks):
                 k = m * MASK_BITS
+                if first == 0:  # piece by piece, as few reads can be under way
+                    last = min(k + MASK_BITS, n_in)
+                    fetch(data, n_in, n_out, order, upcoming, upcoming + n, k, last)
                 rest = (net.weights, weights_at + k * width + first, width,
                         scratch.starts if m == 0 else scratch.A,
                         starts_at + first if m == 0 else out,
@@ -1143,9 +1203,9 @@ def first_layer(net, data, scratch, order, at, begin, end, thread):
 
 
 @jit
-def forward(net, data, scratch, order, at, begin, end, thread):
+def forward(net, data, scratch, order, at, begin, end, upcoming, thread):
     """Run rows [begin, end) of the chunk forward through all layers."""
-    first_layer(net, data, scratch, order, at, begin, end, thread)
+    first_layer(net, data, scratch, order, at, begin, end, upcoming, thread)
     n_layers = len(net.layers)
     for layer in range(n_layers):
         width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
@@ -1197,14 +1257,15 @@ def backward(net, scratch, begin, end):
 
 
 @jit
-def train_rows(net, data, scratch, order, at, begin, end, thread):
+def train_rows(net, data, scratch, order, at, begin, end, thread, n_threads):
     """Phase A for rows [begin, end) of the chunk that begins at position `at` of the order."""
+    upcoming = at + begin + (end - begin) * n_threads  # other threads take what is in between
     gather(data, scratch, net.layers[0, N_IN], order, at, begin, end)
     for i in range(begin, end):
         sample = order[at + i]
         weight = data.weights[sample] if len(data.weights) > 0 else scratch.ones[0]
         scratch.sample_weights[i] = weight
-    forward(net, data, scratch, order, at, begin, end, thread)
+    forward(net, data, scratch, order, at, begin, end, upcoming, thread)
     top = len(net.layers) - 1
     width, rows_at, n = net.layers[top, WIDTH], scratch.rows_at[top], net.layers[top, N_OUT]
     for i in range(begin, end):
@@ -1646,7 +1707,7 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
             while group < n_groups:
                 begin = group_begin(m, n_groups, group)
                 end = group_begin(m, n_groups, group + 1)
-                train_rows(net, data, scratch, order, batch + first, begin, end, thread)
+                train_rows(net, data, scratch, order, batch + first, begin, end, thread, n_threads)
                 group = atomic_add(team, GROUPS_TAKEN, 1)
             if data.kind == CSR:
                 make_lists(data, scratch, order, batch + first, m, thread, n_threads)
@@ -1710,8 +1771,11 @@ def predict(net, data, scratch, outputs, thread, n_threads):
         m = min(rows, n - at)
         for i in range(m):
             order[begin + i] = at + i
-        all_finite &= gather(data, scratch, net.layers[0, N_IN], order, 0, begin, begin + m)
-        forward(net, data, scratch, order, 0, begin, begin + m, thread)
+        n_in = net.layers[0, N_IN]
+        if data.kind == DENSE:
+            all_finite &= are_finite(part(data.values, at * n_in, m * n_in))
+        gather(data, scratch, n_in, order, 0, begin, begin + m)
+        forward(net, data, scratch, order, 0, begin, begin + m, len(order), thread)
         for i in range(m):
             row = rows_at + (begin + i) * width
             for j in range(outputs.shape[1]):
