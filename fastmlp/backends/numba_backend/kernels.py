@@ -845,29 +845,29 @@ def _exp(z, real):
 
 def _activating(code: int, f: Any, df: Any, others: Any) -> Any:
     @jit
-    def activate(activation, row):
+    def activate(activation, values):
         if activation == code:
-            real = row.dtype.type
-            for i in range(len(row)):
-                row[i] = f(row[i], real)
+            real = values.dtype.type
+            for i in range(len(values)):
+                values[i] = f(values[i], real)
         else:
-            others(activation, row)
+            others(activation, values)
 
     return activate
 
 
 def _activating_and_differentiating(code: int, f: Any, df: Any, others: Any) -> Any:
     @jit
-    def activate_and_differentiate(activation, row, slopes):
+    def activate_and_differentiate(activation, values, slopes):
         if activation == code:
-            real = row.dtype.type
-            for i in range(len(row)):
-                z = row[i]
+            real = values.dtype.type
+            for i in range(len(values)):
+                z = values[i]
                 a = f(z, real)
-                row[i] = a
+                values[i] = a
                 slopes[i] = df(z, a, real)
         else:
-            others(activation, row, slopes)
+            others(activation, values, slopes)
 
     return activate_and_differentiate
 
@@ -886,10 +886,10 @@ def _differentiating(code: int, f: Any, df: Any, others: Any) -> Any:
     return multiply_by_derivative
 
 
-#: Apply a function of one number to a row.
+#: Apply a function of one number to each.
 activate_each = _chain(_activating, ["exp", *ACTIVATIONS])
 
-#: Apply an activation to a row, and write its derivatives.
+#: Apply an activation, and write its derivatives.
 activate_and_differentiate = _chain(
     _activating_and_differentiating, [name for name, a in ACTIVATIONS.items() if a.reads_z]
 )
@@ -902,21 +902,29 @@ multiply_by_derivative = _chain(
 
 
 @jit
-def activate(activation, row, n):
-    """Apply a function to a row of n units, padding included. Nothing reads the padding."""
+def softmax(row, n):
+    """Apply softmax to the n units of a row that are not padding."""
+    highest = row[0]
+    for i in range(1, n):
+        highest = row[i] if row[i] > highest else highest
+    for i in range(len(row)):
+        row[i] = exp(row[i] - highest)
+    total = row.dtype.type(0)
+    for i in range(n):
+        total += row[i]
+    for i in range(len(row)):
+        row[i] /= total
+
+
+@jit
+def activate(activation, rows, width, n):
+    """Apply an activation to rows of n units, which follow each other, `width` apart. What this
+    makes of the padding, nothing reads."""
     if activation == SOFTMAX:
-        highest = row[0]
-        for i in range(1, n):
-            highest = row[i] if row[i] > highest else highest
-        for i in range(len(row)):
-            row[i] = exp(row[i] - highest)
-        total = row.dtype.type(0)
-        for i in range(n):
-            total += row[i]
-        for i in range(len(row)):
-            row[i] /= total
+        for first in range(0, len(rows), width):
+            softmax(part(rows, first, width), n)
     else:
-        activate_each(activation, row)
+        activate_each(activation, rows)
 
 
 # A call in the loop over counters would keep that from becoming vector code.
@@ -952,10 +960,10 @@ def draw_factors(net, layer, position, factors):
 
 
 @jit
-def multiply(row, factors):
-    """Multiply a row by another."""
-    for i in range(len(row)):
-        row[i] *= factors[i]
+def multiply(rows, factors):
+    """Multiply rows by others."""
+    for i in range(len(rows)):
+        rows[i] *= factors[i]
 
 
 @jit
@@ -1217,18 +1225,16 @@ def forward(net, data, scratch, order, at, begin, end, upcoming, thread):
                     net.weights, net.layers[layer, INTERCEPTS_AT], 0,
                     scratch.A, rows_at + begin * width, width)  # fmt: skip
         activation = net.output if layer == n_layers - 1 else net.hidden
-        for i in range(begin, end):
-            row = part(scratch.A, rows_at + i * width, width)
-            keeps_slopes = net.reads_z and layer < n_layers - 1 and len(scratch.slopes) > 0
-            if keeps_slopes:
-                slopes = part(scratch.slopes, rows_at + i * width, width)
-                activate_and_differentiate(activation, row, slopes)
-            else:
-                activate(activation, row, net.layers[layer, N_OUT])
-            if layer < n_layers - 1 and net.kept[layer] != 1:
-                factors = part(scratch.factors, rows_at + i * width, width)
-                draw_factors(net, layer, at + i, factors)
-                multiply(row, factors)
+        start, n = rows_at + begin * width, (end - begin) * width
+        rows = part(scratch.A, start, n)
+        if net.reads_z and layer < n_layers - 1 and len(scratch.slopes) > 0:
+            activate_and_differentiate(activation, rows, part(scratch.slopes, start, n))
+        else:
+            activate(activation, rows, width, net.layers[layer, N_OUT])
+        if layer < n_layers - 1 and net.kept[layer] != 1:
+            for i in range(begin, end):
+                draw_factors(net, layer, at + i, part(scratch.factors, rows_at + i * width, width))
+            multiply(rows, part(scratch.factors, start, n))
 
 
 @jit
@@ -1242,18 +1248,18 @@ def backward(net, scratch, begin, end):
                 scratch.D, rows_at + begin * width, width, 1,
                 net.transposed, net.layers[layer, TRANSPOSED_AT], back,
                 scratch.zeros, 0, 0, scratch.D, to_at + begin * back, back)  # fmt: skip
-        for i in range(begin, end):
-            at, n = to_at + i * back, net.layers[layer, N_IN]
-            delta = part(scratch.D, at, back)
-            if net.reads_z:
-                multiply(delta, part(scratch.slopes, at, back))
-            else:
-                multiply_by_derivative(net.hidden, part(scratch.A, at, back), kept, delta)
-            if net.kept[layer - 1] != 1:
-                multiply(delta, part(scratch.factors, at, back))
-            # Already zero, unless a diverged delta made it infinity times zero.
-            for j in range(n, back):
-                delta[j] = 0
+        start, n = to_at + begin * back, (end - begin) * back
+        deltas = part(scratch.D, start, n)
+        if net.reads_z:
+            multiply(deltas, part(scratch.slopes, start, n))
+        else:
+            multiply_by_derivative(net.hidden, part(scratch.A, start, n), kept, deltas)
+        if net.kept[layer - 1] != 1:
+            multiply(deltas, part(scratch.factors, start, n))
+        # The padding is already zero, unless a diverged delta made it infinity times zero.
+        for first in range(0, n, back):
+            for j in range(net.layers[layer, N_IN], back):
+                deltas[first + j] = 0
 
 
 @jit
@@ -1341,34 +1347,47 @@ def _settings_of(step):
 
 def _updating(code: int, formula: Any, others: Any) -> Any:
     @jit
-    def update(kind, step, alpha, sums, weights, state_1, state_2):
+    def update(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+               weights, state_1, state_2, at, at_step):  # fmt: skip
         if kind == code:
             scale, settings = step[SCALE], _settings_of(step)
-            for i in range(len(weights)):
-                g = (sums[i] + alpha * weights[i]) * scale
-                w, first, second = formula(weights[i], g, state_1[i], state_2[i], settings)
-                weights[i] = w
-                state_1[i] = first
-                state_2[i] = second
+            for row in range(n_rows):
+                G = part(sums, sums_at + row * sums_step, n)
+                W = part(weights, at + row * at_step, n)
+                S = part(state_1, at + row * at_step, n)
+                T = part(state_2, at + row * at_step, n)
+                for i in range(n):
+                    g = (G[i] + alpha * W[i]) * scale
+                    w, first, second = formula(W[i], g, S[i], T[i], settings)
+                    W[i] = w
+                    S[i] = first
+                    T[i] = second
         else:
-            others(kind, step, alpha, sums, weights, state_1, state_2)
+            others(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+                   weights, state_1, state_2, at, at_step)  # fmt: skip
 
     return update
 
 
 def _updating_one_vector(code: int, formula: Any, others: Any) -> Any:
     @jit
-    def update(kind, step, alpha, sums, weights, state_1, state_2):
+    def update(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+               weights, state_1, state_2, at, at_step):  # fmt: skip
         if kind == code:
             scale, settings = step[SCALE], _settings_of(step)
             zero = scale - scale
-            for i in range(len(weights)):
-                g = (sums[i] + alpha * weights[i]) * scale
-                w, first, _ = formula(weights[i], g, state_1[i], zero, settings)
-                weights[i] = w
-                state_1[i] = first
+            for row in range(n_rows):
+                G = part(sums, sums_at + row * sums_step, n)
+                W = part(weights, at + row * at_step, n)
+                S = part(state_1, at + row * at_step, n)
+                for i in range(n):
+                    g = (G[i] + alpha * W[i]) * scale
+                    w, first, _ = formula(W[i], g, S[i], zero, settings)
+                    W[i] = w
+                    S[i] = first
         else:
-            others(kind, step, alpha, sums, weights, state_1, state_2)
+            others(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+                   weights, state_1, state_2, at, at_step)  # fmt: skip
 
     return update
 
@@ -1393,11 +1412,10 @@ def updates_at_once(optimizer):
 
 
 @jit
-def use_up(net, optimizer, step, at, n, alpha, sums):
-    """Update the n weights that begin at `at` by their gradient sums."""
-    weights, first = part(net.weights, at, n), part(net.state_1, at, n)
-    second = part(net.state_2, at, n) if len(net.state_2) > 0 else first
-    update(int(optimizer[CODE]), step, alpha, sums, weights, first, second)
+def use_up(net, optimizer, step, at, at_step, n_rows, n, alpha, sums, sums_at, sums_step):
+    """Update rows of n weights, the first of which begins at `at`, by their gradient sums."""
+    update(int(optimizer[CODE]), step, alpha, n_rows, n, sums, sums_at, sums_step,
+           net.weights, net.state_1, net.state_2, at, at_step)  # fmt: skip
 
 
 @jit
@@ -1577,25 +1595,23 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
     if is_last:
         # All of a block at once if its rows follow each other.
         n_runs, run = (1, n_rows * units) if units == width else (n_rows, units)
-        for i in range(n_runs):
-            sums = part(to, to_at + i * to_step, run)
-            if keeps:
+        if keeps:
+            for i in range(n_runs):
+                sums = part(to, to_at + i * to_step, run)
                 gradient_squares += finish_gradient(net, step, at + i * width, run, alpha, sums)
-            else:
-                use_up(net, optimizer, step, at + i * width, run, alpha, sums)
-        if not keeps:
+        else:
+            use_up(net, optimizer, step, at, width, n_runs, run, alpha, to, to_at, to_step)
             weights_changed(net, index)
     if row == 0:
         at = net.layers[layer, INTERCEPTS_AT] + first
         product(1, units, m, scratch.ones, 0, 0, 0, scratch.D, d_at, width,
                 before, 0 if is_first else at, 0, to, at if keeps else sums_at, 0)  # fmt: skip
         if is_last:
-            sums = part(to, at if keeps else sums_at, units)
             zero = step.dtype.type(0)
             if keeps:
-                gradient_squares += finish_gradient(net, step, at, units, zero, sums)
+                gradient_squares += finish_gradient(net, step, at, units, zero, part(to, at, units))
             else:
-                use_up(net, optimizer, step, at, units, zero, sums)
+                use_up(net, optimizer, step, at, 0, 1, units, zero, to, sums_at, 0)
     net.gradient_squares[index] = gradient_squares
 
 
@@ -1622,14 +1638,12 @@ def update_clipped(net, optimizer, step, thread, n_threads):
         block = net.blocks[index]
         layer, width = block[LAYER], net.layers[block[LAYER], WIDTH]
         at = net.layers[layer, WEIGHTS_AT] + block[ROW] * width + block[FIRST]
-        for i in range(block[N_ROWS]):
-            sums = part(net.gradient, at + i * width, block[UNITS])
-            use_up(net, optimizer, step, at + i * width, block[UNITS], zero, sums)
+        use_up(net, optimizer, step, at, width, block[N_ROWS], block[UNITS], zero,
+               net.gradient, at, width)  # fmt: skip
         weights_changed(net, index)
         if block[ROW] == 0:
             at = net.layers[layer, INTERCEPTS_AT] + block[FIRST]
-            sums = part(net.gradient, at, block[UNITS])
-            use_up(net, optimizer, step, at, block[UNITS], zero, sums)
+            use_up(net, optimizer, step, at, 0, 1, block[UNITS], zero, net.gradient, at, 0)
 
 
 # ------------------------------------------------------------------------------------------- team
@@ -1794,4 +1808,4 @@ def few_rows(activation, X, coef, intercept, out):
             if a != 0:
                 for j in range(len(row)):
                     row[j] += a * coef[k, j]
-        activate(activation, row, len(row))
+        activate(activation, row, len(row), len(row))
