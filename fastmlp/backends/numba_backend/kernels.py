@@ -495,18 +495,6 @@ def _mask_of(typing_context, values, at):
 
 
 @intrinsic
-def _select(typing_context, condition, a, b):
-    """a where the condition holds, else b. Numba would branch, and LLVM then store conditionally
-    what need not change, which takes long on some processors."""
-    signature = a(condition, a, a)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.select(*args)
-
-    return signature, generate
-
-
-@intrinsic
 def _prefetch(typing_context, array, at):
     """Have the cache line of an element read, without waiting for it."""
     signature = types.void(array, types.int64)
@@ -620,10 +608,6 @@ def _plain_mask_of(values, at):
     return np.uint64(mask)
 
 
-def _plain_select(condition, a, b):
-    return a if condition else b
-
-
 def _plain_prefetch(array, at):
     pass
 
@@ -656,11 +640,11 @@ listed_row = _make_listed_tile(SKIPPING_VECTORS)
 if IS_PLAIN:
     part, mask_of, bits_of = _plain_part, _plain_mask_of, _plain_bits_of
     atomic_add, atomic_load = _plain_atomic_add, _plain_atomic_load
-    atomic_store, prefetch, where = _plain_atomic_store, _plain_prefetch, _plain_select
+    atomic_store, prefetch = _plain_atomic_store, _plain_prefetch
 else:
     part, mask_of, bits_of = _part, _mask_of, _bits_of
     atomic_add, atomic_load, atomic_store = _atomic_add, _atomic_load, _atomic_store
-    prefetch, where = _prefetch, _select
+    prefetch = _prefetch
 
 
 _panel_units = jit(panel_units)
@@ -820,6 +804,12 @@ def _exp_for(x):
 @overload(tanh)
 def _tanh_for(x):
     return (lambda x: _tanh_32(x)) if x == types.float32 else (lambda x: _tanh_64(x))
+
+
+@jit
+def where(condition, a, b):
+    """a where the condition holds, else b."""
+    return a if condition else b
 
 
 def _ignored(*arguments: Any) -> None:
