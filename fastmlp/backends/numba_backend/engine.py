@@ -77,7 +77,6 @@ class Engine:
             self._threads = 1
         self._dtype = parameters.flat.dtype
         self._layers, self._n_padded, self._n_transposed = _layers(network, self._dtype)
-        self._blocks = _blocks(self._layers, self._dtype)
         self._weights = self._padded(parameters.flat)
         self._trained = False  # the engine's parameters are newer than the host's
         self._displaced = False  # the host may have replaced them since
@@ -85,6 +84,7 @@ class Engine:
         self._state: list[NDArray] = []
         self._training_scratch: Scratch | None = None
         self._data = None if inputs is None else self._describe(inputs, targets, sample_weight)
+        self._blocks = _blocks(self._layers, self._dtype, self._data)
 
     @property
     def skips_zeros(self) -> bool:
@@ -95,6 +95,7 @@ class Engine:
         """Train on other samples; see the NumPy backend."""
         self.inputs, self.targets, self.sample_weight = inputs, targets, sample_weight
         self._data = self._describe(inputs, targets, sample_weight, like=self._data)
+        self._blocks = _blocks(self._layers, self._dtype, self._data)
         scratch = self._training_scratch
         if scratch and len(scratch.list_rows) < _list_room(self._data, len(scratch.losses)):
             self._training_scratch = None
@@ -351,7 +352,8 @@ class Engine:
         n_features = n_in if data.kind == CSR and for_training else 0
         keeps_slopes = for_training and ACTIVATIONS[self.network.activation].reads_z
         room = _list_room(data, rows) if for_training else 0
-        panel = kernels.PANEL_VECTORS * kernels.lanes(dtype)
+        most = max(kernels.TILE_VECTORS, kernels.SKIPPING_VECTORS) * kernels.lanes(dtype)
+        n_feature_masks = -(-rows // kernels.MASK_BITS) * kernels.MASK_BITS // kernels.MASKED_ROWS
         return Scratch(
             n_threads=threads,
             rows_at=(np.cumsum(widths) - widths) * rows,
@@ -370,12 +372,12 @@ class Engine:
             list_next=np.zeros(n_features, np.int64),
             list_rows=np.zeros(room, np.int32),
             list_values=_zeros(room, dtype),
-            sums=_zeros(threads * kernels.MASK_BITS * panel, dtype),
+            sums=_zeros(threads * kernels.MASK_BITS * most, dtype),
             starts=_zeros(threads * width, dtype),
             delta_sums=_zeros(threads * width, dtype),
-            feature_masks=np.zeros(threads * -(-rows // 64) * 16, np.uint64),
+            feature_masks=np.zeros(threads * n_feature_masks, np.uint64),
             steps=_zeros(threads * kernels.STEP_SIZE, dtype),
-            zeros=_zeros(panel, dtype),
+            zeros=_zeros(int(widths.max()), dtype),
             ones=np.ones(1, dtype),
             team=np.zeros(64, np.int64),
         )
@@ -499,16 +501,21 @@ def _layers(network: Network, dtype: np.dtype) -> tuple[NDArray, int, int]:
     return np.array(rows, np.int64), at, transposed_at
 
 
-def _blocks(layers: NDArray, dtype: np.dtype) -> NDArray:
-    """Return the kernels' table of blocks."""
-    panel = kernels.PANEL_VECTORS * kernels.lanes(dtype)
-    rows = [
-        [layer, row, min(kernels.MASK_BITS, n_in - row), first, min(panel, width - first)]
-        for layer, (n_in, width) in enumerate(layers[:, [kernels.N_IN, kernels.WIDTH]].tolist())
-        for row in range(0, n_in, kernels.MASK_BITS)
-        for first in range(0, width, panel)
-    ]
-    return np.array(rows, np.int64)
+def _blocks(layers: NDArray, dtype: np.dtype, data: Data | None) -> NDArray:
+    """Return the kernels' table of blocks, for training on this data."""
+    lanes = kernels.lanes(dtype)
+    blocks = []
+    for layer, (n_in, width) in enumerate(layers[:, [kernels.N_IN, kernels.WIDTH]].tolist()):
+        rows, panel = kernels.BLOCK_ROWS, kernels.TILE_VECTORS * lanes
+        if layer == 0 and data is not None and (data.kind == CSR or data.skips_zeros):
+            rows = kernels.MASK_BITS
+            panel = kernels.panel_units(width, lanes, kernels.SKIPPING_VECTORS)
+        blocks += [
+            [layer, row, min(rows, n_in - row), first, min(panel, width - first)]
+            for row in range(0, n_in, rows)
+            for first in range(0, width, panel)
+        ]
+    return np.array(blocks, np.int64)
 
 
 def _rows(data: Data, n_in: int, start: int, stop: int) -> Data:

@@ -12,10 +12,10 @@ inputs do not fit into the cache is processed in chunks; then the gradient is ac
 chunks and applied with the last one.
 
 Rows of weights, activations and deltas are padded with zeros to whole vectors of `lanes` numbers,
-so that no loop has a tail. Products are computed in *tiles*: a few rows, up to `PANEL_VECTORS`
-vectors wide, whose sums stay in registers. Plain loops over arrays would keep them in memory,
-which takes two to three times as long, so tiles are generated for LLVM directly (`_emit_tile`),
-with an equivalent in Python for NUMBA_DISABLE_JIT=1.
+so that no loop has a tail. Products are computed in *tiles*: a few rows, a few vectors wide, whose
+sums stay in registers. Plain loops over arrays would keep them in memory, which takes two to three
+times as long, so tiles are generated for LLVM directly (`_emit_tile`), with an equivalent in Python
+for NUMBA_DISABLE_JIT=1.
 """
 
 import math
@@ -93,18 +93,30 @@ IS_PLAIN = bool(config.DISABLE_JIT)
 
 VECTOR_BYTES = _vector_bytes()
 
-#: Vectors of a tile's row, and its rows: as many sums as there are registers for.
-PANEL_VECTORS = 4 if VECTOR_BYTES == 64 else 2
+#: Rows and vectors of a dense tile: as many sums as there are registers for, which are 32 with
+#: AVX-512, else 16.
 TILE_ROWS = 6
+TILE_VECTORS = 4 if VECTOR_BYTES == 64 else 2
 
-#: Rows of a tile that skips zeros, in the weight update: adjacent features are often zero together.
-MASKED_ROWS = 4
+#: The same of a tile that skips zeros in the weight update. Its rows share a mask, because adjacent
+#: features are often zero together. The fewer they are, the fewer zeros are multiplied after all.
+MASKED_ROWS = 4 if VECTOR_BYTES == 64 else 2
+MASKED_VECTORS = 4
 
-#: Numbers per mask, and rows of weights per work item of the weight update.
+#: Vectors of weights, at most, that one walk over a sample's mask or list serves.
+SKIPPING_VECTORS = 4 if VECTOR_BYTES == 64 else 8
+
+#: Numbers per mask, and rows of weights per work item of the weight update that skips zeros.
 MASK_BITS = 64
+
+#: The same where zeros are not skipped.
+BLOCK_ROWS = 8 * TILE_ROWS
 
 #: Rows per work item of the forward and backward pass.
 GROUP_ROWS = 32
+
+#: Bytes that are read from memory together.
+CACHE_LINE = 64
 
 #: Number of spins of a waiting thread before it yields, and then sleeps.
 SPINS, YIELDS = 2000, 1000
@@ -199,12 +211,12 @@ class Scratch(NamedTuple):
     list_next: Any  # (n_in,) int64
     list_rows: Any  # (room,) int32
     list_values: Any  # (room,)
-    sums: Any  # (n_threads * MASK_BITS * panel,) of a block
+    sums: Any  # (n_threads * MASK_BITS * units of the widest block,) of a block
     starts: Any  # (n_threads * width of the first layer,) what its sums begin with
     delta_sums: Any  # (the same,)
-    feature_masks: Any  # (n_threads * chunk_rows / 64 * 16,) uint64
+    feature_masks: Any  # (n_threads * chunk_rows / MASKED_ROWS,) uint64
     steps: Any  # (n_threads * 16,)
-    zeros: Any  # (panel,)
+    zeros: Any  # (units of the widest layer,)
     ones: Any  # (1,)
     team: Any  # (64,) int64
 
@@ -215,6 +227,14 @@ class Scratch(NamedTuple):
 def lanes(dtype: Any) -> int:
     """Return how many numbers a vector holds."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def panel_units(width, n_lanes, most):
+    """Return the units of the panels of a matrix that is `width` units wide: as few panels as can
+    be if none has more than `most` vectors, and as equal. The last one may have fewer."""
+    vectors = width // n_lanes
+    n_panels = (vectors + most - 1) // most
+    return (vectors + n_panels - 1) // n_panels * n_lanes
 
 
 def _element(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
@@ -284,6 +304,19 @@ def _emit_tile(
             builder.store(builder.load(sums[i][j]), place(C, index(i), j), align=itemsize)
 
 
+def _emit_tiles(builder: Any, rows: int, most: int, vectors: Any, *rest: Any) -> None:
+    """Emit the tile for each number of vectors up to `most`, and the choice of one of them."""
+    end = builder.append_basic_block("tiles.end")
+    choice = builder.switch(vectors, end)
+    for n in range(1, most + 1):
+        block = builder.append_basic_block(f"tiles.{n}")
+        choice.add_case(ir.Constant(vectors.type, n), block)
+        builder.position_at_end(block)
+        _emit_tile(builder, rows, n, *rest)
+        builder.branch(end)
+    builder.position_at_end(end)
+
+
 def _count(builder: Any, n: Any) -> Any:
     """Return a context that gives 0 to n - 1."""
 
@@ -316,19 +349,22 @@ def _bits(builder: Any, mask: Any) -> Any:
     return loop
 
 
-def _make_dense_tile(rows: int, vectors: int) -> Any:
+# Makers of tiles: of some rows, and up to `most` vectors, as many as the first argument says.
+
+
+def _make_dense_tile(rows: int, most: int) -> Any:
     """Return C[i, :] = C0[i, :] + sum over k of A[i * row_step + k * k_step] * B[k, :]."""
     if IS_PLAIN:
-        return partial(_plain_dense_tile, rows, vectors)
+        return partial(_plain_dense_tile, rows)
 
     @intrinsic
-    def tile(typing_context, n_k, A, a_at, row_step, k_step, B, b_at, b_step, C0, c0_at, c0_step,
-             C, c_at, c_step):  # fmt: skip
+    def tile(typing_context, vectors, n_k, A, a_at, row_step, k_step, B, b_at, b_step,
+             C0, c0_at, c0_step, C, c_at, c_step):  # fmt: skip
         i8 = types.int64
-        signature = types.void(i8, A, i8, i8, i8, B, i8, i8, C0, i8, i8, C, i8, i8)
+        signature = types.void(i8, i8, A, i8, i8, i8, B, i8, i8, C0, i8, i8, C, i8, i8)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            n_k, A_, a_at, row_step, k_step, *rest = args
+            vectors, n_k, A_, a_at, row_step, k_step, *rest = args
             a = _element(context, builder, A, A_, a_at)
 
             def value(i: int, k: Any) -> Any:
@@ -336,7 +372,8 @@ def _make_dense_tile(rows: int, vectors: int) -> Any:
                 return builder.load(builder.gep(a, [builder.add(at, builder.mul(k, k_step))]))
 
             matrices = _matrices(context, builder, (B, C0, C), rest)
-            _emit_tile(builder, rows, vectors, B.dtype, _count(builder, n_k), value, *matrices)
+            loop = _count(builder, n_k)
+            _emit_tiles(builder, rows, most, vectors, B.dtype, loop, value, *matrices)
             return context.get_dummy_value()
 
         return signature, generate
@@ -344,22 +381,22 @@ def _make_dense_tile(rows: int, vectors: int) -> Any:
     return tile
 
 
-def _make_masked_tile(rows: int, vectors: int) -> Any:
+def _make_masked_tile(rows: int, most: int) -> Any:
     """Return C[i, :] = C0[i, :] + sum over the bits k of a mask of A(i, k) * B[k, :], where
     A(i, k) is what values[k * stride + i] stands for: bytes, for an entry of the table."""
     if IS_PLAIN:
-        return partial(_plain_masked_tile, rows, vectors)
+        return partial(_plain_masked_tile, rows)
 
     @intrinsic
-    def tile(typing_context, mask, values, v_at, stride, table, B, b_at, b_step,
+    def tile(typing_context, vectors, mask, values, v_at, stride, table, B, b_at, b_step,
              C0, c0_at, c0_step, C, c_at, c_step):  # fmt: skip
         i8 = types.int64
         signature = types.void(
-            types.uint64, values, i8, i8, table, B, i8, i8, C0, i8, i8, C, i8, i8
+            i8, types.uint64, values, i8, i8, table, B, i8, i8, C0, i8, i8, C, i8, i8
         )
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            mask_, values_, v_at, stride, table_, *rest = args
+            vectors, mask_, values_, v_at, stride, table_, *rest = args
             element = _element(context, builder, values, values_, v_at)
             entry = _element(context, builder, table, table_, ir.Constant(ir.IntType(64), 0))
 
@@ -372,7 +409,8 @@ def _make_masked_tile(rows: int, vectors: int) -> Any:
                 return found
 
             matrices = _matrices(context, builder, (B, C0, C), rest)
-            _emit_tile(builder, rows, vectors, B.dtype, _bits(builder, mask_), value, *matrices)
+            loop = _bits(builder, mask_)
+            _emit_tiles(builder, rows, most, vectors, B.dtype, loop, value, *matrices)
             return context.get_dummy_value()
 
         return signature, generate
@@ -380,18 +418,18 @@ def _make_masked_tile(rows: int, vectors: int) -> Any:
     return tile
 
 
-def _make_listed_tile(vectors: int) -> Any:
+def _make_listed_tile(most: int) -> Any:
     """Return C = C0 + sum over the n entries k from `at` on of values[k] * B[rows[k], :]."""
     if IS_PLAIN:
-        return partial(_plain_listed_tile, vectors)
+        return _plain_listed_tile
 
     @intrinsic
-    def tile(typing_context, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at):
+    def tile(typing_context, vectors, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at):
         i8 = types.int64
-        signature = types.void(i8, rows, values, i8, B, i8, i8, C0, i8, C, i8)
+        signature = types.void(i8, i8, rows, values, i8, B, i8, i8, C0, i8, C, i8)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            n, rows_, values_, at, B_, b_at, b_step, C0_, c0_at, C_, c_at = args
+            vectors, n, rows_, values_, at, B_, b_at, b_step, C0_, c0_at, C_, c_at = args
             row = _element(context, builder, rows, rows_, at)
             number = _element(context, builder, values, values_, at)
             position: list[Any] = []
@@ -400,14 +438,14 @@ def _make_listed_tile(vectors: int) -> Any:
             def loop() -> Iterator[Any]:
                 with cgutils.for_range(builder, n) as counter:
                     position[:] = [counter.index]
-                    yield builder.sext(builder.load(builder.gep(row, position)), ir.IntType(64))
+                    yield builder.sext(builder.load(builder.gep(row, [*position])), ir.IntType(64))
 
             none = ir.Constant(ir.IntType(64), 0)
             matrices = _matrices(
                 context, builder, (B, C0, C), [B_, b_at, b_step, C0_, c0_at, none, C_, c_at, none]
             )
-            value = lambda i, k: builder.load(builder.gep(number, position))  # noqa: E731
-            _emit_tile(builder, 1, vectors, B.dtype, loop, value, *matrices)
+            value = lambda i, k: builder.load(builder.gep(number, [*position]))  # noqa: E731
+            _emit_tiles(builder, 1, most, vectors, B.dtype, loop, value, *matrices)
             return context.get_dummy_value()
 
         return signature, generate
@@ -452,6 +490,23 @@ def _mask_of(typing_context, values, at):
         else:
             bits = builder.fcmp_unordered("!=", found, zeros)  # NaN is not zero
         return builder.bitcast(bits, ir.IntType(MASK_BITS))
+
+    return signature, generate
+
+
+@intrinsic
+def _prefetch(typing_context, array, at):
+    """Have the cache line of an element read, without waiting for it."""
+    signature = types.void(array, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.bitcast(_element(context, builder, array, *args), cgutils.voidptr_t)
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
+        # To read it, into the first-level cache, as data.
+        builder.call(function, [pointer, i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
 
     return signature, generate
 
@@ -553,6 +608,10 @@ def _plain_mask_of(values, at):
     return np.uint64(mask)
 
 
+def _plain_prefetch(array, at):
+    pass
+
+
 def _plain_bits_of(x):
     into = {"f4": "i4", "f8": "i8", "i4": "f4", "i8": "f8"}[x.dtype.str[1:]]
     return x.view(into)
@@ -572,106 +631,73 @@ def _plain_atomic_store(array, at, value):
     array[at] = value
 
 
-dense_tile_1_1, dense_tile_1_2, dense_tile_1_3, dense_tile_1_4 = (
-    _make_dense_tile(1, vectors) for vectors in (1, 2, 3, 4)
-)
-dense_tile_6_1, dense_tile_6_2, dense_tile_6_3, dense_tile_6_4 = (
-    _make_dense_tile(TILE_ROWS, vectors) for vectors in (1, 2, 3, 4)
-)
-masked_tile_1_1, masked_tile_1_2, masked_tile_1_3, masked_tile_1_4 = (
-    _make_masked_tile(1, vectors) for vectors in (1, 2, 3, 4)
-)
-masked_tile_4_1, masked_tile_4_2, masked_tile_4_3, masked_tile_4_4 = (
-    _make_masked_tile(MASKED_ROWS, vectors) for vectors in (1, 2, 3, 4)
-)
-listed_tile_1, listed_tile_2, listed_tile_3, listed_tile_4 = (
-    _make_listed_tile(vectors) for vectors in (1, 2, 3, 4)
-)
+dense_tile = _make_dense_tile(TILE_ROWS, TILE_VECTORS)
+dense_row = _make_dense_tile(1, TILE_VECTORS)
+masked_tile = _make_masked_tile(MASKED_ROWS, MASKED_VECTORS)
+masked_row = _make_masked_tile(1, SKIPPING_VECTORS)
+listed_row = _make_listed_tile(SKIPPING_VECTORS)
 
 if IS_PLAIN:
     part, mask_of, bits_of = _plain_part, _plain_mask_of, _plain_bits_of
     atomic_add, atomic_load = _plain_atomic_add, _plain_atomic_load
-    atomic_store = _plain_atomic_store
+    atomic_store, prefetch = _plain_atomic_store, _plain_prefetch
 else:
     part, mask_of, bits_of = _part, _mask_of, _bits_of
     atomic_add, atomic_load, atomic_store = _atomic_add, _atomic_load, _atomic_store
+    prefetch = _prefetch
+
+
+_panel_units = jit(panel_units)
 
 
 @jit
-def product(n_rows, vectors, n_k, A, a_at, row_step, k_step, B, b_at, b_step, C0, c0_at, c0_step,
+def product(n_rows, width, n_k, A, a_at, row_step, k_step, B, b_at, b_step, C0, c0_at, c0_step,
             C, c_at, c_step):  # fmt: skip
-    """C[i, :] = C0[i, :] + sum over k of A(i, k) * B[k, :], where A(i, k) is
+    """C[i, :] = C0[i, :] + sum over k of A(i, k) * B[k, :] for `width` units, where A(i, k) is
     A[a_at + i * row_step + k * k_step]: activations (samples by inputs) and gradients (inputs by
     samples) are formed by the same code."""
-    i = 0
-    while i < n_rows:
-        full = n_rows - i >= TILE_ROWS
-        rest = (n_k, A, a_at + i * row_step, row_step, k_step, B, b_at, b_step,
-                C0, c0_at + i * c0_step, c0_step, C, c_at + i * c_step, c_step)  # fmt: skip
-        if vectors == 1:
+    n_lanes = VECTOR_BYTES // B.itemsize
+    for first in range(0, width, TILE_VECTORS * n_lanes):
+        vectors = min(TILE_VECTORS, (width - first) // n_lanes)
+        i = 0
+        while i < n_rows:
+            full = n_rows - i >= TILE_ROWS
+            rest = (n_k, A, a_at + i * row_step, row_step, k_step, B, b_at + first, b_step,
+                    C0, c0_at + first + i * c0_step, c0_step,
+                    C, c_at + first + i * c_step, c_step)  # fmt: skip
             if full:
-                dense_tile_6_1(*rest)
+                dense_tile(vectors, *rest)
+                i += TILE_ROWS
             else:
-                dense_tile_1_1(*rest)
-        elif vectors == 2:
-            if full:
-                dense_tile_6_2(*rest)
-            else:
-                dense_tile_1_2(*rest)
-        elif vectors == 3:
-            if full:
-                dense_tile_6_3(*rest)
-            else:
-                dense_tile_1_3(*rest)
-        elif full:
-            dense_tile_6_4(*rest)
-        else:
-            dense_tile_1_4(*rest)
-        i += TILE_ROWS if full else 1
+                dense_row(vectors, *rest)
+                i += 1
 
 
 @jit
-def masked_rows(n, quad, vectors, masks, mask_at, mask_step, values, v_at, v_step, stride, table,
+def masked_rows(n, vectors, masks, mask_at, mask_step, values, v_at, v_step, stride, table,
                 B, b_at, b_step, C0, c0_at, c0_step, C, c_at, c_step):  # fmt: skip
-    """The product over the numbers that are not zero, for n tiles of one row, or of
-    `MASKED_ROWS` rows if `quad`, on the same rows of B. The tiles' masks are mask_step apart."""
-    rows = MASKED_ROWS if quad else 1
+    """The product over the numbers that are not zero, for n rows on the same rows of B. The rows'
+    masks are mask_step apart, and their values v_step."""
+    for i in range(n):
+        masked_row(vectors, masks[mask_at + i * mask_step], values, v_at + i * v_step, stride,
+                   table, B, b_at, b_step, C0, c0_at + i * c0_step, 0,
+                   C, c_at + i * c_step, 0)  # fmt: skip
+
+
+@jit
+def masked_tiles(n, vectors, masks, mask_at, values, v_at, stride, table,
+                 B, b_at, b_step, C0, c0_at, c0_step, C, c_at, c_step):  # fmt: skip
+    """The same for n tiles of `MASKED_ROWS` rows, which share a mask."""
     for t in range(n):
-        rest = (masks[mask_at + t * mask_step], values, v_at + t * v_step, stride, table,
-                B, b_at, b_step, C0, c0_at + t * rows * c0_step, c0_step,
-                C, c_at + t * rows * c_step, c_step)  # fmt: skip
-        if vectors == 1:
-            if quad:
-                masked_tile_4_1(*rest)
-            else:
-                masked_tile_1_1(*rest)
-        elif vectors == 2:
-            if quad:
-                masked_tile_4_2(*rest)
-            else:
-                masked_tile_1_2(*rest)
-        elif vectors == 3:
-            if quad:
-                masked_tile_4_3(*rest)
-            else:
-                masked_tile_1_3(*rest)
-        elif quad:
-            masked_tile_4_4(*rest)
-        else:
-            masked_tile_1_4(*rest)
+        i = t * MASKED_ROWS
+        masked_tile(vectors, masks[mask_at + t], values, v_at + i, stride, table, B, b_at, b_step,
+                    C0, c0_at + i * c0_step, c0_step, C, c_at + i * c_step, c_step)  # fmt: skip
 
 
 @jit
 def listed(vectors, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at):
     """C = C0 + sum over the n entries from `at` on of values[k] * B[rows[k], :]."""
-    if vectors == 1:
-        listed_tile_1(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
-    elif vectors == 2:
-        listed_tile_2(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
-    elif vectors == 3:
-        listed_tile_3(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
-    else:
-        listed_tile_4(n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
+    listed_row(vectors, n, rows, values, at, B, b_at, b_step, C0, c0_at, C, c_at)
 
 
 # --------------------------------------------------------------------------------------- functions
@@ -809,29 +835,29 @@ def _exp(z, real):
 
 def _activating(code: int, f: Any, df: Any, others: Any) -> Any:
     @jit
-    def activate(activation, row):
+    def activate(activation, values):
         if activation == code:
-            real = row.dtype.type
-            for i in range(len(row)):
-                row[i] = f(row[i], real)
+            real = values.dtype.type
+            for i in range(len(values)):
+                values[i] = f(values[i], real)
         else:
-            others(activation, row)
+            others(activation, values)
 
     return activate
 
 
 def _activating_and_differentiating(code: int, f: Any, df: Any, others: Any) -> Any:
     @jit
-    def activate_and_differentiate(activation, row, slopes):
+    def activate_and_differentiate(activation, values, slopes):
         if activation == code:
-            real = row.dtype.type
-            for i in range(len(row)):
-                z = row[i]
+            real = values.dtype.type
+            for i in range(len(values)):
+                z = values[i]
                 a = f(z, real)
-                row[i] = a
+                values[i] = a
                 slopes[i] = df(z, a, real)
         else:
-            others(activation, row, slopes)
+            others(activation, values, slopes)
 
     return activate_and_differentiate
 
@@ -850,10 +876,10 @@ def _differentiating(code: int, f: Any, df: Any, others: Any) -> Any:
     return multiply_by_derivative
 
 
-#: Apply a function of one number to a row.
+#: Apply a function of one number to each.
 activate_each = _chain(_activating, ["exp", *ACTIVATIONS])
 
-#: Apply an activation to a row, and write its derivatives.
+#: Apply an activation, and write its derivatives.
 activate_and_differentiate = _chain(
     _activating_and_differentiating, [name for name, a in ACTIVATIONS.items() if a.reads_z]
 )
@@ -866,21 +892,29 @@ multiply_by_derivative = _chain(
 
 
 @jit
-def activate(activation, row, n):
-    """Apply a function to a row of n units, padding included. Nothing reads the padding."""
+def softmax(row, n):
+    """Apply softmax to the n units of a row that are not padding."""
+    highest = row[0]
+    for i in range(1, n):
+        highest = row[i] if row[i] > highest else highest
+    for i in range(len(row)):
+        row[i] = exp(row[i] - highest)
+    total = row.dtype.type(0)
+    for i in range(n):
+        total += row[i]
+    for i in range(len(row)):
+        row[i] /= total
+
+
+@jit
+def activate(activation, rows, width, n):
+    """Apply an activation to rows of n units, which follow each other, `width` apart. What this
+    makes of the padding, nothing reads."""
     if activation == SOFTMAX:
-        highest = row[0]
-        for i in range(1, n):
-            highest = row[i] if row[i] > highest else highest
-        for i in range(len(row)):
-            row[i] = exp(row[i] - highest)
-        total = row.dtype.type(0)
-        for i in range(n):
-            total += row[i]
-        for i in range(len(row)):
-            row[i] /= total
+        for first in range(0, len(rows), width):
+            softmax(part(rows, first, width), n)
     else:
-        activate_each(activation, row)
+        activate_each(activation, rows)
 
 
 # A call in the loop over counters would keep that from becoming vector code.
@@ -916,10 +950,10 @@ def draw_factors(net, layer, position, factors):
 
 
 @jit
-def multiply(row, factors):
-    """Multiply a row by another."""
-    for i in range(len(row)):
-        row[i] *= factors[i]
+def multiply(rows, factors):
+    """Multiply rows by others."""
+    for i in range(len(rows)):
+        rows[i] *= factors[i]
 
 
 @jit
@@ -1025,12 +1059,9 @@ def gather_bytes(n_in, values, to, masks):
 @jit
 def gather_numbers(n_in, values, scale, shift, skips_zeros, to, masks):
     """Fetch a sample's inputs as the network sees them. If zeros are skipped, the shift is not
-    added, and `masks` are to tell which are not zero. Return whether all are finite."""
-    n_bad, limit = 0, np.finfo(to.dtype).max
+    added, and `masks` are to tell which are not zero."""
     for i in range(n_in):
-        x = to.dtype.type(values[i])
-        n_bad += 0 if abs(x) <= limit else 1
-        to[i] = x
+        to[i] = values[i]
     if len(scale) > 0:
         for i in range(n_in):
             to[i] *= scale[i]
@@ -1040,16 +1071,40 @@ def gather_numbers(n_in, values, scale, shift, skips_zeros, to, masks):
     elif len(shift) > 0:
         for i in range(n_in):
             to[i] += shift[i]
+
+
+@jit
+def are_finite(numbers):
+    """Return whether all numbers are finite."""
+    n_bad, limit = 0, np.finfo(numbers.dtype).max
+    for i in range(len(numbers)):
+        n_bad += 0 if abs(numbers[i]) <= limit else 1
     return n_bad == 0
+
+
+@jit
+def fetch(data, n_in, n_out, order, begin, end, first, last):
+    """Have the inputs [first, last) of the samples at positions [begin, end) of the order read:
+    they lie anywhere, so that the processor cannot foresee them."""
+    for position in range(begin, min(end, len(order))):
+        sample = order[position]
+        if data.kind == BYTES:
+            for i in range(first, last, CACHE_LINE):
+                prefetch(data.byte_values, sample * n_in + i)
+        elif data.kind == DENSE:
+            for i in range(first, last, CACHE_LINE // data.values.itemsize):
+                prefetch(data.values, sample * n_in + i)
+        if first == 0:
+            prefetch(data.targets, sample * n_out)
 
 
 @jit
 def gather(data, scratch, n_in, order, at, begin, end):
     """Fetch the inputs of rows [begin, end) of the chunk that begins at position `at` of the
-    order. Return whether all are finite. CSR is read without a copy."""
-    n_bad, n_masks, stride = 0, scratch.n_masks, scratch.stride
+    order. CSR is read without a copy."""
+    n_masks, stride = scratch.n_masks, scratch.stride
     if data.kind == CSR:
-        return True
+        return
     for row in range(begin, end):
         sample = order[at + row]
         masks = part(scratch.masks, row * n_masks, n_masks)
@@ -1062,12 +1117,8 @@ def gather(data, scratch, n_in, order, at, begin, end):
                            part(scratch.X, row * stride, stride), masks)  # fmt: skip
         else:
             numbers = part(data.values, sample * n_in, n_in)
-            is_finite = gather_numbers(
-                n_in, numbers, data.scale, data.shift, data.skips_zeros,
-                part(scratch.X, row * stride, stride), masks,
-            )  # fmt: skip
-            n_bad += 0 if is_finite else 1
-    return n_bad == 0
+            gather_numbers(n_in, numbers, data.scale, data.shift, data.skips_zeros,
+                           part(scratch.X, row * stride, stride), masks)  # fmt: skip
 
 
 @jit
@@ -1087,15 +1138,37 @@ def find_starts(net, data, scratch, thread):
 
 
 @jit
-def first_layer(net, data, scratch, order, at, begin, end, thread):
+def first_layer(net, data, scratch, order, at, begin, end, upcoming, thread):
     """Form the first layer's sums for rows [begin, end) of the chunk, which begins at position
-    `at` of the order."""
+    `at` of the order. Meanwhile have as many samples read from position `upcoming` on."""
     n_in, width = net.layers[0, N_IN], net.layers[0, WIDTH]
+    n_out = net.layers[len(net.layers) - 1, N_OUT]
     weights_at, rows_at = net.layers[0, WEIGHTS_AT], scratch.rows_at[0]
     starts_at = thread * width
     n_lanes = VECTOR_BYTES // scratch.X.itemsize
-    panel = PANEL_VECTORS * n_lanes
+    panel = _panel_units(width, n_lanes, SKIPPING_VECTORS)
     n, n_masks, stride = end - begin, scratch.n_masks, scratch.stride
+    if data.kind != CSR and not data.skips_zeros:
+        fetch(data, n_in, n_out, order, upcoming, upcoming + n, 0, n_in)
+        product(
+            n,
+            width,
+            n_in,
+            scratch.X,
+            begin * stride,
+            stride,
+            1,
+            net.weights,
+            weights_at,
+            width,
+            scratch.starts,
+            starts_at,
+            0,
+            scratch.A,
+            rows_at + begin * width,
+            width,
+        )
+        return
     for first in range(0, width, panel):
         vectors = min(panel, width - first) // n_lanes
         out = rows_at + begin * width + first
@@ -1106,98 +1179,89 @@ def first_layer(net, data, scratch, order, at, begin, end, thread):
                 listed(vectors, data.indptr[sample + 1] - start, data.indices, data.stored, start,
                        net.weights, weights_at + first, width, scratch.starts, starts_at + first,
                        scratch.A, rows_at + i * width + first)  # fmt: skip
-        elif data.skips_zeros:
+        else:
             # A group of samples passes over the weights that one mask speaks of while they are
             # in the first-level cache.
             for m in range(n_masks):
                 k = m * MASK_BITS
+                if first == 0:  # piece by piece, as few reads can be under way
+                    last = min(k + MASK_BITS, n_in)
+                    fetch(data, n_in, n_out, order, upcoming, upcoming + n, k, last)
                 rest = (net.weights, weights_at + k * width + first, width,
                         scratch.starts if m == 0 else scratch.A,
                         starts_at + first if m == 0 else out,
                         0 if m == 0 else width, scratch.A, out, width)  # fmt: skip
                 masks_at, at_x = begin * n_masks + m, begin * stride + k
                 if data.keeps_bytes:
-                    masked_rows(n, False, vectors, scratch.masks, masks_at, n_masks,
+                    masked_rows(n, vectors, scratch.masks, masks_at, n_masks,
                                 scratch.byte_X, at_x, stride, 1, data.table, *rest)  # fmt: skip
                 else:
-                    masked_rows(n, False, vectors, scratch.masks, masks_at, n_masks,
+                    masked_rows(n, vectors, scratch.masks, masks_at, n_masks,
                                 scratch.X, at_x, stride, 1, data.table, *rest)  # fmt: skip
-        else:
-            product(n, vectors, n_in, scratch.X, begin * stride, stride, 1, net.weights,
-                    weights_at + first, width, scratch.starts, starts_at + first, 0,
-                    scratch.A, out, width)  # fmt: skip
 
 
 @jit
-def forward(net, data, scratch, order, at, begin, end, thread):
+def forward(net, data, scratch, order, at, begin, end, upcoming, thread):
     """Run rows [begin, end) of the chunk forward through all layers."""
-    n_lanes = VECTOR_BYTES // scratch.X.itemsize
-    panel = PANEL_VECTORS * n_lanes
-    first_layer(net, data, scratch, order, at, begin, end, thread)
+    first_layer(net, data, scratch, order, at, begin, end, upcoming, thread)
     n_layers = len(net.layers)
     for layer in range(n_layers):
         width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
         if layer > 0:
             below = net.layers[layer - 1, WIDTH]
-            from_ = scratch.rows_at[layer - 1] + begin * below
-            for first in range(0, width, panel):
-                vectors = min(panel, width - first) // n_lanes
-                product(end - begin, vectors, net.layers[layer, N_IN], scratch.A, from_, below, 1,
-                        net.weights, net.layers[layer, WEIGHTS_AT] + first, width,
-                        net.weights, net.layers[layer, INTERCEPTS_AT] + first, 0,
-                        scratch.A, rows_at + begin * width + first, width)  # fmt: skip
+            product(end - begin, width, net.layers[layer, N_IN],
+                    scratch.A, scratch.rows_at[layer - 1] + begin * below, below, 1,
+                    net.weights, net.layers[layer, WEIGHTS_AT], width,
+                    net.weights, net.layers[layer, INTERCEPTS_AT], 0,
+                    scratch.A, rows_at + begin * width, width)  # fmt: skip
         activation = net.output if layer == n_layers - 1 else net.hidden
-        for i in range(begin, end):
-            row = part(scratch.A, rows_at + i * width, width)
-            keeps_slopes = net.reads_z and layer < n_layers - 1 and len(scratch.slopes) > 0
-            if keeps_slopes:
-                slopes = part(scratch.slopes, rows_at + i * width, width)
-                activate_and_differentiate(activation, row, slopes)
-            else:
-                activate(activation, row, net.layers[layer, N_OUT])
-            if layer < n_layers - 1 and net.kept[layer] != 1:
-                factors = part(scratch.factors, rows_at + i * width, width)
-                draw_factors(net, layer, at + i, factors)
-                multiply(row, factors)
+        start, n = rows_at + begin * width, (end - begin) * width
+        rows = part(scratch.A, start, n)
+        if net.reads_z and layer < n_layers - 1 and len(scratch.slopes) > 0:
+            activate_and_differentiate(activation, rows, part(scratch.slopes, start, n))
+        else:
+            activate(activation, rows, width, net.layers[layer, N_OUT])
+        if layer < n_layers - 1 and net.kept[layer] != 1:
+            for i in range(begin, end):
+                draw_factors(net, layer, at + i, part(scratch.factors, rows_at + i * width, width))
+            multiply(rows, part(scratch.factors, start, n))
 
 
 @jit
 def backward(net, scratch, begin, end):
     """Run rows [begin, end) backward, from the output's deltas to those of the first layer."""
-    n_lanes = VECTOR_BYTES // scratch.X.itemsize
-    panel = PANEL_VECTORS * n_lanes
     for layer in range(len(net.layers) - 1, 0, -1):
         width, rows_at = net.layers[layer, WIDTH], scratch.rows_at[layer]
         back, to_at = net.layers[layer, BACK_WIDTH], scratch.rows_at[layer - 1]
         kept = scratch.D.dtype.type(net.kept[layer - 1])
-        for first in range(0, back, panel):
-            product(end - begin, min(panel, back - first) // n_lanes, net.layers[layer, N_OUT],
-                    scratch.D, rows_at + begin * width, width, 1,
-                    net.transposed, net.layers[layer, TRANSPOSED_AT] + first, back,
-                    scratch.zeros, 0, 0, scratch.D, to_at + begin * back + first, back)  # fmt: skip
-        for i in range(begin, end):
-            at, n = to_at + i * back, net.layers[layer, N_IN]
-            delta = part(scratch.D, at, back)
-            if net.reads_z:
-                multiply(delta, part(scratch.slopes, at, back))
-            else:
-                multiply_by_derivative(net.hidden, part(scratch.A, at, back), kept, delta)
-            if net.kept[layer - 1] != 1:
-                multiply(delta, part(scratch.factors, at, back))
-            # Already zero, unless a diverged delta made it infinity times zero.
-            for j in range(n, back):
-                delta[j] = 0
+        product(end - begin, back, net.layers[layer, N_OUT],
+                scratch.D, rows_at + begin * width, width, 1,
+                net.transposed, net.layers[layer, TRANSPOSED_AT], back,
+                scratch.zeros, 0, 0, scratch.D, to_at + begin * back, back)  # fmt: skip
+        start, n = to_at + begin * back, (end - begin) * back
+        deltas = part(scratch.D, start, n)
+        if net.reads_z:
+            multiply(deltas, part(scratch.slopes, start, n))
+        else:
+            multiply_by_derivative(net.hidden, part(scratch.A, start, n), kept, deltas)
+        if net.kept[layer - 1] != 1:
+            multiply(deltas, part(scratch.factors, start, n))
+        # The padding is already zero, unless a diverged delta made it infinity times zero.
+        for first in range(0, n, back):
+            for j in range(net.layers[layer, N_IN], back):
+                deltas[first + j] = 0
 
 
 @jit
-def train_rows(net, data, scratch, order, at, begin, end, thread):
+def train_rows(net, data, scratch, order, at, begin, end, thread, n_threads):
     """Phase A for rows [begin, end) of the chunk that begins at position `at` of the order."""
+    upcoming = at + begin + (end - begin) * n_threads  # other threads take what is in between
     gather(data, scratch, net.layers[0, N_IN], order, at, begin, end)
     for i in range(begin, end):
         sample = order[at + i]
         weight = data.weights[sample] if len(data.weights) > 0 else scratch.ones[0]
         scratch.sample_weights[i] = weight
-    forward(net, data, scratch, order, at, begin, end, thread)
+    forward(net, data, scratch, order, at, begin, end, upcoming, thread)
     top = len(net.layers) - 1
     width, rows_at, n = net.layers[top, WIDTH], scratch.rows_at[top], net.layers[top, N_OUT]
     for i in range(begin, end):
@@ -1273,34 +1337,47 @@ def _settings_of(step):
 
 def _updating(code: int, formula: Any, others: Any) -> Any:
     @jit
-    def update(kind, step, alpha, sums, weights, state_1, state_2):
+    def update(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+               weights, state_1, state_2, at, at_step):  # fmt: skip
         if kind == code:
             scale, settings = step[SCALE], _settings_of(step)
-            for i in range(len(weights)):
-                g = (sums[i] + alpha * weights[i]) * scale
-                w, first, second = formula(weights[i], g, state_1[i], state_2[i], settings)
-                weights[i] = w
-                state_1[i] = first
-                state_2[i] = second
+            for row in range(n_rows):
+                G = part(sums, sums_at + row * sums_step, n)
+                W = part(weights, at + row * at_step, n)
+                S = part(state_1, at + row * at_step, n)
+                T = part(state_2, at + row * at_step, n)
+                for i in range(n):
+                    g = (G[i] + alpha * W[i]) * scale
+                    w, first, second = formula(W[i], g, S[i], T[i], settings)
+                    W[i] = w
+                    S[i] = first
+                    T[i] = second
         else:
-            others(kind, step, alpha, sums, weights, state_1, state_2)
+            others(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+                   weights, state_1, state_2, at, at_step)  # fmt: skip
 
     return update
 
 
 def _updating_one_vector(code: int, formula: Any, others: Any) -> Any:
     @jit
-    def update(kind, step, alpha, sums, weights, state_1, state_2):
+    def update(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+               weights, state_1, state_2, at, at_step):  # fmt: skip
         if kind == code:
             scale, settings = step[SCALE], _settings_of(step)
             zero = scale - scale
-            for i in range(len(weights)):
-                g = (sums[i] + alpha * weights[i]) * scale
-                w, first, _ = formula(weights[i], g, state_1[i], zero, settings)
-                weights[i] = w
-                state_1[i] = first
+            for row in range(n_rows):
+                G = part(sums, sums_at + row * sums_step, n)
+                W = part(weights, at + row * at_step, n)
+                S = part(state_1, at + row * at_step, n)
+                for i in range(n):
+                    g = (G[i] + alpha * W[i]) * scale
+                    w, first, _ = formula(W[i], g, S[i], zero, settings)
+                    W[i] = w
+                    S[i] = first
         else:
-            others(kind, step, alpha, sums, weights, state_1, state_2)
+            others(kind, step, alpha, n_rows, n, sums, sums_at, sums_step,
+                   weights, state_1, state_2, at, at_step)  # fmt: skip
 
     return update
 
@@ -1325,11 +1402,10 @@ def updates_at_once(optimizer):
 
 
 @jit
-def use_up(net, optimizer, step, at, n, alpha, sums):
-    """Update the n weights that begin at `at` by their gradient sums."""
-    weights, first = part(net.weights, at, n), part(net.state_1, at, n)
-    second = part(net.state_2, at, n) if len(net.state_2) > 0 else first
-    update(int(optimizer[CODE]), step, alpha, sums, weights, first, second)
+def use_up(net, optimizer, step, at, at_step, n_rows, n, alpha, sums, sums_at, sums_step):
+    """Update rows of n weights, the first of which begins at `at`, by their gradient sums."""
+    update(int(optimizer[CODE]), step, alpha, n_rows, n, sums, sums_at, sums_step,
+           net.weights, net.state_1, net.state_2, at, at_step)  # fmt: skip
 
 
 @jit
@@ -1345,10 +1421,12 @@ def finish_gradient(net, step, at, n, alpha, sums):
 def transpose_masks(masks, groups):
     """Turn the masks of 64 rows into those of their 64 columns in groups of `MASKED_ROWS`: bit k
     of groups[i] is set if any of row k's bits from MASKED_ROWS * i on is."""
-    ones = np.uint64(0x1111111111111111)
     for i in range(MASK_BITS):
         v = masks[i] | (masks[i] >> np.uint64(1))
-        masks[i] = (v | (v >> np.uint64(2))) & ones
+        if MASKED_ROWS == 4:
+            masks[i] = (v | (v >> np.uint64(2))) & np.uint64(0x1111111111111111)
+        else:
+            masks[i] = v & np.uint64(0x5555555555555555)
     # Stages of the transposition of 64 x 64 bits: in all squares of 2 * width bits, the upper
     # right and the lower left quarter change places (Warren, Hacker's Delight, 2nd ed., 7-3).
     low = np.uint64(0x00000000FFFFFFFF)
@@ -1362,20 +1440,18 @@ def transpose_masks(masks, groups):
                 masks[i] ^= change << shift
         width //= 2
         low ^= low << np.uint64(width)
-    # Squares of 4 x 4 bits are in place now, each with one column that may be set.
+    # Squares of MASKED_ROWS bits are in place now, each with one column that may be set.
     for i in range(MASK_BITS // MASKED_ROWS):
-        groups[i] = (
-            masks[4 * i]
-            | (masks[4 * i + 1] << np.uint64(1))
-            | (masks[4 * i + 2] << np.uint64(2))
-            | (masks[4 * i + 3] << np.uint64(3))
-        )
+        groups[i] = masks[MASKED_ROWS * i]
+        for j in range(1, MASKED_ROWS):
+            groups[i] |= masks[MASKED_ROWS * i + j] << np.uint64(j)
 
 
 @jit
 def feature_masks_at(scratch, thread):
     """Return where a thread's masks of features begin."""
-    return thread * ((len(scratch.losses) + MASK_BITS - 1) // MASK_BITS * 16)
+    n = (len(scratch.losses) + MASK_BITS - 1) // MASK_BITS
+    return thread * n * (MASK_BITS // MASKED_ROWS)
 
 
 @jit
@@ -1387,29 +1463,36 @@ def find_feature_masks(scratch, m, index, thread):
         for i in range(MASK_BITS):
             at = (row + i) * scratch.n_masks + index
             masks[i] = scratch.masks[at] if row + i < m else np.uint64(0)
-        transpose_masks(masks, part(scratch.feature_masks, to + row // MASKED_ROWS, 16))
+        n = MASK_BITS // MASKED_ROWS
+        transpose_masks(masks, part(scratch.feature_masks, to + row // MASKED_ROWS, n))
 
 
 @jit
-def masked_gradient(data, scratch, values, row0, n_rows, width, d_at, d_step, vectors, m,
+def masked_gradient(data, scratch, values, row0, n_rows, width, d_at, d_step, units, m,
                     before, before_at, before_step, to, to_at, thread):  # fmt: skip
     """to = before + X^T D for a block's features, skipping zeros."""
     n_tiles, stride = n_rows // MASKED_ROWS, scratch.stride
     rest = n_tiles * MASKED_ROWS
+    n_lanes = VECTOR_BYTES // to.itemsize
+    some = _panel_units(units, n_lanes, MASKED_VECTORS)
     for row in range(0, m, MASK_BITS):
         masks_at = feature_masks_at(scratch, thread) + row // MASKED_ROWS
         is_first = row == 0
         C0 = before if is_first else to
         at, step = (before_at, before_step) if is_first else (to_at, width)
         x_at = row * stride + row0
-        masked_rows(n_tiles, True, vectors, scratch.feature_masks, masks_at, 1, values, x_at,
-                    MASKED_ROWS, stride, data.table, scratch.D, d_at + row * d_step, d_step,
-                    C0, at, step, to, to_at, width)  # fmt: skip
-        if rest < n_rows:
-            masked_rows(n_rows - rest, False, vectors, scratch.feature_masks, masks_at + n_tiles, 0,
-                        values, x_at + rest, 1, stride, data.table,
-                        scratch.D, d_at + row * d_step, d_step,
-                        C0, at + rest * step, step, to, to_at + rest * width, width)  # fmt: skip
+        # A few columns at a time, so that what is read of D stays in the first-level cache.
+        for first in range(0, units, some):
+            vectors = min(some, units - first) // n_lanes
+            D_at = d_at + row * d_step + first
+            masked_tiles(n_tiles, vectors, scratch.feature_masks, masks_at, values, x_at, stride,
+                         data.table, scratch.D, D_at, d_step, C0, at + first, step,
+                         to, to_at + first, width)  # fmt: skip
+            if rest < n_rows:
+                masked_rows(n_rows - rest, vectors, scratch.feature_masks, masks_at + n_tiles, 0,
+                            values, x_at + rest, 1, stride, data.table, scratch.D, D_at, d_step,
+                            C0, at + first + rest * step, step,
+                            to, to_at + first + rest * width, width)  # fmt: skip
 
 
 @jit
@@ -1461,7 +1544,6 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
     )
     width, d_at = net.layers[layer, WIDTH], scratch.rows_at[layer] + first
     at = net.layers[layer, WEIGHTS_AT] + row * width + first
-    vectors = units // (VECTOR_BYTES // scratch.X.itemsize)
     keeps = not is_last or not updates_at_once(optimizer)  # the sums are for later
     gradient_squares = 0.0
     step = part(scratch.steps, thread * STEP_SIZE, STEP_SIZE)
@@ -1473,6 +1555,7 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
     to = net.gradient if keeps else scratch.sums
     to_at, to_step = (at, width) if keeps else (sums_at, units)
     if layer == 0 and data.kind == CSR:
+        vectors = units // (VECTOR_BYTES // scratch.X.itemsize)
         for i in range(n_rows):
             start = scratch.list_start[row + i]
             listed(vectors, scratch.list_start[row + i + 1] - start, scratch.list_rows,
@@ -1480,7 +1563,7 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
                    before, before_at + i * before_step, to, to_at + i * to_step)  # fmt: skip
     elif layer == 0 and data.skips_zeros:
         find_feature_masks(scratch, m, row // MASK_BITS, thread)
-        rest = (row, n_rows, to_step, d_at, width, vectors, m, before, before_at, before_step,
+        rest = (row, n_rows, to_step, d_at, width, units, m, before, before_at, before_step,
                 to, to_at, thread)  # fmt: skip
         if data.keeps_bytes:
             masked_gradient(data, scratch, scratch.byte_X, *rest)
@@ -1493,34 +1576,32 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
                 for j in range(units):
                     row_sums[j] += data.shift[row + i] * deltas[j]
     elif layer == 0:
-        product(n_rows, vectors, m, scratch.X, row, 1, scratch.stride, scratch.D, d_at, width,
+        product(n_rows, units, m, scratch.X, row, 1, scratch.stride, scratch.D, d_at, width,
                 before, before_at, before_step, to, to_at, to_step)  # fmt: skip
     else:
-        product(n_rows, vectors, m, scratch.A, scratch.rows_at[layer - 1] + row, 1,
+        product(n_rows, units, m, scratch.A, scratch.rows_at[layer - 1] + row, 1,
                 net.layers[layer - 1, WIDTH], scratch.D, d_at, width, before, before_at,
                 before_step, to, to_at, to_step)  # fmt: skip
     if is_last:
         # All of a block at once if its rows follow each other.
         n_runs, run = (1, n_rows * units) if units == width else (n_rows, units)
-        for i in range(n_runs):
-            sums = part(to, to_at + i * to_step, run)
-            if keeps:
+        if keeps:
+            for i in range(n_runs):
+                sums = part(to, to_at + i * to_step, run)
                 gradient_squares += finish_gradient(net, step, at + i * width, run, alpha, sums)
-            else:
-                use_up(net, optimizer, step, at + i * width, run, alpha, sums)
-        if not keeps:
+        else:
+            use_up(net, optimizer, step, at, width, n_runs, run, alpha, to, to_at, to_step)
             weights_changed(net, index)
     if row == 0:
         at = net.layers[layer, INTERCEPTS_AT] + first
-        product(1, vectors, m, scratch.ones, 0, 0, 0, scratch.D, d_at, width,
+        product(1, units, m, scratch.ones, 0, 0, 0, scratch.D, d_at, width,
                 before, 0 if is_first else at, 0, to, at if keeps else sums_at, 0)  # fmt: skip
         if is_last:
-            sums = part(to, at if keeps else sums_at, units)
             zero = step.dtype.type(0)
             if keeps:
-                gradient_squares += finish_gradient(net, step, at, units, zero, sums)
+                gradient_squares += finish_gradient(net, step, at, units, zero, part(to, at, units))
             else:
-                use_up(net, optimizer, step, at, units, zero, sums)
+                use_up(net, optimizer, step, at, 0, 1, units, zero, to, sums_at, 0)
     net.gradient_squares[index] = gradient_squares
 
 
@@ -1547,14 +1628,12 @@ def update_clipped(net, optimizer, step, thread, n_threads):
         block = net.blocks[index]
         layer, width = block[LAYER], net.layers[block[LAYER], WIDTH]
         at = net.layers[layer, WEIGHTS_AT] + block[ROW] * width + block[FIRST]
-        for i in range(block[N_ROWS]):
-            sums = part(net.gradient, at + i * width, block[UNITS])
-            use_up(net, optimizer, step, at + i * width, block[UNITS], zero, sums)
+        use_up(net, optimizer, step, at, width, block[N_ROWS], block[UNITS], zero,
+               net.gradient, at, width)  # fmt: skip
         weights_changed(net, index)
         if block[ROW] == 0:
             at = net.layers[layer, INTERCEPTS_AT] + block[FIRST]
-            sums = part(net.gradient, at, block[UNITS])
-            use_up(net, optimizer, step, at, block[UNITS], zero, sums)
+            use_up(net, optimizer, step, at, 0, 1, block[UNITS], zero, net.gradient, at, 0)
 
 
 # ------------------------------------------------------------------------------------------- team
@@ -1632,7 +1711,7 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
             while group < n_groups:
                 begin = group_begin(m, n_groups, group)
                 end = group_begin(m, n_groups, group + 1)
-                train_rows(net, data, scratch, order, batch + first, begin, end, thread)
+                train_rows(net, data, scratch, order, batch + first, begin, end, thread, n_threads)
                 group = atomic_add(team, GROUPS_TAKEN, 1)
             if data.kind == CSR:
                 make_lists(data, scratch, order, batch + first, m, thread, n_threads)
@@ -1657,13 +1736,9 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
                     team[STOPPING] = atomic_load(team, STOP)
             if counts:
                 if data.skips_zeros and data.is_shifted:
-                    n_lanes = VECTOR_BYTES // scratch.X.itemsize
-                    panel = PANEL_VECTORS * n_lanes
-                    for j in range(0, width, panel):
-                        product(1, min(panel, width - j) // n_lanes, m, scratch.ones, 0, 0, 0,
-                                scratch.D, scratch.rows_at[0] + j, width,
-                                scratch.zeros, 0, 0,
-                                scratch.delta_sums, thread * width + j, 0)  # fmt: skip
+                    product(1, width, m, scratch.ones, 0, 0, 0, scratch.D, scratch.rows_at[0],
+                            width, scratch.zeros, 0, 0,
+                            scratch.delta_sums, thread * width, 0)  # fmt: skip
                 index = atomic_add(team, BLOCKS_TAKEN, 1)
                 while index < n_blocks:
                     train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thread)
@@ -1700,8 +1775,11 @@ def predict(net, data, scratch, outputs, thread, n_threads):
         m = min(rows, n - at)
         for i in range(m):
             order[begin + i] = at + i
-        all_finite &= gather(data, scratch, net.layers[0, N_IN], order, 0, begin, begin + m)
-        forward(net, data, scratch, order, 0, begin, begin + m, thread)
+        n_in = net.layers[0, N_IN]
+        if data.kind == DENSE:
+            all_finite &= are_finite(part(data.values, at * n_in, m * n_in))
+        gather(data, scratch, n_in, order, 0, begin, begin + m)
+        forward(net, data, scratch, order, 0, begin, begin + m, len(order), thread)
         for i in range(m):
             row = rows_at + (begin + i) * width
             for j in range(outputs.shape[1]):
@@ -1720,4 +1798,4 @@ def few_rows(activation, X, coef, intercept, out):
             if a != 0:
                 for j in range(len(row)):
                     row[j] += a * coef[k, j]
-        activate(activation, row, len(row))
+        activate(activation, row, len(row), len(row))
