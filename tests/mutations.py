@@ -51,8 +51,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the worst instruction set", f"{ENGINE}/_engine.pyx",
-        'os.environ.get("FASTMLP_ISA", names[0])',
-        'os.environ.get("FASTMLP_ISA", names[len(names) - 1])',
+        'os.environ.get("FASTMLP_ISA") or names[0]',
+        'os.environ.get("FASTMLP_ISA") or names[len(names) - 1]',
         "tests/test_backends.py -k TestDecisions",
     ),
     Mutation(

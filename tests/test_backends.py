@@ -861,6 +861,17 @@ MLPClassifier((2,), max_iter=1).fit(X, y)
         assert run.returncode == 1
         assert f"BackendUnavailableError: {reason} that this build" in run.stderr
 
+    @pytest.mark.slow
+    def test_an_empty_instruction_set_is_none(self):
+        """Scripts unset variables like this."""
+        run = subprocess.run(
+            [sys.executable, "-c", "from fastmlp import backends; print(backends.resolve())"],
+            env={**os.environ, "FASTMLP_ISA": ""},
+            capture_output=True,
+            text=True,
+        )
+        assert run.stdout.strip() == backends.resolve()
+
     @pytest.mark.parametrize("missing", [("cython",), ("cython", "numba")])
     def test_auto_does_not_replace_a_chosen_instruction_set(self, monkeypatch, missing):
         there = backends.get("numpy")

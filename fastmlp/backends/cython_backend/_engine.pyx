@@ -147,7 +147,7 @@ def supported_isas():
 def _chosen_isa():
     """Return the best instruction set, or the one that FASTMLP_ISA names."""
     names = supported_isas()
-    name = os.environ.get("FASTMLP_ISA", names[0])
+    name = os.environ.get("FASTMLP_ISA") or names[0]
     if name not in names:
         raise ImportError(
             f"FASTMLP_ISA={name!r} is not an instruction set that this build and this processor "
