@@ -115,6 +115,9 @@ BLOCK_ROWS = 8 * TILE_ROWS
 #: Rows per work item of the forward and backward pass.
 GROUP_ROWS = 32
 
+#: Arguments of functions: for a literal, Numba would compile one more version.
+ZERO, ONE = np.int64(0), np.int64(1)
+
 #: Bytes that are read from memory together.
 CACHE_LINE = 64
 
@@ -1149,25 +1152,10 @@ def first_layer(net, data, scratch, order, at, begin, end, upcoming, thread):
     panel = _panel_units(width, n_lanes, SKIPPING_VECTORS)
     n, n_masks, stride = end - begin, scratch.n_masks, scratch.stride
     if data.kind != CSR and not data.skips_zeros:
-        fetch(data, n_in, n_out, order, upcoming, upcoming + n, 0, n_in)
-        product(
-            n,
-            width,
-            n_in,
-            scratch.X,
-            begin * stride,
-            stride,
-            1,
-            net.weights,
-            weights_at,
-            width,
-            scratch.starts,
-            starts_at,
-            0,
-            scratch.A,
-            rows_at + begin * width,
-            width,
-        )
+        fetch(data, n_in, n_out, order, upcoming, upcoming + n, ZERO, n_in)
+        product(n, width, n_in, scratch.X, begin * stride, stride, ONE,
+                net.weights, weights_at, width, scratch.starts, starts_at, ZERO,
+                scratch.A, rows_at + begin * width, width)  # fmt: skip
         return
     for first in range(0, width, panel):
         vectors = min(panel, width - first) // n_lanes
@@ -1210,9 +1198,9 @@ def forward(net, data, scratch, order, at, begin, end, upcoming, thread):
         if layer > 0:
             below = net.layers[layer - 1, WIDTH]
             product(end - begin, width, net.layers[layer, N_IN],
-                    scratch.A, scratch.rows_at[layer - 1] + begin * below, below, 1,
+                    scratch.A, scratch.rows_at[layer - 1] + begin * below, below, ONE,
                     net.weights, net.layers[layer, WEIGHTS_AT], width,
-                    net.weights, net.layers[layer, INTERCEPTS_AT], 0,
+                    net.weights, net.layers[layer, INTERCEPTS_AT], ZERO,
                     scratch.A, rows_at + begin * width, width)  # fmt: skip
         activation = net.output if layer == n_layers - 1 else net.hidden
         start, n = rows_at + begin * width, (end - begin) * width
@@ -1235,9 +1223,9 @@ def backward(net, scratch, begin, end):
         back, to_at = net.layers[layer, BACK_WIDTH], scratch.rows_at[layer - 1]
         kept = scratch.D.dtype.type(net.kept[layer - 1])
         product(end - begin, back, net.layers[layer, N_OUT],
-                scratch.D, rows_at + begin * width, width, 1,
+                scratch.D, rows_at + begin * width, width, ONE,
                 net.transposed, net.layers[layer, TRANSPOSED_AT], back,
-                scratch.zeros, 0, 0, scratch.D, to_at + begin * back, back)  # fmt: skip
+                scratch.zeros, ZERO, ZERO, scratch.D, to_at + begin * back, back)  # fmt: skip
         start, n = to_at + begin * back, (end - begin) * back
         deltas = part(scratch.D, start, n)
         if net.reads_z:
@@ -1489,8 +1477,8 @@ def masked_gradient(data, scratch, values, row0, n_rows, width, d_at, d_step, un
                          data.table, scratch.D, D_at, d_step, C0, at + first, step,
                          to, to_at + first, width)  # fmt: skip
             if rest < n_rows:
-                masked_rows(n_rows - rest, vectors, scratch.feature_masks, masks_at + n_tiles, 0,
-                            values, x_at + rest, 1, stride, data.table, scratch.D, D_at, d_step,
+                masked_rows(n_rows - rest, vectors, scratch.feature_masks, masks_at + n_tiles, ZERO,
+                            values, x_at + rest, ONE, stride, data.table, scratch.D, D_at, d_step,
                             C0, at + first + rest * step, step,
                             to, to_at + first + rest * width, width)  # fmt: skip
 
@@ -1576,10 +1564,10 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
                 for j in range(units):
                     row_sums[j] += data.shift[row + i] * deltas[j]
     elif layer == 0:
-        product(n_rows, units, m, scratch.X, row, 1, scratch.stride, scratch.D, d_at, width,
+        product(n_rows, units, m, scratch.X, row, ONE, scratch.stride, scratch.D, d_at, width,
                 before, before_at, before_step, to, to_at, to_step)  # fmt: skip
     else:
-        product(n_rows, units, m, scratch.A, scratch.rows_at[layer - 1] + row, 1,
+        product(n_rows, units, m, scratch.A, scratch.rows_at[layer - 1] + row, ONE,
                 net.layers[layer - 1, WIDTH], scratch.D, d_at, width, before, before_at,
                 before_step, to, to_at, to_step)  # fmt: skip
     if is_last:
@@ -1594,14 +1582,15 @@ def train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thre
             weights_changed(net, index)
     if row == 0:
         at = net.layers[layer, INTERCEPTS_AT] + first
-        product(1, units, m, scratch.ones, 0, 0, 0, scratch.D, d_at, width,
-                before, 0 if is_first else at, 0, to, at if keeps else sums_at, 0)  # fmt: skip
+        product(ONE, units, m, scratch.ones, ZERO, ZERO, ZERO, scratch.D, d_at, width,
+                before, 0 if is_first else at, ZERO,
+                to, at if keeps else sums_at, ZERO)  # fmt: skip
         if is_last:
             zero = step.dtype.type(0)
             if keeps:
                 gradient_squares += finish_gradient(net, step, at, units, zero, part(to, at, units))
             else:
-                use_up(net, optimizer, step, at, 0, 1, units, zero, to, sums_at, 0)
+                use_up(net, optimizer, step, at, ZERO, ONE, units, zero, to, sums_at, ZERO)
     net.gradient_squares[index] = gradient_squares
 
 
@@ -1633,7 +1622,7 @@ def update_clipped(net, optimizer, step, thread, n_threads):
         weights_changed(net, index)
         if block[ROW] == 0:
             at = net.layers[layer, INTERCEPTS_AT] + block[FIRST]
-            use_up(net, optimizer, step, at, 0, 1, block[UNITS], zero, net.gradient, at, 0)
+            use_up(net, optimizer, step, at, ZERO, ONE, block[UNITS], zero, net.gradient, at, ZERO)
 
 
 # ------------------------------------------------------------------------------------------- team
@@ -1736,9 +1725,9 @@ def train(net, data, scratch, order, batch_size, optimizer, t, thread, n_threads
                     team[STOPPING] = atomic_load(team, STOP)
             if counts:
                 if data.skips_zeros and data.is_shifted:
-                    product(1, width, m, scratch.ones, 0, 0, 0, scratch.D, scratch.rows_at[0],
-                            width, scratch.zeros, 0, 0,
-                            scratch.delta_sums, thread * width, 0)  # fmt: skip
+                    product(ONE, width, m, scratch.ones, ZERO, ZERO, ZERO,
+                            scratch.D, scratch.rows_at[0], width, scratch.zeros, ZERO, ZERO,
+                            scratch.delta_sums, thread * width, ZERO)  # fmt: skip
                 index = atomic_add(team, BLOCKS_TAKEN, 1)
                 while index < n_blocks:
                     train_block(net, data, scratch, optimizer, index, m, is_first, is_last, thread)
