@@ -57,6 +57,8 @@
  *   MNIST, and 11 to 18 % on random zeros.
  * SKIPPING_VECTORS: the panels of weights that inputs with zeros meet, at most. In the forward pass
  *   one walk over the mask of a sample serves a whole panel: two vectors at a time 85 ms, seven 47.
+ * SKIPS_RELU: whether training also skips the zeros that ReLU makes. With AVX-512 it was not measured,
+ *   and four sums there may wait for each other longer than the zeros take.
  *
  * NEON was not timed. Of the instructions in the inner loops (gcc 12, float32), these are products:
  * dense 6 x 2: 12 of 23, 5 x 4: 20 of 31, 6 x 4 and 8 x 3 keep sums in memory; masked 1 x 8: 8 of 22,

@@ -312,8 +312,6 @@ static void NAME(masked_tiles)(int64_t n, int rows, int64_t width, const uint64_
     TILES(4);
 #if MASKED_VECTORS > 4
     TILES(5);
-#endif
-#if MASKED_VECTORS > 5
     TILES(6);
     TILES(7);
     TILES(8);

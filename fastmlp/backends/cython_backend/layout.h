@@ -60,11 +60,11 @@ static void NAME(free_scratch)(engine *e)
     for (int l = 0; l < e->n_layers; l++) {
         free_aligned(e->layers[l].A);
         free_aligned(e->layers[l].D);
+        free_aligned(e->layers[l].factors);
+        e->layers[l].A = e->layers[l].D = e->layers[l].factors = NULL;
         free(e->layers[l].masks);
         free(e->layers[l].delta_masks);
         e->layers[l].masks = e->layers[l].delta_masks = NULL;
-        free_aligned(e->layers[l].factors);
-        e->layers[l].A = e->layers[l].D = e->layers[l].factors = NULL;
     }
     e->chunk_rows = 0;
 }
