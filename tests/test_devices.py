@@ -42,7 +42,8 @@ def test_the_suite(mnist):
     options = ["--suite", "devices", "--quick", "--out", "run.json"]
     result = CliRunner().invoke(cli.app, ["bench", *options])
     assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
+    processor, *lines = result.stdout.splitlines()
+    assert processor.endswith((" 1 thread", " threads"))
     assert lines[0].split()[:4] == ["hidden", "batch", "cython", "numpy"]
     assert [line.split()[:2] for line in lines[1:3]] == [["4", "500"], ["8", "500"]]
     run = json.loads(Path("run.json").read_text())
