@@ -525,7 +525,7 @@ static const enum activation hidden_functions[] = {EXP,  IDENTITY,   LOGISTIC, T
 
 /* Units of the hidden layers, 0 for none. */
 static const int64_t widths[][2] = {{1},   {3},      {7},       {16},    {33},     {50},  {70},
-                                    {130}, {50, 33}, {16, 130}, {70, 7}, {33, 16}, {3, 1}, {0}};
+                                    {104}, {130}, {50, 33}, {16, 130}, {70, 7}, {33, 16}, {3, 1}, {0}};
 
 /* Settings by their place in the tables above. */
 typedef struct {

@@ -26,7 +26,7 @@ from fastmlp.core.random_bits import Dropout
 from fastmlp.training import SGD, Adam
 
 # (n_samples, layer units, hidden, output, batch size, weighted). Sizes are no multiples of a
-# tile (6 rows), a vector (2 to 16 units) or a panel (up to 64), and include 1 everywhere.
+# tile (6 rows), a vector (2 to 16 units) or a panel (up to 112), and include 1 everywhere.
 CASES = [
     (1, (1, 1), "relu", "identity", 1, False),
     (5, (3, 2), "relu", "softmax", 2, False),
@@ -291,6 +291,16 @@ class TestAgainstOracle:
         outputs = np.full(Y.shape, np.nan, dtype)
         engine_class(network, parameters, n_threads=2).predict(inputs, outputs)
         check_outputs(network, parameters, inputs, outputs, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("source", ["zeros", "zero-bytes", "zero-bytes-scaled", "sparse"])
+def test_every_width_of_a_panel(engine_class, dtype, source):
+    """Panels that skip zeros have up to 14 vectors, of 2 to 16 numbers."""
+    for n_hidden in [*range(1, 60, 4), 67, 75, 83, 91, 99, 107, 119]:
+        case = (9, (5, n_hidden, n_hidden, 2), "relu", "softmax", 4, True)
+        check_training(engine_class, case, dtype, "adam", source, n_epochs=1)
+        check_gradient(engine_class, case, dtype, source)
 
 
 # (case, loss, rates of dropout). The last is large enough for several threads and chunks.
@@ -924,19 +934,19 @@ class TestDecisions:
     @pytest.mark.parametrize("activation", ["tanh", "relu"])
     @pytest.mark.parametrize(("source", "skips"), [("float", 0), ("zeros", 1), ("sparse", 1)])
     def test_about_panels(self, engine_class, source, skips, activation):
-        """One walk over zeros, of the inputs or those that ReLU makes, serves up to eight vectors;
-        a dense tile has two or four."""
+        """One walk over zeros, of the inputs or those that ReLU makes, serves many vectors; a dense
+        tile has two or four."""
         engine = self.trained(engine_class, source, (37, 130, 50, 4), activation)
         if not engine.isa:
             pytest.skip("only the compiled engine has several instruction sets")
-        lanes, tile = {
-            "x86-64-v4": (8, 4), "x86-64-v3": (4, 2), "x86-64-v2": (2, 2),
-            "baseline": (2, 2), "neon": (2, 4),
+        lanes, tile, walk = {
+            "x86-64-v4": (8, 4, 4), "x86-64-v3": (4, 2, 14), "x86-64-v2": (2, 2, 14),
+            "baseline": (2, 2, 8), "neon": (2, 4, 14),
         }[engine.isa]  # fmt: skip
         relu = activation == "relu"
         for units, panel, walks in zip((130, 50, 4), engine.panels, (skips, relu, 0), strict=True):
             vectors = -(-units // lanes)
-            most = 8 if walks and engine.isa != "x86-64-v4" else tile
+            most = walk if walks else tile
             assert -(-vectors // (panel // lanes)) == -(-vectors // most)  # as few as can be
             assert panel <= most * lanes
 

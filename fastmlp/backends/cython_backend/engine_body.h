@@ -165,8 +165,8 @@ static const engine_api NAME(api) = {
 };
 
 #undef LANES
-#undef PANEL_VECTORS
 #undef PANEL_UNITS
+#undef EACH_WIDTH
 #undef MASK_BITS
 #undef BLOCK_ROWS
 #undef BLOCK_ROWS_MAX

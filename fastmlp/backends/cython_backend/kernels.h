@@ -14,9 +14,17 @@
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 
-/* Vectors of a panel, at most. */
-#define PANEL_VECTORS 8
+/* Units of a panel, at most. */
 #define PANEL_UNITS (PANEL_VECTORS * LANES)
+
+/* CASE(n) for the n vectors that a panel may have. */
+#if PANEL_VECTORS == 8
+#define EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
+#elif PANEL_VECTORS == 14
+#define EACH_WIDTH(CASE) \
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) \
+    CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
+#endif
 
 /* Numbers that one mask speaks of. */
 #define MASK_BITS 64
@@ -172,16 +180,9 @@ static void NAME(sparse_product)(int64_t width, int64_t n, const int32_t *rows,
                                  int64_t b_step, const REAL *C0, REAL *C)
 {
 #define SPARSE_TILE(vectors) \
-    case vectors: NAME(sparse_tile)(vectors, n, rows, values, scale, B, b_step, C0, C); break
+    case vectors: NAME(sparse_tile)(vectors, n, rows, values, scale, B, b_step, C0, C); break;
     switch (width / LANES) {
-    SPARSE_TILE(1);
-    SPARSE_TILE(2);
-    SPARSE_TILE(3);
-    SPARSE_TILE(4);
-    SPARSE_TILE(5);
-    SPARSE_TILE(6);
-    SPARSE_TILE(7);
-    SPARSE_TILE(8);
+    EACH_WIDTH(SPARSE_TILE)
     }
 #undef SPARSE_TILE
 }
@@ -260,17 +261,10 @@ static void NAME(masked_rows)(int64_t n, int64_t width, const uint64_t *masks, i
             EACH_ROW(vectors, 1, 0, uint8_t); \
         else \
             EACH_ROW(vectors, 1, 1, uint8_t); \
-        break
+        break;
 
     switch (width / LANES) {
-    ROWS(1);
-    ROWS(2);
-    ROWS(3);
-    ROWS(4);
-    ROWS(5);
-    ROWS(6);
-    ROWS(7);
-    ROWS(8);
+    EACH_WIDTH(ROWS)
     }
 #undef ROWS
 #undef EACH_ROW
@@ -303,18 +297,13 @@ static void NAME(masked_tiles)(int64_t n, int rows, int64_t width, const uint64_
         } else { \
             TILES_OF(MASKED_ROWS, vectors); \
         } \
-        break
+        break;
 
     switch (width / LANES) {
-    TILES(1);
-    TILES(2);
-    TILES(3);
-    TILES(4);
-#if MASKED_VECTORS > 4
-    TILES(5);
-    TILES(6);
-    TILES(7);
-    TILES(8);
+#if MASKED_VECTORS == PANEL_VECTORS
+    EACH_WIDTH(TILES)
+#else
+    TILES(1) TILES(2) TILES(3) TILES(4)
 #endif
     }
 #undef TILES
