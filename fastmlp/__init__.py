@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPRegressor
     from fastmlp.estimators.progress_bar import ProgressBar
     from fastmlp.persistence import load, save
+    from fastmlp.training import Checkpoint
 
     __version__: str
 
 __all__ = [
+    "Checkpoint",
     "InputScaleWarning",
     "MLPClassifier",
     "MLPRegressor",
@@ -26,6 +28,7 @@ __all__ = [
 
 #: Modules of the names that are not in `fastmlp.estimators`.
 _ELSEWHERE = {
+    "Checkpoint": "training",
     "ProgressBar": "estimators.progress_bar",
     "load": "persistence",
     "save": "persistence",

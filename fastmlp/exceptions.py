@@ -54,6 +54,10 @@ class TableWarning(FastMLPWarning):
     """Something about a table was guessed or omitted, such as an encoding or a column's name."""
 
 
+class CheckpointWarning(FastMLPWarning):
+    """A checkpoint could not be written, or goes on with another backend."""
+
+
 class ModelFileWarning(FastMLPWarning):
     """A model's file is incomplete, or was written by other versions."""
 

@@ -20,7 +20,7 @@ PACKAGE = Path(fastmlp.__file__).parent
 # A wing, a package or a module of fastmlp, -> the wings that it imports: no more, and no fewer.
 # Each backend is a wing: they never import each other.
 IMPORTS = {
-    "fastmlp": {"estimators", "persistence"},
+    "fastmlp": {"estimators", "persistence", "training"},
     "__main__": {"cli"},
     "cli": {
         "fastmlp", "backends", "backends.cython_backend", "bench", "convert", "core", "datasets",

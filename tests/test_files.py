@@ -17,10 +17,10 @@ from fastmlp.utils.files import (
     atomic_files,
     atomic_write,
     is_temporary,
-    uninterrupted,
     workspace,
     write_npz,
 )
+from fastmlp.utils.interrupts import uninterrupted
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and locks of POSIX")
 

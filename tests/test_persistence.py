@@ -23,7 +23,8 @@ import pytest
 import scipy.sparse as sp
 from sklearn import neural_network
 from sklearn.exceptions import NotFittedError
-from sklearn.preprocessing import LabelBinarizer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, LabelBinarizer
 from sklearn.svm import SVC
 
 import fastmlp
@@ -680,6 +681,76 @@ def test_content_that_does_not_fit(edit, reason, tmp_path):
     arrays["model"] = np.frombuffer(json.dumps(document).encode(), np.uint8)
     np.savez(tmp_path / "model.npz", **arrays)
     assert_refused(tmp_path / "model.npz", reason)
+
+
+OPTIMIZERS = {
+    "adam": {},
+    "adamw": {"solver": "adamw", "weight_decay": 0.1, "max_grad_norm": 0.5},
+    "sgd": {"solver": "sgd", "learning_rate": "invscaling", "momentum": 0.8},
+    "float32": {"dtype": "float32"},
+}
+
+
+class TestOptimizer:
+    """On request it is in the file, so that `partial_fit` goes on as if nothing had been saved."""
+
+    @pytest.mark.parametrize("case", OPTIMIZERS)
+    @pytest.mark.parametrize("in_pipeline", [False, True])
+    def test_partial_fit_goes_on(self, case, in_pipeline, tmp_path):
+        model = fit(**OPTIMIZERS[case])
+        whole = make_pipeline(FunctionTransformer(), model) if in_pipeline else model
+        others = {}
+        for keeps in (True, False):
+            fastmlp.save(whole, tmp_path / "model", optimizer=keeps)
+            loaded = fastmlp.load(tmp_path / "model")
+            others[keeps] = loaded[-1] if in_pipeline else loaded
+        for _ in range(3):
+            model.partial_fit(X, CLASSES)
+            for other in others.values():
+                other.partial_fit(X, CLASSES)
+        assert_same(others[True], model)
+        assert not np.array_equal(others[False].coefs_[0], model.coefs_[0])
+
+    def test_only_on_request(self, tmp_path):
+        save(fit(), tmp_path / "model.npz")
+        size = (tmp_path / "model.npz").stat().st_size
+        with np.load(tmp_path / "model.npz") as archive:
+            assert not any("optimizer" in name for name in archive)
+        save(fit(), tmp_path / "model.npz", optimizer=True)
+        assert (tmp_path / "model.npz").stat().st_size > size
+
+    def test_without_one(self, tmp_path):
+        model = fit(solver="lbfgs", alpha=1, max_iter=200)
+        save(model, tmp_path / "model.npz", optimizer=True)
+        assert_same(load(tmp_path / "model.npz"), model)
+
+    @pytest.mark.parametrize(
+        ("edit", "reason"),
+        [
+            (change("optimizer", "name", "other"), "its field optimizer must be numbers by name"),
+            (change("optimizer", "t", -1), "its optimizer cannot be used: t is -1"),
+            (change("optimizer", "t", 2**63), "its optimizer cannot be used: t is 9"),
+            (
+                change("optimizer", "beta_1", math.nan),
+                "its optimizer cannot be used: beta_1 is nan",
+            ),
+            (change("optimizer", "beta_1", "0.9"), "its optimizer cannot be used: beta_1 is '0.9'"),
+            (change("optimizer", "learned", 1), "its optimizer cannot be used: .* 'learned'"),
+            (replace("optimizer_0", None), "it lacks 'optimizer_0'"),
+            (replace("optimizer_0", np.zeros(3)), "its optimizer_0 must be 39 numbers"),
+            (replace("optimizer_1", np.full(39, np.inf)), "its optimizer_1 must be finite"),
+            (replace("optimizer_2", np.zeros(39)), r"arrays \['optimizer_2'\] that are unknown"),
+        ],
+    )
+    def test_content_that_does_not_fit(self, edit, reason, tmp_path):
+        save(fit(), tmp_path / "model.npz", optimizer=True)
+        with np.load(tmp_path / "model.npz") as archive:
+            arrays = dict(archive)
+        document = json.loads(arrays["model"].tobytes())
+        edit(document, arrays)
+        arrays["model"] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+        np.savez(tmp_path / "model.npz", **{k: v for k, v in arrays.items() if v is not None})
+        assert_refused(tmp_path / "model.npz", reason)
 
 
 # What may stand in place of a field: every type of JSON, and numbers at the edges.

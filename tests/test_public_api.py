@@ -6,8 +6,8 @@ import inspect
 import pytest
 
 PUBLIC = {
-    "fastmlp": ["InputScaleWarning", "MLPClassifier", "MLPRegressor", "ProgressBar", "__version__",
-                "load", "save"],
+    "fastmlp": ["Checkpoint", "InputScaleWarning", "MLPClassifier", "MLPRegressor", "ProgressBar",
+                "__version__", "load", "save"],
     "fastmlp.accel": ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"],
     "fastmlp.augment": ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine",
                         "RandomNoise"],
@@ -23,7 +23,7 @@ PUBLIC = {
                          "WeightsDisplay", "as_images", "check_matplotlib", "count_confusions",
                          "kept_epoch"],
     "fastmlp.estimators": ["InputScaleWarning", "MLPClassifier", "MLPRegressor"],
-    "fastmlp.exceptions": ["ConstantFeatureWarning", "FastMLPWarning",
+    "fastmlp.exceptions": ["CheckpointWarning", "ConstantFeatureWarning", "FastMLPWarning",
                            "IneffectiveParameterWarning", "InputScaleWarning", "LatePatchWarning",
                            "ModelFileWarning", "NegativeWeightWarning", "OneHotLabelsWarning",
                            "SlowBackendWarning", "TableWarning", "TargetScaleWarning",

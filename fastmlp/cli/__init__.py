@@ -4,6 +4,7 @@ NumPy, scikit-learn and rich are imported where they are needed, so that ``fastm
 fast. Results go to standard output; notes and errors, one sentence each, to standard error.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -25,6 +26,7 @@ from fastmlp.cli import (
 )
 from fastmlp.cli.output import showing_notes
 from fastmlp.cli.usage import EXIT_STATUS, USAGE_ERROR, Command, Group, exit_status
+from fastmlp.utils.interrupts import STOPPING
 
 app = typer.Typer(
     cls=Group,
@@ -39,6 +41,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; expected errors are printed as one sentence."""
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # not ignored, as by nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         app(prog_name="fastmlp")
     except (

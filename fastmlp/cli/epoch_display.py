@@ -40,6 +40,8 @@ class EpochDisplay(Observer):
     ----------
     interrupted : bool
         Whether Ctrl-C was pressed. The following networks then stop after one epoch.
+    n_before : int
+        Epochs that a checkpoint had of the last network.
     """
 
     handles_interrupts = True
@@ -73,6 +75,7 @@ class EpochDisplay(Observer):
         self._n_epochs = 0  # of all networks
         self._task = self._bar.add_task("", total=n_networks * max_iter, epoch=self._position(0))
         self._seconds = 0.0  # of all epochs so far
+        self.n_before = 0
         self._begun = time.perf_counter()
         self._said = ""
 
@@ -90,7 +93,10 @@ class EpochDisplay(Observer):
     def fit_began(self, fit: Fit) -> None:
         """Record that a network starts: the bar can move within its first epoch."""
         self._n_begun += 1
-        self._epoch, self._begun = 0, time.perf_counter()
+        self._epoch, self._begun = fit.n_before, time.perf_counter()
+        self.n_before = fit.n_before
+        if fit.n_before and self._wanted:
+            self._console.print(f"Going on after epoch {fit.n_before} of {fit.max_iter}")
 
     def samples_done(self, fit: Fit, n_samples: int) -> None:
         """Show the progress within the epoch."""

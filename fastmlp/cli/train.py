@@ -213,6 +213,14 @@ def train(
             "existing model is replaced, any other file is not.",
         ),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        _output_option(
+            metavar="FILE",
+            help="Write the state of training to this file once a minute. After Ctrl-C or a kill, "
+            "the same command goes on from it, with the same result, bit for bit.",
+        ),
+    ] = None,
     no_save: Annotated[bool, _output_option("--no-save", help="Do not save the model.")] = False,
     plots: Annotated[
         Path | None,
@@ -258,7 +266,8 @@ def train(
     available, scikit-learn's digits are used. From a folder of images without train and test
     parts, a fifth is held out.
 
-    Ctrl-C stops training: the model is scored and saved as it is, and the exit status is 130.
+    Ctrl-C, as well as SIGTERM and SIGHUP, stops training: the model is scored and saved as it is,
+    and the exit status is 130.
 
     For example:
 
@@ -268,6 +277,7 @@ def train(
         fastmlp train --data digits --hidden 100,50 --epochs 50
         fastmlp train --data fashion --solver adam
         fastmlp train --data digits --plots . --log run.csv
+        fastmlp train --recipe best --checkpoint best.ckpt
     """
     is_table = data is not None and tables.is_table(data)
     default = recipes.PICTURES if data and image_data.is_folder(data) else recipes.DEFAULT
@@ -302,6 +312,7 @@ def train(
         epoch_log=None if log is None else EpochLog(log),
         as_json=as_json,
         quiet=quiet,
+        checkpoint=checkpoint,
     )
     outputs.check()
     given = {

@@ -112,7 +112,7 @@ def train_images(
     with noting_warnings(), display, observing(display):
         started = time.perf_counter()
         try:
-            model.fit(X, y, X_val=X_val, y_val=y_val)
+            model.fit(X, y, X_val=X_val, y_val=y_val, checkpoint=outputs.checkpoint)
         except KeyboardInterrupt:  # not during training, which keeps its weights
             display.interrupted = True
         seconds = time.perf_counter() - started
@@ -150,7 +150,7 @@ def train_images(
             val_name=val_name,
         )
     samples = {part: 0 if xy is None else len(xy[0]) for part, xy in parts.items()}
-    speed = samples["train"] * model.n_iter_ / seconds
+    speed = samples["train"] * (model.n_iter_ - display.n_before) / seconds
     if outputs.as_json:
         print_json(
             {

@@ -28,6 +28,8 @@ class Outputs:
         Whether plots and report may show the test samples' loss per epoch.
     epoch_log : EpochLog or None
     as_json, quiet : bool
+    checkpoint : Path or None
+        From which training goes on.
     """
 
     model_file: Path | None
@@ -37,6 +39,7 @@ class Outputs:
     epoch_log: EpochLog | None
     as_json: bool
     quiet: bool
+    checkpoint: Path | None = None
 
     @property
     def shows_epochs(self) -> bool:
@@ -56,6 +59,8 @@ class Outputs:
             _check_plots(self.plots)
         if self.report is not None:
             _check_report(self.report)
+        if self.checkpoint is not None:
+            _check_checkpoint(self.checkpoint, self.model_file)
 
     def as_entries(self, pictures: Sequence[Path]) -> dict[str, Any]:
         """Return the written files, for --json."""
@@ -120,4 +125,13 @@ def _check_report(path: Path) -> None:
         raise ValueError(f"--report must end in .html, got {path}.")
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"--report must be a file in a directory that exists, got {path}.")
+    check_writable(path.resolve().parent, path)
+
+
+def _check_checkpoint(path: Path, model_file: Path | None) -> None:
+    """Check the path for the checkpoint before training."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"--checkpoint must be a file in a directory that exists, got {path}.")
+    if model_file is not None and path.resolve() == model_file.resolve():
+        raise ValueError(f"--checkpoint and --out must be two files, got {path} for both.")
     check_writable(path.resolve().parent, path)

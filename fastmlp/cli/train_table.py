@@ -62,6 +62,11 @@ def train_table(
         options.setdefault("early_stopping", False)
     pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
     unfitted, n_networks = _template(pipeline)
+    if outputs.checkpoint is not None and n_networks > 1:
+        raise ValueError(
+            f"--checkpoint is for one network, but {n_networks} are trained on {len(table.X)} "
+            "rows: omit it; each of them takes seconds."
+        )
     # Early stopping has its own validation rows; with several networks, no curve is the model's.
     draws_test = outputs.has_curves and not unfitted.early_stopping and n_networks == 1
     draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
@@ -174,12 +179,13 @@ def _fit(
         try:
             X = pipeline[:-1].fit_transform(table.X, table.y)
             with observing(display):
+                options: dict[str, Any] = {}
                 if scores_test:
-                    model.fit(
-                        X, table.y, X_val=pipeline[:-1].transform(table.X_test), y_val=table.y_test
-                    )
-                else:
-                    model.fit(X, table.y)
+                    options["X_val"] = pipeline[:-1].transform(table.X_test)
+                    options["y_val"] = table.y_test
+                if outputs.checkpoint is not None:
+                    options["checkpoint"] = outputs.checkpoint
+                model.fit(X, table.y, **options)
             if n_networks > 1 and display.interrupted:
                 _keep_finished(model)
         except KeyboardInterrupt:  # not during training, which keeps its weights

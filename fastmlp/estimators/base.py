@@ -6,8 +6,10 @@ import copy
 import inspect
 import math
 import operator
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -31,7 +33,7 @@ from fastmlp.core.network import Network, Parameters, initial_layer
 from fastmlp.core.optimizers import OPTIMIZERS, Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.estimators import constraints, conversion, hints, prediction
-from fastmlp.estimators.callbacks import CallbackSupportMixin, FitTasks
+from fastmlp.estimators.callbacks import CallbackSupportMixin, FitTasks, checkpoint_among
 from fastmlp.estimators.constraints import (
     BOOLEAN,
     RANDOM_STATE,
@@ -46,13 +48,18 @@ from fastmlp.estimators.turns import turn_of
 from fastmlp.exceptions import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.training import (
     SCHEDULES,
+    Checkpoint,
     EpochReport,
     Fit,
     Noise,
     Observation,
     Progress,
+    Run,
     TrainingState,
+    digest,
     finish,
+    in_words,
+    say,
     scheduled_rate,
     train,
     train_lbfgs,
@@ -120,6 +127,8 @@ class Preparation:
         In the same state as scikit-learn's before the first epoch, except for drawing the seed of
         dropout and augmentation.
     noise : Noise
+    run : Run or None
+        Of the checkpoint.
     """
 
     X: Any
@@ -129,6 +138,7 @@ class Preparation:
     engine: Any
     random_state: np.random.RandomState
     noise: Noise
+    run: Run | None = None
 
 
 class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
@@ -301,6 +311,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     ) -> Self:
         """Train the network.
 
@@ -319,6 +330,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         X_val, y_val, sample_weight_val : array-like, optional
             Validation data: its loss and score are recorded in `history_`, and
             `early_stopping` uses it instead of holding out a part of the training data.
+        checkpoint : path or fastmlp.Checkpoint, optional
+            A file from which the same call, repeated after Ctrl-C or a kill, goes on where it
+            ended, with the same result, bit for bit. A path is written once a minute.
 
         Returns
         -------
@@ -327,15 +341,18 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter or the data is invalid, or if training diverged to
-            non-finite weights.
+            If a parameter or the data is invalid, if training diverged to
+            non-finite weights, or if the checkpoint belongs to another fit.
         BackendUnavailableError
             If the `backend` is not available.
         """
-        validation = (X_val, y_val, sample_weight_val)
-        if all(part is None for part in validation):  # a subclass may have a _fit without it
-            return self._fit(X, y, sample_weight=sample_weight, incremental=False)
-        return self._fit(X, y, sample_weight=sample_weight, validation=validation)
+        # A subclass may have a _fit without these.
+        options: dict[str, Any] = {}
+        if any(part is not None for part in (X_val, y_val, sample_weight_val)):
+            options["validation"] = (X_val, y_val, sample_weight_val)
+        if checkpoint is not None:
+            options["checkpoint"] = Checkpoint.of(checkpoint)
+        return self._fit(X, y, sample_weight=sample_weight, incremental=False, **options)
 
     @sharing_threads
     def _fit(
@@ -346,6 +363,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         *,
         incremental: bool = False,
         validation: tuple[Any, Any, Any] = (None, None, None),
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Train, and notify observers; see `fastmlp.training.observing`.
 
@@ -353,22 +371,32 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         the model has the weights of the epochs before an interrupt or an error.
         """
         observation = Observation()
-        with turn_of(self):
+        if checkpoint is None and not incremental:
+            checkpoint = checkpoint_among(self)
+        with ExitStack() as stack:
+            stack.enter_context(turn_of(self))
             self._check_parameters()
             check_overrides(self)
+            run = None
+            if checkpoint is not None:
+                self._check_checkpoint(checkpoint)
+                run = stack.enter_context(checkpoint.opened())
             resumes = (self.warm_start or incremental) and hasattr(self, "coefs_")
             before = self.__dict__.copy()
             ready = progress = None
             try:
                 ready = self._prepare(
-                    X, y, sample_weight, validation, resumes=resumes, incremental=incremental
+                    X, y, sample_weight, validation, run, resumes=resumes, incremental=incremental
                 )
                 progress = self._begin(ready, resumes=resumes)
                 self._publish(ready, progress)
                 tasks = FitTasks(
                     self, self._max_epochs(incremental), ready.X, ready.y, sample_weight
                 )
-                with observation.of(progress, partial(self._described, ready, incremental)):
+                if run is not None and run.resumes:
+                    say(bool(self.verbose), f"{run.name}: going on after epoch {progress.n_epochs}")
+                described = partial(self._described, ready, incremental, progress.n_epochs)
+                with observation.of(progress, described):
                     self._optimize(ready, progress, tasks, incremental, observation)
                     self._check_finite(ready)
             except BaseException as error:
@@ -382,7 +410,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 raise
         return self
 
-    def _described(self, ready: Preparation, incremental: bool) -> Fit:
+    def _described(self, ready: Preparation, incremental: bool, n_before: int) -> Fit:
         """Return the description of a fit for observers."""
         return Fit(
             self,
@@ -392,6 +420,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             ready.X.shape,
             len(ready.samples),
             1 if incremental and self.solver != "lbfgs" else self.max_iter,
+            n_before,
         )
 
     def _check_parameters(self) -> None:
@@ -477,6 +506,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         y: Any,
         sample_weight: Any,
         validation: tuple[Any, Any, Any],
+        run: Run | None,
         *,
         resumes: bool,
         incremental: bool,
@@ -509,6 +539,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         else:
             dtype = np.dtype(np.float32) if X.dtype == np.uint8 else X.dtype
         random_state = check_random_state(self.random_state)
+        if run is not None:
+            random_state = run.random_state(random_state)
         # scikit-learn's order of draws: initial weights, held-out samples, epochs.
         if resumes:
             network, parameters = self._resumed(samples, hidden_units, dtype)
@@ -536,6 +568,11 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         noise = self._noise(
             Samples(samples.X, Y, weight), network.layer_units[1:-1], dtype, random_state
         )
+        if run is not None:
+            start = parameters.flat if resumes else None
+            fit = self._what_must_be_the_same(X, samples, sample_weight, held_out, start)
+            run.check(fit, backends.resolve(self.backend), self.max_iter)
+            run.restore_parameters(parameters.flat)
 
         engine = backend.Engine(
             network,
@@ -556,7 +593,47 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 )
             self._optimizer.adapt(parameters.flat)
             self._optimizer.max_grad_norm = float(self.max_grad_norm or 0)
-        return Preparation(X, y, samples, held_out, engine, random_state, noise)
+            if run is not None:
+                run.restore_optimizer(self._optimizer)
+        return Preparation(X, y, samples, held_out, engine, random_state, noise, run)
+
+    def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Refuse what a checkpoint cannot do."""
+        if checkpoint.keep == "best" and self.solver == "lbfgs":
+            raise ValueError(
+                "keep='best' is for the stochastic solvers, got solver='lbfgs', whose loss falls "
+                "in every iteration; use keep='last'."
+            )
+
+    def _what_must_be_the_same(
+        self,
+        X: Any,
+        samples: Samples,
+        sample_weight: Any,
+        held_out: Samples | None,
+        start: NDArray | None,
+    ) -> dict[str, str]:
+        """Return what a fit that goes on with a checkpoint must have in common with that before.
+
+        `start` are the weights of a warm start.
+        """
+        parameters = self.get_params(deep=False)
+        for name in ("n_threads", "backend", "verbose", "warm_start"):
+            parameters.pop(name)
+        if not isinstance(self.lr_schedule, str):  # which depends on max_iter
+            del parameters["max_iter"]
+        aside = (None,) * 3 if held_out is None else (held_out.X, held_out.Y, held_out.weight)
+        state = "" if start is None else in_words(vars(self._state_to_resume()))
+        weight = None if sample_weight is None else np.asarray(sample_weight)
+        return {
+            "the estimator": type(self).__name__,
+            **{name: in_words(value) for name, value in parameters.items()},
+            "data: X": digest(X),
+            "data: y": digest(samples.Y) + in_words(list(getattr(self, "classes_", ()))),
+            "data: sample_weight": digest(weight),
+            "data: the validation data": " ".join(map(digest, aside)),
+            "data: the model's state": digest(start) + state,
+        }
 
     def _noise(
         self,
@@ -620,14 +697,18 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         # A warm start begins from scratch: scikit-learn overwrites the best weights of the last
         # fit, so they are no longer available.
         keeps_first = not stochastic or (early_stopping and not state.loss_curve)
-        return Progress(
+        progress = Progress(
             state,
             names,
             has_curve=stochastic,
             early_stopping=early_stopping,
+            keeps_best=ready.run is not None and ready.run.checkpoint.keep == "best",
             tol=self.tol,
             flat=ready.engine.parameters.flat.copy() if keeps_first else None,
         )
+        if ready.run is not None:
+            ready.run.restore(progress, ready.random_state)
+        return progress
 
     def _state_to_resume(self) -> TrainingState:
         """Return the current training state of the model.
@@ -713,9 +794,12 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             "on_epoch": epoch_ended,
             "handles_interrupts": observation.handles_interrupts,
         }
-        if self.solver == "lbfgs":
+        if ready.run is not None:
+            common |= self._checkpointing(ready.run, ready, progress)
+        has_ended = ready.run is not None and ready.run.has_ended
+        if self.solver == "lbfgs" and not has_ended:
             train_lbfgs(engine, progress, max_fun=self.max_fun, **common)
-        else:
+        elif not has_ended:
             assert self._optimizer is not None
             scored = ready.samples if observation.wants_training_score else None
             evaluate = self._validator(engine, scored)
@@ -737,6 +821,32 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             )
         self._publish(ready, progress)
         tasks.fit_ended(fitted_attributes)
+
+    def _checkpointing(self, run: Run, ready: Preparation, progress: Progress) -> dict[str, Any]:
+        """Return the solver's arguments to go on with a checkpoint, and to keep it up to date."""
+        engine = ready.engine
+
+        def keep_work(
+            work: dict[str, NDArray], finished: bool = False, is_final: bool = False
+        ) -> None:
+            flat = engine.parameters.flat
+            run.keep(progress, flat, lbfgs=work, finished=finished, is_final=is_final)
+
+        def keep(order: NDArray, finished: bool = False, is_final: bool = False) -> None:
+            engine.sync()
+            run.keep(
+                progress,
+                engine.parameters.flat,
+                generator=ready.random_state,
+                optimizer=self._optimizer,
+                order=order,
+                finished=finished,
+                is_final=is_final,
+            )
+
+        if self.solver == "lbfgs":
+            return {"work": run.lbfgs, "keep": keep_work}
+        return {"order": run.order_of(len(ready.samples)), "keep": keep}
 
     def _publish_history(self) -> None:
         """Set the attributes of the training state under scikit-learn's names."""
@@ -1262,15 +1372,15 @@ def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDAr
     ):
         raise ValueError(
             f"_init_coef must return coef and intercept, arrays of numbers of shape "
-            f"{(fan_in, fan_out)} and {(fan_out,)}, got {in_words(layer)}."
+            f"{(fan_in, fan_out)} and {(fan_out,)}, got {described(layer)}."
         )
     return coef, intercept
 
 
-def in_words(value: Any) -> str:
+def described(value: Any) -> str:
     """Describe a value that should have been arrays."""
     if isinstance(value, tuple | list):
-        return f"({', '.join(map(in_words, value))})"
+        return f"({', '.join(map(described, value))})"
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     return type(value).__name__

@@ -18,7 +18,15 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitTasks", "with_callbacks"]
+from fastmlp.training import Checkpoint
+
+__all__ = ["CallbackSupportMixin", "FitTasks", "checkpoint_among", "with_callbacks"]
+
+
+def checkpoint_among(estimator: Any) -> Checkpoint | None:
+    """Return the checkpoint among an estimator's callbacks, if there is one."""
+    callbacks = getattr(estimator, "_skl_callbacks", ())
+    return next((found for found in callbacks if isinstance(found, Checkpoint)), None)
 
 
 class FitTasks:

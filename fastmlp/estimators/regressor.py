@@ -15,7 +15,7 @@ from sklearn.utils import check_array, column_or_1d
 
 from fastmlp.core.inputs import is_map, target_map
 from fastmlp.estimators import hints
-from fastmlp.estimators.base import BaseMLP, in_words
+from fastmlp.estimators.base import BaseMLP, described
 from fastmlp.estimators.callbacks import with_callbacks
 from fastmlp.estimators.constraints import OneOf
 from fastmlp.estimators.turns import in_turn
@@ -252,7 +252,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if not is_map(fitted, n_outputs):
             raise ValueError(
                 "target_scale_ must be None or a pair (scale, shift) of arrays of shape "
-                f"({n_outputs},), got {in_words(fitted)}; restore the fitted one, or fit again."
+                f"({n_outputs},), got {described(fitted)}; restore the fitted one, or fit again."
             )
         return fitted
 

@@ -10,6 +10,8 @@ code, and ``numpy.load(path, allow_pickle=False)`` reads it:
     input_scale, input_shift    (n_features,), if the model scales its input
     target_scale, target_shift  (n_outputs,), if a regressor scales its targets
     feature_names               (n_features,), if the training data had them
+    optimizer_0, optimizer_1    (n_parameters,), on request: the optimiser's state, for the weights
+                                layer by layer, then for the intercepts
 
 The JSON is Python's dialect, with Infinity and NaN.
 
@@ -47,11 +49,14 @@ from fastmlp.augment import Augmentation, Compose, ElasticDistortion, RandomAffi
 from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import affine_map, target_map
 from fastmlp.core.network import Network, Parameters
+from fastmlp.core.optimizers import OPTIMIZERS, Optimizer
 from fastmlp.estimators import MLPClassifier, MLPRegressor, constraints, prediction
 from fastmlp.estimators.base import BaseMLP, _dropout_rates, _hidden_units
 from fastmlp.exceptions import ModelFileWarning
 from fastmlp.training import TrainingState
-from fastmlp.utils.files import atomic_write, uninterrupted, write_npz
+from fastmlp.utils.archives import read_npz
+from fastmlp.utils.files import atomic_write, write_npz
+from fastmlp.utils.interrupts import uninterrupted
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
 
@@ -159,6 +164,18 @@ _DOCUMENT: dict[str, Any] = {
 }
 #: The fields of an unfitted model.
 _UNFITTED = ("format", "fastmlp", "versions", "metadata", "estimator", "parameters", "fitted")
+#: Only in files that were saved with the optimiser.
+_OPTIMIZER = {
+    "optimizer": _Field(
+        "numbers by name, and the name of an optimiser",
+        lambda value: (
+            type(value) is dict
+            and value.get("name") in OPTIMIZERS
+            and all(type(number) in (int, float, bool, str) for number in value.values())
+        ),
+        is_optional=True,
+    )
+}
 _LABELS = {"multilabel": _FLAG, "sparse": _FLAG, "objects": _FLAG}
 
 #: Fitted attribute, a pair (scale, shift) or None -> the names of its arrays, and the property of
@@ -177,7 +194,13 @@ class ModelFileError(ValueError):
 # ------------------------------------------------------------------------------------------- saving
 
 
-def save(model: BaseMLP, path: PathArgument, *, metadata: Mapping[str, Any] | None = None) -> None:
+def save(
+    model: BaseMLP,
+    path: PathArgument,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    optimizer: bool = False,
+) -> None:
     """Save a fitted model to a file, atomically.
 
     Parameters
@@ -189,6 +212,9 @@ def save(model: BaseMLP, path: PathArgument, *, metadata: Mapping[str, Any] | No
     metadata : mapping of str to JSON-serializable values, optional
         Stored with the model; the loaded model has it as ``metadata_``. By default the
         ``metadata_`` of `model`, if it has any.
+    optimizer : bool, default=False
+        Whether to store the optimiser, too, so that ``partial_fit`` of the loaded model continues
+        exactly. It is one or two times as large as the weights.
 
     Raises
     ------
@@ -218,7 +244,7 @@ def save(model: BaseMLP, path: PathArgument, *, metadata: Mapping[str, Any] | No
     check_is_fitted(model)
     remembered = metadata_field(model, metadata)
     with saying_why():
-        arrays = packed(model, remembered)
+        arrays = packed(model, remembered, optimizer)
     with uninterrupted(), atomic_write(path) as file:
         write_npz(file, arrays)
 
@@ -239,11 +265,16 @@ def saying_why() -> Iterator[None]:
         raise ValueError(f"the model cannot be saved: {in_words(error)}.") from error
 
 
-def packed(model: BaseMLP, remembered: dict[str, Any]) -> dict[str, NDArray]:
+def packed(
+    model: BaseMLP, remembered: dict[str, Any], optimizer: bool = False
+) -> dict[str, NDArray]:
     """Return the arrays of a model's file; the model may be unfitted."""
     moment = object.__new__(type(model))
     moment.__dict__ = vars(model).copy()  # another thread may be fitting it
     document, arrays = _contents(moment)
+    if optimizer and isinstance(vars(moment).get("_optimizer"), Optimizer):
+        document["optimizer"], states = _plain_optimizer(moment._optimizer)
+        arrays |= states
     text = json.dumps(document | remembered, indent=1, default=_to_json)
     arrays["model"] = np.frombuffer(text.encode(), np.uint8)
     _rebuild(json.loads(text), arrays)  # so that every saved model can be loaded
@@ -303,6 +334,17 @@ def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
     if hasattr(model, "feature_names_in_"):
         arrays["feature_names"] = _as_plain_labels(np.asarray(model.feature_names_in_))
     return document, arrays
+
+
+def _plain_optimizer(optimizer: Any) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Return the numbers of an optimiser, and its state as arrays by name."""
+    numbers = {name: value for name, value in vars(optimizer).items() if _is_setting(value)}
+    states = {f"optimizer_{i}": state.copy() for i, state in enumerate(optimizer.state)}
+    return {"name": optimizer.name, **numbers}, states
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, Real | str | bool)
 
 
 def _padded(history: Mapping[str, list[float]]) -> dict[str, list[float]]:
@@ -538,47 +580,9 @@ def in_words(error: Exception) -> str:
 def _read_arrays(file: IO[bytes]) -> dict[str, NDArray]:
     """Return the arrays of an archive, without allocating more than the size of the file."""
     with zipfile.ZipFile(file) as archive:
-        check_sizes(archive, file.seek(0, os.SEEK_END))
-        members = archive.infolist()
         if HEADER in archive.namelist():
             raise ValueError("it holds more than one of fastmlp's estimators; use fastmlp.load")
-        return {
-            member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members
-        }
-
-
-def check_sizes(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse an archive that is larger than its file, or does not begin at its start.
-
-    A truncated file may end with an archive that was one of its members.
-    """
-    members = archive.infolist()
-    if members and min(member.header_offset for member in members) != 0:
-        raise ValueError("it is truncated, or has data before its arrays")
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError("its arrays are compressed, which fastmlp does not support")
-    if sum(member.file_size for member in members) > size:
-        raise ValueError("its arrays are larger than the file")
-
-
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
-    """Read one array, after checking its header against its length."""
-    check_array_header(archive, member)
-    with archive.open(member) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
-
-
-def check_array_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Refuse an array whose header does not match its length."""
-    with archive.open(member) as stream:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError(f"{member.filename} is not an array of fastmlp")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        n_bytes = math.prod(shape) * dtype.itemsize
-        if dtype.itemsize == 0 or n_bytes != member.file_size - stream.tell():
-            raise ValueError(
-                f"{member.filename} does not have the length of {dtype} of shape {shape}"
-            )
+    return read_npz(file)
 
 
 def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
@@ -601,7 +605,7 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     check_field(document, "fitted", _DOCUMENT["fitted"])
     is_fitted = document.get("fitted", True)
     if is_fitted:
-        table = _DOCUMENT | ({"labels": _LABELS} if is_classifier else {})
+        table = _DOCUMENT | _OPTIMIZER | ({"labels": _LABELS} if is_classifier else {})
     else:
         table = {name: _DOCUMENT[name] for name in _UNFITTED}
     check_fields(document, table, writer)
@@ -638,6 +642,8 @@ def _rebuild(document: Any, arrays: Mapping[str, NDArray]) -> BaseMLP:
     if network.n_outputs != model.n_outputs_:
         raise ValueError(f"it has {network.n_outputs} outputs, but {model.n_outputs_} are needed")
     known += _restore_maps(model, arrays, network)
+    if "optimizer" in document:
+        known += _restore_optimizer(model, document["optimizer"], arrays, network)
     _check_no_others(arrays, known, writer)
     _check_parameters(model, network)
 
@@ -852,6 +858,29 @@ def _restore_weights(model: BaseMLP, arrays: Mapping[str, NDArray]) -> list[str]
     model.n_layers_ = n_layers + 1
     model.n_features_in_ = len(model.coefs_[0])
     return list(weights)
+
+
+def _restore_optimizer(
+    model: BaseMLP, numbers: Mapping[str, Any], arrays: Mapping[str, NDArray], network: Network
+) -> list[str]:
+    """Set the optimiser, and return the names of its arrays."""
+    dtype = model.coefs_[0].dtype.newbyteorder("=")
+    with _naming("its optimizer"):
+        flat = np.empty(network.n_parameters, dtype)
+        optimizer = OPTIMIZERS[numbers["name"]].of(model.get_params(deep=False), flat)
+        settings = {name: value for name, value in numbers.items() if name != "name"}
+        for name, value in settings.items():
+            kinds = {bool: (bool,), str: (str,)}.get(type(getattr(optimizer, name)), (int, float))
+            is_valid = _is_count(value) if name == "t" else type(value) in kinds
+            if not is_valid or (type(value) is float and not math.isfinite(value)):
+                raise ValueError(f"{name} is {reprlib.repr(value)}")
+            setattr(optimizer, name, value)
+        names = [f"optimizer_{i}" for i in range(len(optimizer.state))]
+        for name, attribute in zip(names, optimizer.state_names, strict=True):
+            state = _numbers(arrays, name, network.n_parameters)
+            setattr(optimizer, attribute, state.astype(dtype, copy=False))
+    model._optimizer = optimizer
+    return names
 
 
 def _restore_labels(model: MLPClassifier, labels: Mapping[str, bool], classes: NDArray) -> int:

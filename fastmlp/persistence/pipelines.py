@@ -42,7 +42,9 @@ from fastmlp.persistence.models import (
     PathArgument,
     in_words,
 )
-from fastmlp.utils.files import atomic_write, uninterrupted
+from fastmlp.utils.archives import check_array_header, check_sizes
+from fastmlp.utils.files import atomic_write
+from fastmlp.utils.interrupts import uninterrupted
 
 __all__ = ["load", "save"]
 
@@ -74,11 +76,12 @@ class StoredModel:
         return models.unpacked(io.BytesIO(content.tobytes()))
 
     @classmethod
-    def of(cls, model: BaseMLP) -> "StoredModel":
+    def of(cls, model: BaseMLP, optimizer: bool = False) -> "StoredModel":
         """Return the placeholder of an estimator, fitted or not."""
         file = io.BytesIO()
         remembered = models.metadata_field(model, None)
-        np.savez(file, **models.packed(model, remembered))  # type: ignore[arg-type]
+        arrays = models.packed(model, remembered, optimizer)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
         stored: StoredModel = object.__new__(cls)
         stored.content = np.frombuffer(file.getbuffer(), np.uint8)
         return stored
@@ -198,7 +201,11 @@ def _skops() -> Any:
 
 
 def save(
-    model: BaseEstimator, path: PathArgument, *, metadata: Mapping[str, Any] | None = None
+    model: BaseEstimator,
+    path: PathArgument,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    optimizer: bool = False,
 ) -> None:
     """Save a fitted model to a file, atomically and without pickle.
 
@@ -214,6 +221,9 @@ def save(
         Stored with the model, such as the columns of its training data. The loaded model has it as
         ``metadata_``, with lists instead of arrays and tuples. By default the ``metadata_`` of
         `model`, if it has any; ``{}`` stores nothing.
+    optimizer : bool, default=False
+        Whether to store the optimisers, too, so that ``partial_fit`` of the loaded model continues
+        exactly. They are one or two times as large as the weights.
 
     Raises
     ------
@@ -249,7 +259,7 @@ def save(
     {'columns': ['width', 'height']}
     """
     if isinstance(model, BaseMLP):
-        models.save(model, path, metadata=metadata)
+        models.save(model, path, metadata=metadata, optimizer=optimizer)
         return
     if not isinstance(model, BaseEstimator) or isinstance(model, type):
         raise TypeError(
@@ -261,7 +271,7 @@ def save(
     header |= models.metadata_field(model, metadata)
     file = io.BytesIO()
     with models.saying_why():
-        copy = _with_stored_models(model)
+        copy = _with_stored_models(model, optimizer)
         vars(copy).pop("metadata_", None)
         _skops().io.dump(copy, file)
         with zipfile.ZipFile(file, "a") as archive:
@@ -286,7 +296,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _with_stored_models(model: BaseEstimator) -> BaseEstimator:
+def _with_stored_models(model: BaseEstimator, optimizer: bool) -> BaseEstimator:
     """Return a copy of a model with placeholders for fastmlp's estimators and random generators.
 
     pickle is used to find and replace them, within this function only. Arrays are not copied.
@@ -307,7 +317,7 @@ def _with_stored_models(model: BaseEstimator) -> BaseEstimator:
             if id(value) not in places:
                 places[id(value)] = len(stored)
                 if isinstance(value, BaseMLP):
-                    stored.append(StoredModel.of(value))
+                    stored.append(StoredModel.of(value, optimizer))
                 else:
                     stored.append(StoredGenerator.of(value))
             return places[id(value)]
@@ -442,14 +452,14 @@ def _read_header(stream: BinaryIO) -> dict[str, Any]:
 
 def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
     """Refuse an archive whose arrays have wrong sizes in their headers."""
-    models.check_sizes(archive, size)
+    check_sizes(archive, size)
     for member in archive.infolist():
         if member.filename.endswith(".npy"):
-            models.check_array_header(archive, member)
+            check_array_header(archive, member)
         elif member.filename.endswith(".npz"):  # a sparse array, which SciPy compresses
             with zipfile.ZipFile(io.BytesIO(archive.read(member))) as sparse:
                 for part in sparse.infolist():
-                    models.check_array_header(sparse, part)
+                    check_array_header(sparse, part)
 
 
 def _differences(written: Mapping[str, str]) -> str:

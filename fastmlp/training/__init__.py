@@ -1,14 +1,17 @@
 """Training: epochs, stopping rules, L-BFGS, the state of a fit, and observers."""
 
 from fastmlp.core.optimizers import SGD, Adam
+from fastmlp.training.checkpoint import Checkpoint, CheckpointError, Run, digest, in_words
 from fastmlp.training.lbfgs import train_lbfgs
 from fastmlp.training.loop import Noise, train
 from fastmlp.training.observing import Fit, Observation, Observer, Outcome, observing
 from fastmlp.training.schedules import SCHEDULES, scheduled_rate
-from fastmlp.training.state import EpochReport, Progress, TrainingState, finish
+from fastmlp.training.state import EpochReport, Progress, TrainingState, finish, say
 
 __all__ = [
     "Adam",
+    "Checkpoint",
+    "CheckpointError",
     "EpochReport",
     "Fit",
     "Noise",
@@ -16,11 +19,15 @@ __all__ = [
     "Observer",
     "Outcome",
     "Progress",
+    "Run",
     "SCHEDULES",
     "SGD",
     "TrainingState",
+    "digest",
     "finish",
+    "in_words",
     "observing",
+    "say",
     "scheduled_rate",
     "train",
     "train_lbfgs",

@@ -1,7 +1,7 @@
 """L-BFGS, with scipy's minimizer."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ def train_lbfgs(
     before_epoch: Callable[[], None] | None = None,
     on_epoch: Callable[[EpochReport], bool] | None = None,
     handles_interrupts: bool = False,
+    work: Mapping[str, NDArray] | None = None,
+    keep: Callable[..., None] | None = None,
 ) -> None:
     """Minimize the objective over all samples by L-BFGS (scipy's L-BFGS-B).
 
@@ -58,6 +60,11 @@ def train_lbfgs(
         training.
     handles_interrupts : bool
         As in `train`.
+    work : mapping of str to array, optional
+        What `keep` was last called with, where training goes on with a checkpoint.
+    keep : callable, optional
+        Called after every iteration with the minimizer's work arrays and, at the end, with
+        ``is_final=True`` and whether the minimizer has ended by itself as `finished`.
     """
     parameters = engine.parameters
     dtype = parameters.flat.dtype
@@ -94,15 +101,24 @@ def train_lbfgs(
     try:
         if before_epoch is not None:
             before_epoch()
-        result = minimize(
-            objective,
-            parameters.flat.astype(np.float64),
-            method="L-BFGS-B",
-            jac=True,
-            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-            callback=iteration_ended,
-        )
+        start = parameters.flat.astype(np.float64)
+        options: dict[str, Any] = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
+        if keep is None:
+            result = minimize(
+                objective,
+                start,
+                method="L-BFGS-B",
+                jac=True,
+                options=options,
+                callback=iteration_ended,
+            )
+        else:
+            result = minimize_resumably(
+                objective, start, iteration_ended, progress, work or {}, keep, **options
+            )
         progress.settle(float(result.fun), result.x)
+        if keep is not None:
+            keep(result.work, finished=result.finished, is_final=True)
     except KeyboardInterrupt:
         progress.interrupted = True
         if searches.is_running() and not handles_interrupts:
@@ -131,3 +147,128 @@ def _warn_not_converged(result: OptimizeResult, n_iter: int, max_iter: int) -> N
         "    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
     warn_as_sklearn(message, ConvergenceWarning, at=r'_check_optimize_result\("lbfgs"')
+
+
+#: The parameters of scipy's `minimize` for L-BFGS-B that are not ours to set.
+_PAIRS, _LINE_SEARCH_STEPS, _FTOL = 10, 20, 2.2204460492503131e-09
+
+#: Values of the first of the minimizer's two task codes.
+_NEW_ITERATION, _EVALUATE, _CONVERGED = 1, 3, 4
+
+
+def minimize_resumably(
+    objective: Callable[[NDArray], tuple[float, NDArray]],
+    start: NDArray,
+    callback: Callable[[OptimizeResult], None],
+    progress: Progress,
+    work: Mapping[str, NDArray],
+    keep: Callable[..., None],
+    *,
+    maxfun: int,
+    maxiter: int,
+    gtol: float,
+) -> OptimizeResult:
+    """Do what scipy's `minimize` does, with work arrays that can be stored.
+
+    All of the state of scipy's routine is in arrays that its caller owns. `minimize` makes them
+    anew in each call; here they may come from a checkpoint. The iterates have the same bits.
+
+    Parameters
+    ----------
+    objective : callable
+        Returns the value and the gradient at a point.
+    start : array of shape (n,)
+    callback : callable
+        Called after each iteration; may raise StopIteration.
+    progress : Progress
+        To which `callback` adds the iterations.
+    work : mapping of str to array
+        Empty at the beginning.
+    keep : callable
+        Called with the work arrays after each iteration, and if an error or Ctrl-C ends it.
+    maxfun, maxiter, gtol
+        Options of `minimize`.
+
+    Returns
+    -------
+    result : OptimizeResult
+        fun, x, nit, status and message as of `minimize`; `work`; `finished`, whether the routine
+        has ended by itself.
+    """
+    setulb, messages = _routine()
+    n, m = len(start), _PAIRS
+    made = {
+        "x": start.copy(),
+        "g": np.zeros(n),
+        "wa": np.zeros(2 * m * n + 5 * n + 11 * m * m + 8 * m),
+        "iwa": np.zeros(3 * n, np.int32),
+        "task": np.zeros(2, np.int32),
+        "lsave": np.zeros(4, np.int32),
+        "isave": np.zeros(44, np.int32),
+        "dsave": np.zeros(29),
+        "ln_task": np.zeros(2, np.int32),
+        "counts": np.zeros(2, np.int64),  # iterations, evaluations
+        "f": np.zeros(1),
+    }
+    for name, array in made.items():
+        if name in work:
+            if work[name].shape != array.shape or work[name].dtype != array.dtype:
+                raise ValueError(f"the checkpoint is damaged: its lbfgs_{name} has another shape.")
+            array[...] = work[name]
+    x, g, task, counts, f = (made[name] for name in ("x", "g", "task", "counts", "f"))
+    unbounded = np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
+    stopped, is_stored = False, bool(work)
+    try:
+        while True:
+            if task[0] == _EVALUATE:
+                f[0], g[...] = objective(x.copy())
+                counts[1] += 1
+            elif task[0] == _NEW_ITERATION:
+                counts[0] += not is_stored
+                if counts[0] > progress.n_epochs:
+                    try:
+                        callback(OptimizeResult(x=x, fun=f[0]))
+                    except StopIteration:
+                        stopped = True
+                    keep(made)
+                if stopped or counts[0] >= maxiter or counts[1] > maxfun:
+                    break
+            elif task[0] != 0:
+                break
+            is_stored = False
+            arrays = (made[name] for name in ("wa", "iwa", "task", "lsave", "isave", "dsave"))
+            factor = _FTOL / np.finfo(float).eps
+            setulb(
+                *(m, x, *unbounded, f[0], g, factor, gtol, *arrays),
+                *(_LINE_SEARCH_STEPS, made["ln_task"]),
+            )
+    except BaseException:
+        keep(made)
+        raise
+    reached_limit = counts[1] > maxfun or counts[0] >= maxiter
+    status = 0 if task[0] == _CONVERGED else 1 if reached_limit else 2
+    finished = task[0] != _NEW_ITERATION or stopped
+    return OptimizeResult(
+        fun=float(f[0]),
+        x=x.copy(),
+        nit=int(counts[0]),
+        status=99 if stopped else status,
+        message=messages(task if finished else (5, 502 if counts[1] > maxfun else 504)),
+        work=made,
+        finished=bool(finished),
+    )
+
+
+def _routine() -> tuple[Callable[..., None], Callable[[Any], str]]:
+    """Return scipy's routine, and a function that words its task codes."""
+    try:
+        from scipy.optimize import _lbfgsb_py
+
+        routine = _lbfgsb_py._lbfgsb.setulb
+        status, reasons = _lbfgsb_py.status_messages, _lbfgsb_py.task_messages
+    except (ImportError, AttributeError):  # scipy before 1.15, whose routine has other arguments
+        raise ValueError(
+            "a checkpoint with solver='lbfgs' needs scipy 1.15 or later; upgrade scipy, or fit "
+            "without a checkpoint."
+        ) from None
+    return routine, lambda task: f"{status[task[0]]}: {reasons[task[1]]}"

@@ -63,6 +63,8 @@ def train(
     on_epoch: Callable[[EpochReport], bool] | None = None,
     on_samples: Callable[[int], None] | None = None,
     handles_interrupts: bool = False,
+    order: NDArray | None = None,
+    keep: Callable[..., None] | None = None,
 ) -> None:
     """Train until a stopping rule, `max_iter` or Ctrl-C.
 
@@ -109,11 +111,37 @@ def train(
         Called periodically within an epoch, with the number of processed samples.
     handles_interrupts : bool
         Whether Ctrl-C stops only this training, even in a search; see `Observer`.
+    order : array of shape (n_samples,), optional
+        The order of the last epoch, where training goes on with that of a checkpoint.
+    keep : callable, optional
+        Called before the first epoch, after every one and at the end with the order of the last
+        epoch and, at the end, with ``is_final=True`` and whether a stopping rule has ended the
+        training as `finished`.
     """
-    order = np.arange(n_samples)
     watched = "Validation score" if progress.early_stopping else "Training loss"
+
+    def is_over() -> bool:
+        if progress.no_improvement_count <= n_iter_no_change:
+            return False
+        stop, consequence = optimizer.progress_stalled()
+        say(
+            verbose,
+            f"{watched} did not improve more than tol={tol:f} for "
+            f"{int(n_iter_no_change)} consecutive epochs. {consequence}",
+        )
+        if not stop:
+            progress.restart_patience()
+        return stop
+
+    resumes = order is not None and progress.n_epochs > 0
+    order = np.arange(n_samples) if order is None else order
+    stopped = False
     try:
-        while progress.n_epochs < max_iter:
+        if keep is not None:
+            keep(order)
+        if resumes:  # what was kept had not been asked yet
+            stopped = is_over()
+        while progress.n_epochs < max_iter and not stopped:
             if before_epoch is not None:
                 before_epoch()
             started = time.perf_counter()
@@ -150,10 +178,13 @@ def train(
                 entries["val_score"] = score
             if progress.early_stopping:
                 say(verbose, f"Validation score: {score:f}")
+            if progress.early_stopping or progress.keeps_best:
                 engine.sync()
             entries["seconds"] = seconds = time.perf_counter() - started
             progress.add(entries, n_samples, engine.parameters.flat)
             optimizer.epoch_ended(progress.n_samples_seen)
+            if keep is not None:
+                keep(order)
 
             epoch = progress.n_epochs
             if on_epoch is not None:
@@ -162,25 +193,19 @@ def train(
                     training_score=None if score_training is None else score_training(),
                 )
                 if on_epoch(report):
+                    stopped = True
                     break
-            if progress.no_improvement_count > n_iter_no_change:
-                stop, consequence = optimizer.progress_stalled()
-                say(
-                    verbose,
-                    f"{watched} did not improve more than tol={tol:f} for "
-                    f"{int(n_iter_no_change)} consecutive epochs. {consequence}",
-                )
-                if stop:
-                    break
-                progress.restart_patience()
-            if incremental:
+            stopped = is_over()
+            if stopped or incremental:
                 break
-            if epoch == max_iter and lr_schedule is None:  # a schedule ends there
-                warn_as_sklearn(
-                    f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
-                    "optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                )
+        if keep is not None:
+            keep(order, finished=stopped, is_final=True)
+        if not (stopped or incremental or lr_schedule):  # a schedule ends there
+            warn_as_sklearn(
+                f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+            )
     except KeyboardInterrupt:
         progress.interrupted = True
         if searches.is_running() and not handles_interrupts:

@@ -30,6 +30,8 @@ class Fit:
         Samples per epoch, without held-out ones.
     max_iter : int
         Maximum number of epochs, or of iterations of L-BFGS.
+    n_before : int
+        Epochs that a checkpoint had; reports go on counting there.
     """
 
     model: Any
@@ -39,6 +41,7 @@ class Fit:
     shape: tuple[int, int]
     n_samples: int
     max_iter: int
+    n_before: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The state of training, within a call of fit and between calls."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,8 @@ class _Moment:
         the best ones, with L-BFGS those of the last iteration.
     n_samples_seen, best_loss, no_improvement_count, best_validation_score
         As in `TrainingState`.
+    merit : float
+        Of the best epoch, if `Progress` keeps its parameters.
     """
 
     n_epochs: int
@@ -93,6 +95,11 @@ class _Moment:
     best_loss: float
     no_improvement_count: int
     best_validation_score: float
+    merit: float = -np.inf
+
+
+#: The numbers of `Progress.snapshot`.
+SNAPSHOT_NUMBERS = tuple(f.name for f in fields(_Moment) if f.name != "flat")
 
 
 class Progress:
@@ -112,6 +119,9 @@ class Progress:
     early_stopping : bool
         Monitor the validation score instead of the loss, and keep the
         parameters of the best one.
+    keeps_best : bool
+        Keep the parameters of the epoch with the best validation score or, without one, the lowest
+        loss.
     tol : float
         Minimum improvement.
     flat : array of shape (n_parameters,), optional
@@ -130,6 +140,7 @@ class Progress:
         *,
         has_curve: bool = True,
         early_stopping: bool = False,
+        keeps_best: bool = False,
         tol: float = 0.0,
         flat: NDArray | None = None,
     ) -> None:
@@ -138,6 +149,7 @@ class Progress:
         self._has_curve = has_curve
         self._tol = float(tol)  # in float32 it would round the losses
         self.early_stopping = early_stopping
+        self.keeps_best = keeps_best
         self.interrupted = False
         self._entries: list[dict[str, float]] = []  # the last one may not be committed yet
         self._moment = _Moment(
@@ -208,6 +220,9 @@ class Progress:
                 no_improvement_count=self._counted(stalled),
                 best_loss=min(now.best_loss, loss),
             )
+        merit = entries.get("val_score", -loss)
+        if self.keeps_best and merit > now.merit:
+            moment = replace(moment, merit=merit, flat=flat.copy())
         moment = replace(
             moment, n_epochs=now.n_epochs + 1, n_samples_seen=now.n_samples_seen + n_samples
         )
@@ -224,6 +239,22 @@ class Progress:
     def settle(self, loss: float, flat: NDArray) -> None:
         """Set the final parameters."""
         self._moment = replace(self._moment, loss=loss, flat=flat)
+
+    def snapshot(self) -> tuple[list[dict[str, float]], dict[str, Any], NDArray | None]:
+        """Return the entries of this call's epochs, the other numbers, and the final parameters.
+
+        What `resume` needs. Nothing of it changes later, but for entries that follow these.
+        """
+        now = self._moment
+        numbers = {name: getattr(now, name) for name in SNAPSHOT_NUMBERS}
+        return self._entries, numbers, now.flat
+
+    def resume(
+        self, entries: list[dict[str, float]], numbers: dict[str, Any], flat: NDArray | None
+    ) -> None:
+        """Continue where another call of the same fit has ended, with what `snapshot` returned."""
+        self._entries = entries
+        self._moment = replace(self._moment, **numbers, flat=flat)
 
     def state(self) -> TrainingState:
         """Return the state after the committed epochs."""

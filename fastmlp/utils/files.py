@@ -15,18 +15,17 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import stat
-import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from fastmlp.utils.interrupts import uninterrupted
 
 try:
     import fcntl
@@ -38,7 +37,7 @@ __all__ = [
     "atomic_files",
     "atomic_write",
     "is_temporary",
-    "uninterrupted",
+    "locked",
     "workspace",
     "write_npz",
 ]
@@ -54,7 +53,7 @@ _NEW, _OLD = "new", "old"
 
 
 @contextmanager
-def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
+def atomic_write(path: AnyPath, *, sync: bool = False) -> Iterator[BinaryIO]:
     """Open a file for atomic writing.
 
     It is written under a temporary name in the same directory and renamed at the end. After an
@@ -64,6 +63,8 @@ def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
     ----------
     path : path
         A symbolic link is kept. A pipe or device is written to, not replaced.
+    sync : bool
+        Wait until the disk has the file, so that a power failure leaves the old one or the new one.
 
     Yields
     ------
@@ -78,6 +79,21 @@ def atomic_write(path: AnyPath) -> Iterator[BinaryIO]:
     """
     with atomic_files([path]) as (file,):
         yield file
+        if sync and not isinstance(file, io.BytesIO):
+            file.flush()
+            os.fsync(file.fileno())
+    if sync:
+        _sync_directory(Path(os.path.realpath(path)).parent)
+
+
+def _sync_directory(folder: Path) -> None:
+    """Write a directory's names to the disk, where the system can do that."""
+    with suppress(OSError):  # Windows cannot open directories, some file systems not sync them
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 @contextmanager
@@ -196,6 +212,48 @@ def _link(source: Path, name: Path) -> None:
         os.link(source, name)
     except OSError:
         shutil.copy2(source, name)
+
+
+@contextmanager
+def locked(path: AnyPath) -> Iterator[None]:
+    """Keep other processes, and other threads, from a file that is replaced again and again.
+
+    A lock file stands next to it meanwhile, which the system unlocks when the process ends, however
+    it ends. (Where files cannot be locked, as on Windows and some network drives, nobody is kept.)
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    BlockingIOError
+        Somebody else has it.
+    OSError
+        The directory is not writable.
+    """
+    target = Path(os.path.realpath(path))
+    lock = target.with_name(f".{target.name}.lock")
+    while True:
+        try:
+            file = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            error.filename = os.fspath(path)
+            raise
+        try:
+            if _lock(file) is False:
+                raise BlockingIOError(
+                    errno.EAGAIN, "is in use by another process or thread", os.fspath(path)
+                )
+            # Unless the one who had it has removed it before it was locked here.
+            if lock.exists() and os.path.samestat(os.fstat(file), os.stat(lock)):
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(file)
 
 
 # ------------------------------------------------------------------------------------- directories
@@ -373,42 +431,6 @@ def _remove(folder: Path, *, replaced: bool) -> None:
         elif path.name != _OLD:
             with suppress(OSError):
                 path.unlink()
-
-
-# ------------------------------------------------------------------------------------------- Ctrl-C
-
-
-@contextmanager
-def uninterrupted(stop: Callable[[], object] | None = None) -> Iterator[None]:
-    """Defer Ctrl-C until the end of a block that must not be interrupted.
-
-    `KeyboardInterrupt` is raised then. Does nothing if Ctrl-C does not raise it: in other threads,
-    and if the user handles the signal.
-
-    Parameters
-    ----------
-    stop : callable, optional
-        Called on Ctrl-C, so that the block can end early.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    is_interrupted = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal is_interrupted
-        is_interrupted = True
-        if stop is not None:
-            stop()
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if is_interrupted:
-            raise KeyboardInterrupt
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, ArrayLike], *, compress: bool = False) -> None:
