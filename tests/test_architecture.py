@@ -27,6 +27,7 @@ IMPORTS = {
         "displays", "estimators", "exceptions", "idx", "images", "persistence", "recipes", "report",
         "tables", "training", "utils",
     },
+    "optuna": {"training"},
     "accel": {"estimators", "exceptions", "training"},
     "bench": {"accel", "backends", "core", "datasets", "idx", "training", "utils"},
     "report": {"displays", "utils"},

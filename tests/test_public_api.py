@@ -40,6 +40,7 @@ PUBLIC = {
                        "RobustSmoothScaler", "TableColumns", "TableOneHotEncoder", "describe",
                        "find_target", "find_task", "make_table_pipeline", "read_table",
                        "take_target"],
+    "fastmlp.optuna": ["PruningCallback"],
     "fastmlp.training": ["Fit", "Observer", "Outcome", "observing"],
 }  # fmt: skip
 

@@ -33,7 +33,12 @@ from fastmlp.core.network import Network, Parameters, initial_layer
 from fastmlp.core.optimizers import OPTIMIZERS, Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.estimators import constraints, conversion, hints, prediction
-from fastmlp.estimators.callbacks import CallbackSupportMixin, FitTasks, checkpoint_among
+from fastmlp.estimators.callbacks import (
+    CallbackSupportMixin,
+    FitTasks,
+    checkpoint_among,
+    observers_among,
+)
 from fastmlp.estimators.constraints import (
     BOOLEAN,
     RANDOM_STATE,
@@ -370,7 +375,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         A fit that is refused or interrupted before training leaves the model unchanged; afterwards,
         the model has the weights of the epochs before an interrupt or an error.
         """
-        observation = Observation()
+        observation = Observation(observers_among(self))
         if checkpoint is None and not incremental:
             checkpoint = checkpoint_among(self)
         with ExitStack() as stack:

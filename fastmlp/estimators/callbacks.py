@@ -18,15 +18,27 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-from fastmlp.training import Checkpoint
+from fastmlp.training import Checkpoint, Observer
 
-__all__ = ["CallbackSupportMixin", "FitTasks", "checkpoint_among", "with_callbacks"]
+__all__ = [
+    "CallbackSupportMixin",
+    "FitTasks",
+    "checkpoint_among",
+    "observers_among",
+    "with_callbacks",
+]
 
 
 def checkpoint_among(estimator: Any) -> Checkpoint | None:
     """Return the checkpoint among an estimator's callbacks, if there is one."""
     callbacks = getattr(estimator, "_skl_callbacks", ())
     return next((found for found in callbacks if isinstance(found, Checkpoint)), None)
+
+
+def observers_among(estimator: Any) -> list[Observer]:
+    """Return the observers among an estimator's callbacks."""
+    callbacks = getattr(estimator, "_skl_callbacks", ())
+    return [found for found in callbacks if isinstance(found, Observer)]
 
 
 class FitTasks:

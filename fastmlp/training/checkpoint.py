@@ -78,7 +78,7 @@ class Checkpoint:
     >>> from fastmlp import MLPClassifier
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
     >>> path = os.path.join(tempfile.mkdtemp(), "run.ckpt")
-    >>> model = MLPClassifier(max_iter=20, n_iter_no_change=99, random_state=0)
+    >>> model = MLPClassifier(max_iter=20, lr_schedule={1: 0.01, 25: 0.001}, random_state=0)
     >>> first = model.fit(X, y, checkpoint=path).coefs_[0].copy()
     >>> model.set_params(max_iter=30).fit(X, y, checkpoint=path).n_iter_  # 20 epochs were there
     30

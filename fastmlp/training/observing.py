@@ -1,7 +1,7 @@
 """Observers of fits: notified of their start, progress and end, and able to stop them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -82,10 +82,29 @@ class Observer:
         By default, Ctrl-C in a search or ensemble stops all of it with KeyboardInterrupt. If True,
         it only stops the current fit, which keeps its weights; the observer then has to stop the
         following fits, by returning True from `epoch_ended`.
+
+    Notes
+    -----
+    With scikit-learn 1.9 and later, an observer of one estimator may be passed to its
+    ``set_callbacks``.
     """
 
     wants_training_score = False
     handles_interrupts = False
+
+    # scikit-learn's protocol of callbacks, of which nothing is needed.
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Do nothing; for scikit-learn."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Do nothing; for scikit-learn."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing; for scikit-learn."""
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Do nothing; for scikit-learn."""
 
     def fit_began(self, fit: Fit) -> None:
         """Handle the start of a fit, after validation of the data.
@@ -201,15 +220,20 @@ def observing(observer: _AnyObserver, *, everywhere: bool = False) -> Iterator[_
 class Observation:
     """The observers of a fit, for the estimator.
 
+    Parameters
+    ----------
+    own : iterable of Observer
+        The estimator's, in addition to those of `observing`.
+
     Attributes
     ----------
     wants_training_score, handles_interrupts : bool
         Whether any of them does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: Iterable[Observer] = ()) -> None:
         self._begun = time.perf_counter()
-        self._observers = (*_everywhere.values(), *_of_context.get())
+        self._observers = (*_everywhere.values(), *_of_context.get(), *own)
         self._fit: Any = None
         self.wants_training_score = any(o.wants_training_score for o in self._observers)
         self.handles_interrupts = any(o.handles_interrupts for o in self._observers)
