@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPRegressor
+    from fastmlp.estimators.many import fit_many
     from fastmlp.estimators.progress_bar import ProgressBar
     from fastmlp.persistence import load, save
     from fastmlp.training import Checkpoint
@@ -22,6 +23,7 @@ __all__ = [
     "MLPRegressor",
     "ProgressBar",
     "__version__",
+    "fit_many",
     "load",
     "save",
 ]
@@ -30,6 +32,7 @@ __all__ = [
 _ELSEWHERE = {
     "Checkpoint": "training",
     "ProgressBar": "estimators.progress_bar",
+    "fit_many": "estimators.many",
     "load": "persistence",
     "save": "persistence",
 }

@@ -54,6 +54,10 @@ class TableWarning(FastMLPWarning):
     """Something about a table was guessed or omitted, such as an encoding or a column's name."""
 
 
+class InterruptedWarning(FastMLPWarning):
+    """Ctrl-C has stopped some of many fits."""
+
+
 class CheckpointWarning(FastMLPWarning):
     """A checkpoint could not be written, or goes on with another backend."""
 

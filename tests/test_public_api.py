@@ -7,7 +7,7 @@ import pytest
 
 PUBLIC = {
     "fastmlp": ["Checkpoint", "InputScaleWarning", "MLPClassifier", "MLPRegressor", "ProgressBar",
-                "__version__", "load", "save"],
+                "__version__", "fit_many", "load", "save"],
     "fastmlp.accel": ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"],
     "fastmlp.augment": ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine",
                         "RandomNoise"],
@@ -24,7 +24,8 @@ PUBLIC = {
                          "kept_epoch"],
     "fastmlp.estimators": ["InputScaleWarning", "MLPClassifier", "MLPRegressor"],
     "fastmlp.exceptions": ["CheckpointWarning", "ConstantFeatureWarning", "FastMLPWarning",
-                           "IneffectiveParameterWarning", "InputScaleWarning", "LatePatchWarning",
+                           "IneffectiveParameterWarning", "InputScaleWarning", "InterruptedWarning",
+                           "LatePatchWarning",
                            "ModelFileWarning", "NegativeWeightWarning", "OneHotLabelsWarning",
                            "SlowBackendWarning", "TableWarning", "TargetScaleWarning",
                            "WarmStartWarning"],

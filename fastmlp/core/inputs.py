@@ -35,6 +35,8 @@ class Inputs:
         The dtype of the network.
     scale, shift : array of shape (n_features,) of `dtype`, or both None
         None is the identity.
+    rows : array of int, optional
+        The rows that are trained on, if not all of them: whether zeros are skipped depends on them.
 
     Attributes
     ----------
@@ -46,6 +48,7 @@ class Inputs:
     dtype: np.dtype
     scale: NDArray | None = None
     shift: NDArray | None = None
+    rows: NDArray | None = None
     is_sparse: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +105,9 @@ class Inputs:
         """Return whether an array has enough zeros that skipping them is faster."""
         if self.is_sparse or (self.shift is not None and np.abs(self.shift).max() > _MAX_SHIFT):
             return False
-        some = self.values[:: -(-self.n_samples // _DENSITY_ROWS) or 1]
+        n = self.n_samples if self.rows is None else len(self.rows)
+        step = -(-n // _DENSITY_ROWS) or 1
+        some = self.values[::step] if self.rows is None else self.values[self.rows[::step]]
         return bool(np.count_nonzero(some) <= MAX_DENSITY * some.size)
 
 

@@ -7,6 +7,7 @@ import inspect
 import math
 import operator
 import os
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ import numpy as np
 import sklearn
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
@@ -99,19 +100,91 @@ class Samples:
 
     Parameters
     ----------
-    X : array or CSR matrix of shape (n_samples, n_features)
+    matrix : array or CSR matrix of shape (n_rows, n_features)
     Y : array of shape (n_samples, n_outputs)
         Targets of the output units.
     weight : array of shape (n_samples,) or None
+    rows : array of shape (n_samples,), optional
+        The samples' rows of the matrix, if they are not all of them in order.
     """
 
-    X: Any
+    matrix: Any
     Y: NDArray
     weight: NDArray | None
+    rows: NDArray | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return self.X.shape[0]
+        return len(self.Y)
+
+    @property
+    def X(self) -> Any:
+        """The samples' inputs: the matrix, or a copy of its rows."""
+        return self.matrix if self.rows is None else self.matrix[self.rows]
+
+    def some(self, most: int) -> Any:
+        """Return inputs of at most so many samples, evenly spread."""
+        step = -(-len(self) // most) or 1
+        return self.matrix[::step] if self.rows is None else self.matrix[self.rows[::step]]
+
+    def part(self, index: NDArray) -> Samples:
+        """Return some of the samples."""
+        weight = None if self.weight is None else self.weight[index]
+        if self.rows is None:
+            return Samples(self.matrix[index], self.Y[index], weight)
+        return Samples(self.matrix, self.Y[index], weight, self.rows[index])
+
+    def spread(self, values: NDArray | None) -> NDArray | None:
+        """Return values of the samples in the places of their rows."""
+        if values is None or self.rows is None:
+            return values
+        placed = np.zeros((self.matrix.shape[0], *values.shape[1:]), values.dtype)
+        placed[self.rows] = values
+        return placed
+
+
+class SharedData:
+    """Data that several fits share, validated once for each kind of estimator.
+
+    Parameters
+    ----------
+    X, y
+        As for `fit`.
+    """
+
+    def __init__(self, X: Any, y: Any) -> None:
+        self.y = y
+        self._X = X
+        self._found: dict[Any, tuple[Any, Any, dict[str, Any]]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, model: BaseMLP, options: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return X and y, validated for this estimator, which gets the names of the features."""
+        with self._lock:
+            key = type(model), model.dtype
+            if key not in self._found:
+                probe = clone(model)
+                X, y = probe._validate_matrix(self._X, **{**options, "y": self.y})
+                seen = {k: v for k, v in vars(probe).items() if k.endswith("_in_")}
+                self._found[key] = X, y, seen
+            X, y, seen = self._found[key]
+        model.__dict__.update(seen)
+        return X, y
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one fit takes of shared data; passed to `fit` as X.
+
+    Parameters
+    ----------
+    data : SharedData
+    rows : array of shape (n_samples,), optional
+        All rows by default.
+    """
+
+    data: SharedData
+    rows: NDArray | None = None
 
 
 @dataclass(frozen=True)
@@ -422,7 +495,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             "partial_fit" if incremental else "fit",
             backends.resolve(self.backend),
             str(ready.engine.parameters.flat.dtype),
-            ready.X.shape,
+            (len(ready.y), ready.X.shape[1]),
             len(ready.samples),
             1 if incremental and self.solver != "lbfgs" else self.max_iter,
             n_before,
@@ -530,8 +603,13 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 if parameter.default is not parameter.empty
             }
             hints.about_parameters(self.solver, self.get_params(deep=False), defaults)
+        rows = X.rows if isinstance(X, Share) else None
         X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
-        samples = Samples(X, Y, self._weights(y, sample_weight, X, incremental=incremental))
+        if rows is not None and (self.solver == "lbfgs" or self.augment is not None):
+            X, rows = X[rows], None  # which take all samples at once, or change them
+        like = X if rows is None or sample_weight is None else X[rows]
+        weights = self._weights(y, sample_weight, like, incremental=incremental)
+        samples = Samples(X, Y, weights, rows)
         if incremental and self.early_stopping and self.solver != "lbfgs":
             raise ValueError("partial_fit does not support early_stopping=True")
         held_out = self._validation_samples(*validation, n_outputs=Y.shape[1])
@@ -562,7 +640,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                     "score are weighted means; pass other weights, or none."
                 )
         if not resumes:
-            self.input_scale_ = self._input_scale(samples.X, dtype)
+            self.input_scale_ = self._input_scale(samples, dtype)
         self._settle_targets(samples.Y, resumes=resumes)
         if samples.weight is not None:
             check_weight_range(samples.weight, dtype)
@@ -571,7 +649,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         Y = self._targets(samples.Y, dtype)
         weight = None if samples.weight is None else samples.weight.astype(dtype)
         noise = self._noise(
-            Samples(samples.X, Y, weight), network.layer_units[1:-1], dtype, random_state
+            replace(samples, Y=Y, weight=weight), network.layer_units[1:-1], dtype, random_state
         )
         if run is not None:
             start = parameters.flat if resumes else None
@@ -582,9 +660,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         engine = backend.Engine(
             network,
             parameters,
-            prediction.mapped(self, samples.X, dtype),
-            Y,
-            weight,
+            replace(prediction.mapped(self, samples.matrix, dtype), rows=samples.rows),
+            samples.spread(Y),
+            samples.spread(weight),
             self.n_threads,
             many_passes=not incremental and self.max_iter > 1 and noise.augmented is None,
         )
@@ -600,6 +678,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             self._optimizer.max_grad_norm = float(self.max_grad_norm or 0)
             if run is not None:
                 run.restore_optimizer(self._optimizer)
+        if rows is not None and hasattr(self, "_skl_callbacks"):
+            X = X[rows]  # which callbacks may ask for
         return Preparation(X, y, samples, held_out, engine, random_state, noise, run)
 
     def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -649,7 +729,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     ) -> Noise:
         """Return dropout and augmentation."""
         rates = _dropout_rates(self.dropout, len(hidden_units))
-        if self.augment is not None and issparse(samples.X):
+        if self.augment is not None and issparse(samples.matrix):
             raise ValueError("augment needs dense X, got a sparse one; pass X.toarray().")
         if self.solver == "lbfgs" or not (any(rates) or self.augment is not None):
             return Noise()  # without random numbers that scikit-learn does not draw
@@ -821,6 +901,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 incremental=incremental,
                 score_training=None if evaluate is None else lambda: evaluate()[1],
                 on_samples=observation.on_samples,
+                rows=ready.samples.rows,
                 noise=ready.noise,
                 **common,
             )
@@ -936,6 +1017,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     def _validate_matrix(self, X: Any, **options: Any) -> Any:
         """Return validated training data as a matrix for an engine."""
+        if isinstance(X, Share):
+            X, y = X.data.of(self, options), X.rows
+            return X if y is None else (X[0], X[1][y])
         floating = (np.float64, np.float32) if self.dtype is None else (np.dtype(self.dtype),)
         return validate_data(
             self,
@@ -986,7 +1070,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self.out_activation_ = self._output_activation()
         self._fitted_loss = self.loss
         self.n_iter_ = self.t_ = 0
-        network = self._network((samples.X.shape[1], *hidden_units, self.n_outputs_))
+        network = self._network((samples.matrix.shape[1], *hidden_units, self.n_outputs_))
         self.n_layers_ = len(network.layer_units)
         parameters = Parameters(network, np.empty(network.n_parameters, dtype))
         coefs: list[NDArray] = []
@@ -1088,29 +1172,26 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self, samples: Samples, random_state: np.random.RandomState
     ) -> tuple[Samples, Samples]:
         """Split the samples for early stopping, as scikit-learn does."""
-        arrays = [samples.X, samples.Y]
-        if samples.weight is not None:
-            arrays.append(samples.weight)
         # Its parameters are already validated.
         with sklearn.config_context(skip_parameter_validation=True):
             parts = train_test_split(
-                *arrays,
+                np.arange(len(samples)),
                 random_state=random_state,
                 test_size=self.validation_fraction,
                 stratify=self._strata(samples.Y),
             )
-        if parts[1].shape[0] < 2:
+        if len(parts[1]) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
-        weights = parts[4:] or (None, None)
-        if weights[0] is not None and not weights[0].any():
+        trained, held_out = map(samples.part, parts)
+        if trained.weight is not None and not trained.weight.any():
             raise ValueError(
                 "only samples held out for early stopping have a nonzero weight; "
                 "pass X_val and y_val, or another random_state."
             )
-        return Samples(parts[0], parts[2], weights[0]), Samples(parts[1], parts[3], weights[1])
+        return trained, held_out
 
     def _strata(self, Y: NDArray) -> NDArray | None:
         """Return the labels for a stratified split, if any."""
@@ -1124,14 +1205,16 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             layer_units, self.activation, self.out_activation_, float(self.alpha), self._fitted_loss
         )
 
-    def _input_scale(self, X: Any, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
+    def _input_scale(self, samples: Samples, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
         """Return the input scaling; warn if it is missing but needed."""
+        depends_on_data = isinstance(self.input_scale, str)
+        X = samples.X if depends_on_data else samples.matrix
         scale, shift = affine_map(self.input_scale, X, dtype)
         if scale is not None and shift is not None:
-            if isinstance(self.input_scale, str) and not issparse(X):
+            if depends_on_data and not issparse(X):
                 hints.about_constant_features(X)
             return scale, shift
-        hints.about_range(X)
+        hints.about_range(X if issparse(X) else samples.some(hints.RANGE_SAMPLES))
         return None
 
     def _changed_input_scale(self, X: Any) -> bool:

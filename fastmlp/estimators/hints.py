@@ -31,7 +31,7 @@ from fastmlp.exceptions import (
 _WIDE_RANGE = 100.0
 
 #: Number of samples checked, evenly spaced.
-_RANGE_SAMPLES = 4096
+RANGE_SAMPLES = 4096
 
 #: Targets with a larger mean or standard deviation give a `TargetScaleWarning`. For 1500 samples
 #: of Friedman's first problem, with default parameters, R^2 is 0.98 for targets with mean 0 and
@@ -124,7 +124,7 @@ def about_labels(Y: NDArray) -> None:
 def about_range(X: Any) -> None:
     """Warn about features that are far from unit scale."""
     values = X.data if issparse(X) else X
-    values = values[:: -(-len(values) // _RANGE_SAMPLES) or 1]  # a sample is enough
+    values = values[:: -(-len(values) // RANGE_SAMPLES) or 1]  # a sample is enough
     low, high = values.min(initial=0), values.max(initial=0)
     if float(high) - float(low) > _WIDE_RANGE:
         warn(

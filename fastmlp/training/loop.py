@@ -56,6 +56,7 @@ def train(
     validate: Callable[[], tuple[float, float]] | None = None,
     score_training: Callable[[], float] | None = None,
     lr_schedule: Callable[[int], float] | None = None,
+    rows: NDArray | None = None,
     noise: Noise = Noise(),
     incremental: bool = False,
     verbose: bool = False,
@@ -97,6 +98,9 @@ def train(
     lr_schedule : callable, optional
         Maps the epoch (counted from 1 over all calls, see `Progress.number`) to
         the learning rate.
+    rows : array of shape (n_samples,), optional
+        The samples' rows of what the engine is bound to, if they are not all of them in order. Not
+        with augmentation.
     noise : Noise
     incremental : bool
         One epoch, without a warning about convergence (partial_fit).
@@ -155,7 +159,8 @@ def train(
                 random_state.shuffle(permutation)
                 order = order[permutation]
             if noise.augmented is None:
-                loss = engine.train_epoch(order, batch_size, optimizer, dropout, on_samples)
+                samples = order if rows is None else rows[order]
+                loss = engine.train_epoch(samples, batch_size, optimizer, dropout, on_samples)
                 loss /= n_samples
             else:
                 loss = _train_part_by_part(

@@ -21,6 +21,7 @@ from typing import Any
 
 #: Modules, including submodules, whose functions train many models. Pipelines train one.
 _TRAIN_MANY = (
+    "fastmlp.estimators.many",
     "joblib.parallel",
     "sklearn.calibration",
     "sklearn.ensemble",

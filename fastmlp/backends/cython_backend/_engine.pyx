@@ -219,7 +219,8 @@ cdef input_matrix _matrix(inputs, list owners):
     matrix.scale = _address(inputs.scale)
     matrix.shift = _address(inputs.shift)
     # Looking takes longer than a few rows do, whose zeros are skipped anyway.
-    matrix.skips_zeros = matrix.n_samples > FEW_ROWS and inputs.is_mostly_zeros()
+    n_used = matrix.n_samples if inputs.rows is None else len(inputs.rows)
+    matrix.skips_zeros = n_used > FEW_ROWS and inputs.is_mostly_zeros()
     return matrix
 
 
@@ -381,6 +382,7 @@ cdef class Engine:
         cdef dropout_spec *left_out = _dropout(dropout, &masks, owners)
         self.trained = True
         try:
+            self.threads = _threads(self.n_threads)  # other fits may have ended
             while at < stop:
                 self.threads_used = self.threads
                 with nogil:
@@ -405,6 +407,7 @@ cdef class Engine:
         cdef dropout_spec masks
         owners = []
         cdef dropout_spec *left_out = _dropout(dropout, &masks, owners)
+        self.threads = _threads(self.n_threads)
         with nogil:
             failed = self.api.objective(self.handle, &self.data, left_out, self.threads, &loss)
         if failed:
