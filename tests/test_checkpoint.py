@@ -1,6 +1,7 @@
 """Checkpoints: a fit that was killed goes on with the same bits."""
 
 import json
+import math
 import os
 import random
 import re
@@ -22,7 +23,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp import Checkpoint, MLPClassifier, MLPRegressor, backends
 from fastmlp.augment import RandomAffine
 from fastmlp.exceptions import CheckpointWarning
-from fastmlp.training import CheckpointError, Observer, Progress, TrainingState, observing
+from fastmlp.training import CheckpointError, Observer, Progress, TrainingState, lbfgs, observing
 from fastmlp.training.lbfgs import minimize_resumably
 from fastmlp.utils import files
 from fastmlp.utils.archives import read_npz
@@ -172,7 +173,7 @@ def test_ctrl_c_keeps_all_epochs(tmp_path, solver):
         observer.fit_began = lambda fit: found.append(fit.n_before)
         found = []
         assert_same(classifier(solver=solver).fit(X, Y, checkpoint=checkpoint), expected)
-    assert found == [8]
+    assert found[0] in range(9)  # a copy may be some milliseconds old
 
 
 @pytest.mark.parametrize("case", ["adam", "lbfgs", "early_stopping"])
@@ -238,7 +239,7 @@ class TestOtherFits:
 
     @pytest.fixture
     def path(self, tmp_path):
-        stop_at(4, classifier(), X, Y, checkpoint=tmp_path / "run")
+        stop_at(4, classifier(), X, Y, checkpoint=Checkpoint(tmp_path / "run", every=1))
         return tmp_path / "run"
 
     @pytest.mark.parametrize(
@@ -295,6 +296,39 @@ class TestOtherFits:
             model = classifier(backend="numpy").fit(X, Y, checkpoint=path)
         np.testing.assert_allclose(model.coefs_[0], classifier().fit(X, Y).coefs_[0], rtol=1e-6)
 
+    def test_another_keep(self, path):
+        with pytest.raises(CheckpointError, match="keep is 'last' there and 'best' here"):
+            classifier().fit(X, Y, checkpoint=Checkpoint(path, keep="best"))
+
+    def test_another_generator(self, tmp_path):
+        path = tmp_path / "run"
+        checkpoint = Checkpoint(path, every=1)
+        stop_at(4, classifier(random_state=np.random.RandomState(5)), X, Y, checkpoint=checkpoint)
+        other = np.random.RandomState(6)
+        before = other.get_state()[1].copy()
+        with pytest.raises(CheckpointError, match="random_state differs"):
+            classifier(random_state=other).fit(X, Y, checkpoint=path)
+        with pytest.raises(CheckpointError, match="alpha is"):
+            classifier(random_state=other, alpha=9).fit(X, Y, checkpoint=path)
+        np.testing.assert_array_equal(other.get_state()[1], before)
+
+    def test_a_generator_is_left_as_after_an_undisturbed_fit(self, tmp_path):
+        ours, theirs = np.random.RandomState(5), np.random.RandomState(5)
+        classifier(random_state=theirs).fit(X, Y)
+        stop_at(
+            4, classifier(random_state=np.random.RandomState(5)), X, Y, checkpoint=tmp_path / "a"
+        )
+        classifier(random_state=ours).fit(X, Y, checkpoint=tmp_path / "a")
+        assert ours.randint(2**31) == theirs.randint(2**31)
+
+    def test_numbers_of_numpy_are_numbers(self, path):
+        options = {
+            "alpha": np.float64(0.0001),
+            "random_state": np.int64(3),
+            "max_iter": np.int32(12),
+        }
+        assert_same(classifier(**options).fit(X, Y, checkpoint=path), classifier().fit(X, Y))
+
     def test_functions_are_compared_by_name(self, tmp_path):
         def rate(epoch):
             return 0.01 / epoch
@@ -320,7 +354,7 @@ class TestOtherFits:
 class TestFile:
     @pytest.fixture
     def path(self, tmp_path):
-        stop_at(4, classifier(), X, Y, checkpoint=tmp_path / "run")
+        stop_at(4, classifier(), X, Y, checkpoint=Checkpoint(tmp_path / "run", every=1))
         return tmp_path / "run"
 
     def fit(self, path, **options):
@@ -361,6 +395,10 @@ class TestFile:
             ({"progress": {"n_epochs": 9}}, "its field progress is invalid"),
             ({"names": ["loss"]}, "its history is invalid"),
             ({"optimizer": {"t": 1.5, "learning_rate": 0.1}}, "its field optimizer is invalid"),
+            ({"optimizer": {"t": 2**63, "learning_rate": 0.1}}, "its field optimizer is invalid"),
+            ({"optimizer": {"t": 1, "learning_rate": math.nan}}, "its field optimizer is invalid"),
+            ({"backend": "\x1b[31mred"}, "its field backend is invalid"),
+            ({"fit": {"a\nb": "c"}}, "its field fit is invalid"),
         ],
     )
     def test_invalid_fields(self, path, fields, words):
@@ -379,6 +417,9 @@ class TestFile:
             ({"state_0": None}, "it lacks 'state_0'"),
             ({"state_1": np.zeros(3)}, "its state_1 must be float64 of shape"),
             ({"history": np.zeros(3)}, "its history is invalid"),
+            ({"order": None}, "it lacks 'order'"),
+            ({"best": np.zeros(3)}, "its best is invalid"),
+            ({"extra": np.zeros(3)}, r"it has arrays \['extra'\] that are unknown"),
         ],
     )
     def test_invalid_arrays(self, path, arrays, words):
@@ -389,8 +430,75 @@ class TestFile:
     def test_invalid_work_arrays(self, tmp_path):
         stop_at(4, classifier(solver="lbfgs"), X, Y, checkpoint=tmp_path / "run")
         self.changed(tmp_path / "run", lbfgs_wa=np.zeros(3))
-        with pytest.raises(ValueError, match="the checkpoint is damaged: its lbfgs_wa"):
+        with pytest.raises(CheckpointError, match="is damaged: its lbfgs_wa must be float64 of"):
             self.fit(tmp_path / "run", solver="lbfgs")
+
+    @pytest.mark.parametrize("name", ["isave", "iwa", "task", "lsave", "n_evaluations"])
+    def test_work_arrays_that_compiled_code_would_trust(self, tmp_path, name):
+        """Its routine checks nothing: an offset or an index from a file could crash the process."""
+        path = tmp_path / "run"
+        stop_at(4, classifier(solver="lbfgs"), X, Y, checkpoint=Checkpoint(path, every=1))
+        with open(path, "rb") as file:
+            array = read_npz(file)[f"lbfgs_{name}"]
+        content = path.read_bytes()
+        rng = np.random.RandomState(0)
+        for low, high in ((-(2**31), -(2**30)), (-1000, -10)):
+            wrong = rng.randint(low, high, array.shape).astype(array.dtype)
+            path.write_bytes(content)
+            self.changed(path, **{f"lbfgs_{name}": wrong})
+            with pytest.raises(CheckpointError, match=f"is damaged: its lbfgs_{name} is invalid"):
+                self.fit(path, solver="lbfgs")
+        path.write_bytes(content)
+        self.changed(path, **{f"lbfgs_{name}": None})
+        with pytest.raises(CheckpointError, match="its arrays of L-BFGS must be"):
+            self.fit(path, solver="lbfgs")
+
+    @pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
+    def test_special_files(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        for name in (tmp_path / "pipe", "/dev/full", tmp_path):
+            with pytest.raises(CheckpointError, match="is no regular file"):
+                self.fit(name)
+
+    def test_the_model_is_left_alone(self, path):
+        self.changed(path, order=np.arange(399))
+        model = classifier().fit(X[:300], Y[:300])
+        before = model.coefs_[0].copy()
+        with pytest.raises(CheckpointError):
+            model.fit(X, Y, checkpoint=path)
+        np.testing.assert_array_equal(model.coefs_[0], before)
+
+    def test_the_working_directory_may_change(self, tmp_path, monkeypatch):
+        for name in ("here", "there"):
+            (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+
+        class Leaving(Observer):
+            def epoch_ended(self, fit, report):
+                os.chdir(tmp_path / "there")
+
+        with observing(Leaving()):
+            classifier().fit(X, Y, checkpoint=Checkpoint("run", every=1))
+        assert os.listdir(tmp_path / "here") == ["run"] and not os.listdir(tmp_path / "there")
+
+    def test_ways_to_write_a_path(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        found = []
+
+        class Noting(Observer):
+            def fit_began(self, fit):
+                found.append(fit.n_before)
+
+        with observing(Noting()):
+            for path in ("run", "run/", "./run", Path("run"), tmp_path / "run"):
+                classifier().fit(X, Y, checkpoint=path)
+        assert found == [0, 12, 12, 12, 12] and os.listdir(tmp_path) == ["run"]
+        with pytest.raises(ValueError, match="checkpoint must be a path, got an empty one"):
+            classifier().fit(X, Y, checkpoint="")
+
+    def test_errors_of_the_fit_remain_themselves(self, tmp_path):
+        with observing(Stop(3, BlockingIOError)), pytest.raises(BlockingIOError):
+            classifier().fit(X, Y, checkpoint=tmp_path / "run")
 
     def test_a_folder_that_does_not_exist(self, tmp_path):
         with pytest.raises(FileNotFoundError) as caught:
@@ -535,6 +643,27 @@ class TestMinimizer:
             for name in ("fun", "nit", "status", "message"):
                 assert result[name] == expected[name]
 
+    @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+    @pytest.mark.parametrize("at", range(1, 24, 2))
+    def test_interrupted_right_after_the_routine(self, monkeypatch, tmp_path, at):
+        expected = classifier(solver="lbfgs").fit(X, Y)
+        routine, messages = lbfgs._routine()
+        n_calls = 0
+
+        def interrupting(*arguments):
+            nonlocal n_calls
+            routine(*arguments)
+            n_calls += 1
+            if n_calls == at:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(lbfgs, "_routine", lambda: (interrupting, messages))
+        with pytest.warns(UserWarning, match="interrupted"):
+            classifier(solver="lbfgs").fit(X, Y, checkpoint=tmp_path / "run")
+        monkeypatch.setattr(lbfgs, "_routine", lambda: (routine, messages))
+        model = classifier(solver="lbfgs").fit(X, Y, checkpoint=tmp_path / "run")
+        assert_same(model, expected)
+
     def test_interrupted_while_evaluating(self):
         objective, start = self.problem(0)
         options = {"maxiter": 200, "maxfun": 15000, "gtol": 1e-6}
@@ -627,26 +756,32 @@ def test_sigkill_at_random_moments(tmp_path, options):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_signals_end_a_command_as_ctrl_c_does(tmp_path, name):
-    options = ["--epochs", "100000"]
+    slow = ["--solver", "adam", "--learning-rate", "0.00003", "--batch-size", "20"]
+    options = [*slow, "--epochs", "100000"]
     with subprocess.Popen(
         command(tmp_path, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        while not process.stdout.readline().startswith("Iteration 3,"):
-            pass
+        assert any(line.startswith("Iteration 60,") for line in process.stdout)
         process.send_signal(getattr(signal, name))
         out, err = process.communicate()
     assert process.returncode == 130, err
     assert "test score" in out
     n_epochs = int(out.partition("epochs ")[2].split()[0])
-    assert n_epochs >= 3
+    assert n_epochs >= 60
     result = subprocess.run(
-        command(tmp_path, "--epochs", str(n_epochs + 5)), capture_output=True, text=True, check=True
+        command(tmp_path, *slow, "--epochs", str(n_epochs + 5)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     resumed = re.search(r"Going on after epoch (\d+) of ", result.stdout)
-    assert int(resumed[1]) in (n_epochs, n_epochs - 1)  # it may be stopped while it is counted
+    assert 1 <= int(resumed[1]) <= n_epochs  # a copy may be some epochs old
     assert f"Iteration {n_epochs + 5}, loss" in result.stdout
     again = subprocess.run(
-        command(tmp_path, "--epochs", str(n_epochs + 5)), capture_output=True, text=True, check=True
+        command(tmp_path, *slow, "--epochs", str(n_epochs + 5)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "Iteration" not in again.stdout and "test score" in again.stdout
 

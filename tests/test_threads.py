@@ -169,7 +169,7 @@ class TestEstimators:
         with ThreadPoolExecutor(3) as pool:
             fits = [pool.submit(clone(model).fit, self.X, self.y) for _ in range(3)]
             fitted = [fit.result() for fit in fits]
-        assert asked == [4, 4, 4]
+        assert set(asked) == {4}  # by every engine, and before every epoch
         asked.meeting = threading.Barrier(1)
         alone = clone(model).fit(self.X, self.y)
         for other in fitted:

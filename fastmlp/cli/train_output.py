@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,9 @@ class Outputs:
         if self.report is not None:
             _check_report(self.report)
         if self.checkpoint is not None:
-            _check_checkpoint(self.checkpoint, self.model_file)
+            log = None if self.epoch_log is None else self.epoch_log.path
+            others = {"--out": self.model_file, "--report": self.report, "--log": log}
+            _check_checkpoint(self.checkpoint, others)
 
     def as_entries(self, pictures: Sequence[Path]) -> dict[str, Any]:
         """Return the written files, for --json."""
@@ -128,10 +130,11 @@ def _check_report(path: Path) -> None:
     check_writable(path.resolve().parent, path)
 
 
-def _check_checkpoint(path: Path, model_file: Path | None) -> None:
+def _check_checkpoint(path: Path, others: Mapping[str, Path | None]) -> None:
     """Check the path for the checkpoint before training."""
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"--checkpoint must be a file in a directory that exists, got {path}.")
-    if model_file is not None and path.resolve() == model_file.resolve():
-        raise ValueError(f"--checkpoint and --out must be two files, got {path} for both.")
+    for option, other in others.items():
+        if other is not None and path.resolve() == other.resolve():
+            raise ValueError(f"--checkpoint and {option} must be two files, got {path} for both.")
     check_writable(path.resolve().parent, path)

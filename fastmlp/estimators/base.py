@@ -654,8 +654,20 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if run is not None:
             start = parameters.flat if resumes else None
             fit = self._what_must_be_the_same(X, samples, sample_weight, held_out, start)
-            run.check(fit, backends.resolve(self.backend), self.max_iter)
+            stochastic = OPTIMIZERS.get(self.solver)
+            run.check(
+                fit,
+                backends.resolve(self.backend),
+                self.max_iter,
+                random_state=self.random_state,
+                n_samples=len(samples),
+                flat=parameters.flat,
+                optimizer=None
+                if stochastic is None
+                else stochastic.of(vars(self), parameters.flat),
+            )
             run.restore_parameters(parameters.flat)
+            random_state = run.generator(random_state)
 
         engine = backend.Engine(
             network,
@@ -919,10 +931,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             run.keep(progress, flat, lbfgs=work, finished=finished, is_final=is_final)
 
         def keep(order: NDArray, finished: bool = False, is_final: bool = False) -> None:
-            engine.sync()
             run.keep(
                 progress,
                 engine.parameters.flat,
+                engine.sync,
                 generator=ready.random_state,
                 optimizer=self._optimizer,
                 order=order,
@@ -932,7 +944,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
         if self.solver == "lbfgs":
             return {"work": run.lbfgs, "keep": keep_work}
-        return {"order": run.order_of(len(ready.samples)), "keep": keep}
+        return {"order": run.order, "keep": keep}
 
     def _publish_history(self) -> None:
         """Set the attributes of the training state under scikit-learn's names."""

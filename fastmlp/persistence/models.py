@@ -338,7 +338,11 @@ def _contents(model: BaseMLP) -> tuple[dict[str, Any], dict[str, NDArray]]:
 
 def _plain_optimizer(optimizer: Any) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """Return the numbers of an optimiser, and its state as arrays by name."""
-    numbers = {name: value for name, value in vars(optimizer).items() if _is_setting(value)}
+    numbers = {
+        name: value
+        for name, value in vars(optimizer).items()
+        if name != "max_grad_norm" and _is_setting(value)
+    }
     states = {f"optimizer_{i}": state.copy() for i, state in enumerate(optimizer.state)}
     return {"name": optimizer.name, **numbers}, states
 
@@ -870,6 +874,8 @@ def _restore_optimizer(
         optimizer = OPTIMIZERS[numbers["name"]].of(model.get_params(deep=False), flat)
         settings = {name: value for name, value in numbers.items() if name != "name"}
         for name, value in settings.items():
+            if name not in vars(optimizer) or name in optimizer.state_names:
+                raise ValueError(f"it has no {name!r}")
             kinds = {bool: (bool,), str: (str,)}.get(type(getattr(optimizer, name)), (int, float))
             is_valid = _is_count(value) if name == "t" else type(value) in kinds
             if not is_valid or (type(value) is float and not math.isfinite(value)):

@@ -16,11 +16,12 @@ held-out samples and the seed of the noise are drawn again.
 
 import hashlib
 import json
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -31,9 +32,10 @@ from scipy.sparse import issparse
 
 from fastmlp.core.optimizers import Optimizer
 from fastmlp.exceptions import CheckpointWarning, warn
+from fastmlp.training.lbfgs import check_work
 from fastmlp.training.state import SNAPSHOT_NUMBERS, Progress
 from fastmlp.utils.archives import read_npz
-from fastmlp.utils.files import atomic_write, locked, write_npz
+from fastmlp.utils.files import InUseError, atomic_write, locked, write_npz
 from fastmlp.utils.interrupts import uninterrupted
 
 _FORMAT = 1
@@ -58,16 +60,18 @@ class Checkpoint:
 
     Data and parameters must be the same, except for `max_iter`, `n_threads`, `backend` and
     `verbose`. (Another backend changes the last bits. Functions, such as an `lr_schedule`, are
-    compared by their names.)
+    compared by their names. A generator given as `random_state` must be in the state in which it
+    was. With `warm_start`, the model must have the weights that the first call began with.)
 
     Parameters
     ----------
     path : path
         Written next to its final name, synced to the disk, and renamed. One fit at a time may use
-        it.
+        it; it is not for searches, which run many.
     every : int or str, default="60s"
         How often it is written: after so many epochs, or after the epoch in which this time has
-        passed ("90s", "10min", "1h"). It is also written at the end, and on Ctrl-C.
+        passed ("90s", "10min", "1h"). It is also written at the end, and on Ctrl-C or an error,
+        with the last state of which there is a copy: copies may take a hundredth of the time.
     keep : {"last", "best"}, default="last"
         The weights that the model has in the end: as without a checkpoint, or those of the epoch
         with the best validation score or, without validation data, the lowest training loss.
@@ -92,6 +96,8 @@ class Checkpoint:
         """Refuse invalid values."""
         if not isinstance(self.path, str | os.PathLike):
             raise TypeError(f"checkpoint must be a path, got {type(self.path).__name__}.")
+        if not os.fspath(self.path):
+            raise ValueError("checkpoint must be a path, got an empty one.")
         if self.keep not in ("last", "best"):
             raise ValueError(f"keep must be 'last' or 'best', got {self.keep!r}.")
         self._interval()
@@ -144,18 +150,26 @@ class Checkpoint:
         OSError
             If it cannot be read or written.
         """
-        name = os.fspath(self.path)
-        try:
-            with locked(name):
-                run = Run(self, _read(name) if os.path.exists(name) else None)
-                try:
-                    yield run
-                finally:
-                    run.write_what_is_left()
-        except BlockingIOError:
-            raise CheckpointError(
-                f"the checkpoint {name} is in use by another fit; wait for it, or use another path."
-            ) from None
+        name = os.fsdecode(self.path)
+        path = os.path.abspath(name)  # the working directory may change
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise CheckpointError(f"{name} is no regular file: use another path as checkpoint.")
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(path))
+            except InUseError:
+                raise CheckpointError(
+                    f"the checkpoint {name} is in use by another fit; wait for it, or use another "
+                    "path."
+                ) from None
+            except OSError as error:
+                error.filename = name
+                raise
+            run = Run(self, name, path, _read(name, path) if os.path.exists(path) else None)
+            try:
+                yield run
+            finally:
+                run.write_what_is_left()
 
 
 @dataclass
@@ -181,13 +195,16 @@ class Run:
     Parameters
     ----------
     checkpoint : Checkpoint
+    name, path : str
+        Its path, for messages and absolute.
     found : _Saved or None
         The content of its file.
     """
 
-    def __init__(self, checkpoint: Checkpoint, found: _Saved | None) -> None:
-        self.checkpoint, self._found = checkpoint, found
-        self.name = os.fspath(checkpoint.path)
+    def __init__(self, checkpoint: Checkpoint, name: str, path: str, found: _Saved | None) -> None:
+        self.checkpoint, self.name, self._path, self._found = checkpoint, name, path, found
+        self._kept_at, self._cost = -math.inf, 0.0  # when a state was kept, and how long it took
+        self._given: np.random.RandomState | None = None
         self._epochs, self._seconds = checkpoint._interval()
         self._begun: Generator | None = None
         self._fit: dict[str, Any] = {}
@@ -208,35 +225,54 @@ class Run:
         return self._found is not None and self._found.document["finished"]
 
     def random_state(self, given: np.random.RandomState) -> np.random.RandomState:
-        """Return the generator that the fit begins with: the given one, or one like that of before.
+        """Return the generator for the preparation: the given one, or one like that of before.
 
         Parameters
         ----------
         given : RandomState
-            Set back, unless it is NumPy's global one.
+            Not changed if the fit goes on.
         """
+        self._begun, self._given = _plain(given), given
         if self._found is None:
-            self._begun = _plain(given)
             return given
-        self._begun = self._found.document["begun"]
-        if given is np.random.mtrand._rand:
-            given = np.random.RandomState()
-        _set(given, self._begun)
-        return given
+        again = np.random.RandomState()
+        _set(again, self._found.document["begun"])
+        return again
 
-    def check(self, fit: dict[str, Any], backend: str, max_iter: int) -> None:
-        """Refuse a file of another fit, and try whether it can be written.
+    def check(
+        self,
+        fit: dict[str, str],
+        backend: str,
+        max_iter: int,
+        *,
+        random_state: object,
+        n_samples: int,
+        flat: NDArray,
+        optimizer: Optimizer | None,
+    ) -> None:
+        """Refuse a file of another fit, or one that could not be used.
 
         Parameters
         ----------
-        fit : dict of str to JSON value
-            What must be the same: texts by name.
+        fit : dict of str to str
+            What must be the same, as texts by name.
         backend : str
         max_iter : int
+        random_state : object
+            The estimator's.
+        n_samples : int
+            Samples of an epoch.
+        flat : array of shape (n_parameters,)
+        optimizer : Optimizer or None
+            None for L-BFGS.
         """
+        fit["keep"] = repr(self.checkpoint.keep)
+        if isinstance(random_state, np.random.RandomState):
+            fit["random_state"] = f"RandomState {_digest_of_text(json.dumps(self._begun))}"
         self._fit, self._backend = fit, backend
         if self._found is None:
             return
+        self._begun = self._found.document["begun"]
         document = self._found.document
         there = document["fit"]
         names = [name for name in {**there, **fit} if there.get(name) != fit.get(name)]
@@ -246,6 +282,7 @@ class Run:
                 f"{_differences(there, fit, names)}. Pass the same data and parameters, or another "
                 "path to begin anew."
             )
+        self._check_arrays(n_samples, flat, optimizer)
         n_epochs = len(self._found.arrays["history"])
         if n_epochs > max_iter:
             raise CheckpointError(
@@ -284,12 +321,46 @@ class Run:
         progress.resume(entries, document["progress"], arrays.get("best"))
         _set(generator, document["generator"])
 
-    def order_of(self, n_samples: int) -> NDArray | None:
-        """Return the order of the last epoch, if there was one."""
-        order = None if self._found is None else self._found.arrays.get("order")
-        if order is not None and len(order) != n_samples:
-            raise self._damaged(f"its order must have {n_samples} samples, got {len(order)}")
-        return order
+    def generator(self, prepared: np.random.RandomState) -> np.random.RandomState:
+        """Return the generator for the epochs: the user's own, if there is one."""
+        own = self._given
+        if self._found is None or own is None or own is np.random.mtrand._rand:
+            return prepared
+        return own
+
+    @property
+    def order(self) -> NDArray | None:
+        """The order of the last epoch, if there was one."""
+        return None if self._found is None else self._found.arrays.get("order")
+
+    def _check_arrays(self, n_samples: int, flat: NDArray, optimizer: Optimizer | None) -> None:
+        """Refuse arrays that do not fit the network, the data or the optimiser."""
+        assert self._found is not None
+        arrays, document = self._found.arrays, self._found.document
+        self._array("flat", flat)
+        expected = {"flat", "history", "best"}
+        if optimizer is None:
+            expected |= {name for name in arrays if name.startswith("lbfgs_")}
+            if "best" not in arrays:
+                raise self._damaged("it lacks 'best'")
+            try:
+                check_work(self.lbfgs, len(flat))
+            except ValueError as error:
+                raise self._damaged(str(error)) from None
+        else:
+            states = [f"state_{i}" for i in range(len(optimizer.state))]
+            for name, state in zip(states, optimizer.state, strict=True):
+                self._array(name, state)
+            if "order" not in arrays:
+                raise self._damaged("it lacks 'order'")
+            if len(arrays["order"]) != n_samples:
+                n = len(arrays["order"])
+                raise self._damaged(f"its order must have {n_samples} samples, got {n}")
+            if "optimizer" not in document:
+                raise self._damaged("it lacks 'optimizer'")
+            expected |= {"order", *states}
+        if unknown := sorted(arrays.keys() - expected):
+            raise self._damaged(f"it has arrays {unknown} that are unknown")
 
     @property
     def lbfgs(self) -> dict[str, NDArray]:
@@ -318,6 +389,7 @@ class Run:
         self,
         progress: Progress,
         flat: NDArray,
+        sync: Callable[[], object] = bool,
         *,
         generator: np.random.RandomState | None = None,
         optimizer: Optimizer | None = None,
@@ -333,6 +405,8 @@ class Run:
         progress : Progress
         flat : array of shape (n_parameters,)
             The weights.
+        sync : callable
+            Brings weights and optimiser up to date.
         generator, optimizer, order
             Of the stochastic solvers. `order` is not changed later.
         lbfgs : mapping of str to array
@@ -342,6 +416,10 @@ class Run:
         is_final : bool
             Whether this is the last call, so that it is written at once.
         """
+        begun = time.perf_counter()
+        if not (is_final or lbfgs or self._wants(progress.n_epochs, begun)):
+            return
+        sync()
         entries, numbers, best = progress.snapshot()
         n_epochs = numbers["n_epochs"]
         state = None if generator is None else generator.get_state(legacy=False)
@@ -378,13 +456,24 @@ class Run:
             return _Saved(document, {"flat": flat, "history": history_array, **arrays})
 
         self._left = saved
-        is_first = self._written_epochs < 0
-        by_epochs = self._epochs and n_epochs - self._written_epochs >= self._epochs
-        by_time = self._seconds and time.perf_counter() - self._written_at >= self._seconds
+        self._kept_at = time.perf_counter()
+        self._cost = self._kept_at - begun
         if n_epochs == self._written_epochs and not finished:
             self._left = None
-        elif is_first or by_epochs or by_time or is_final:
-            self._write(n_epochs, is_first=is_first)
+        elif is_final or self._is_due(n_epochs, begun):
+            self._write(n_epochs, is_first=self._written_epochs < 0)
+
+    def _is_due(self, n_epochs: int, now: float) -> bool:
+        """Return whether the file is to be written."""
+        if self._written_epochs < 0:
+            return True
+        if self._epochs:
+            return n_epochs - self._written_epochs >= self._epochs
+        return now - self._written_at >= self._seconds
+
+    def _wants(self, n_epochs: int, now: float) -> bool:
+        """Return whether the state is to be kept: copies take at most 1 % of the time."""
+        return self._is_due(n_epochs, now) or now - self._kept_at >= 100 * self._cost
 
     def write_what_is_left(self) -> None:
         """Write the last state that was kept, if it is not in the file."""
@@ -397,10 +486,11 @@ class Run:
         text = json.dumps(saved.document, indent=1)
         arrays = {"checkpoint": np.frombuffer(text.encode(), np.uint8), **saved.arrays}
         try:
-            with uninterrupted(), atomic_write(self.name, sync=True) as file:
+            with uninterrupted(), atomic_write(self._path, sync=True) as file:
                 write_npz(file, arrays)
         except OSError as error:
             if is_first:  # nothing is lost yet
+                error.filename = self.name
                 raise
             if not self._failed:
                 self._failed = True
@@ -437,12 +527,18 @@ def digest(data: Any) -> str:
     return f"{shape} {data.dtype} {found.hexdigest()}"
 
 
+def _digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def in_words(value: Any) -> str:
     """Return a text that tells the value of a parameter from others, in any process."""
     if isinstance(value, np.ndarray):
         return f"array {digest(value)}"
+    if isinstance(value, np.float64 | np.integer | np.bool_):
+        value = value.item()
     if isinstance(value, np.random.RandomState):
-        return f"RandomState {hashlib.sha256(repr(_plain(value)).encode()).hexdigest()}"
+        return "RandomState"  # `Run.check` looks at its state
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{k!r}: {in_words(v)}' for k, v in value.items())}}}"
     if isinstance(value, list | tuple):
@@ -493,11 +589,11 @@ def _set(generator: np.random.RandomState, state: Generator) -> None:
 # ------------------------------------------------------------------------------------------ reading
 
 
-def _read(name: str) -> _Saved:
+def _read(name: str, path: str) -> _Saved:
     """Read a checkpoint, and check what it holds."""
     reason = ""
     try:
-        with open(name, "rb") as file:
+        with open(path, "rb") as file:
             arrays = read_npz(file)
         document = json.loads(arrays.pop("checkpoint").tobytes())
         _check(document, arrays)
@@ -515,18 +611,33 @@ def _read(name: str) -> _Saved:
     return _Saved(document, arrays)
 
 
+_COUNTS = ("n_epochs", "n_samples_seen", "no_improvement_count")
+
 #: The JSON document: what each field must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "format": lambda v: v == _FORMAT,
     "fastmlp": lambda v: type(v) is str,
-    "fit": lambda v: type(v) is dict and all(type(text) is str for text in v.values()),
-    "backend": lambda v: type(v) is str,
+    "fit": lambda v: (
+        type(v) is dict
+        and all(name.isprintable() and len(name) < 100 for name in v)
+        and all(type(text) is str and text.isprintable() for text in v.values())
+    ),
+    "backend": lambda v: type(v) is str and v.isprintable() and len(v) < 100,
     "begun": lambda v: _is_generator(v),
     "generator": lambda v: _is_generator(v),
     "names": lambda v: type(v) is list and all(type(name) is str for name in v),
-    "progress": lambda v: type(v) is dict and all(type(x) in (int, float) for x in v.values()),
+    "progress": lambda v: (
+        type(v) is dict
+        and v.keys() == set(SNAPSHOT_NUMBERS)
+        and all(_is_count(v[name]) for name in _COUNTS)
+        and all(type(x) in (int, float) for x in v.values())
+    ),
     "finished": lambda v: type(v) is bool,
 }
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
 
 
 def _is_generator(value: Any) -> bool:
@@ -553,9 +664,10 @@ def _check(document: Any, arrays: Mapping[str, NDArray]) -> None:
         or history.shape[1] != len(document["names"])
     ):
         raise ValueError("its history is invalid")
-    progress = document["progress"]
-    if progress.keys() != set(SNAPSHOT_NUMBERS) or progress["n_epochs"] != len(history):
+    if document["progress"]["n_epochs"] != len(history):
         raise ValueError("its field progress is invalid")
+    if len(history) and "loss" not in document["names"]:
+        raise ValueError("its field names is invalid")
     best = arrays.get("best", arrays["flat"])
     if best.shape != arrays["flat"].shape or best.dtype.kind != "f":
         raise ValueError("its best is invalid")
@@ -567,5 +679,6 @@ def _check(document: Any, arrays: Mapping[str, NDArray]) -> None:
             raise ValueError("its order is no permutation")
     if "optimizer" in document:
         numbers = document["optimizer"]
-        if type(numbers["t"]) is not int or type(numbers["learning_rate"]) is not float:
+        rate = numbers["learning_rate"]
+        if not _is_count(numbers["t"]) or type(rate) is not float or not math.isfinite(rate):
             raise ValueError("its field optimizer is invalid")

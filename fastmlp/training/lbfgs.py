@@ -155,6 +155,11 @@ _PAIRS, _LINE_SEARCH_STEPS, _FTOL = 10, 20, 2.2204460492503131e-09
 #: Values of the first of the minimizer's two task codes.
 _NEW_ITERATION, _EVALUATE, _CONVERGED = 1, 3, 4
 
+#: Places in the minimizer's array `isave`. The first ones are offsets in `wa`, the others counters,
+#: and places and numbers of pairs and variables.
+_OFFSETS, _ITERATION, _COUNTERS = 16, 29, (29, 30, 33)
+_HEAD, _COLUMNS, _TAIL, _FREE = 26, 27, 28, 37
+
 
 def minimize_resumably(
     objective: Callable[[NDArray], tuple[float, NDArray]],
@@ -196,10 +201,61 @@ def minimize_resumably(
         has ended by itself.
     """
     setulb, messages = _routine()
-    n, m = len(start), _PAIRS
-    made = {
-        "x": start.copy(),
+    n = len(start)
+    made = _work_arrays(n)
+    made["x"][...] = start
+    for name, array in work.items():
+        made[name][...] = array
+    x, g, task, isave, f = (made[name] for name in ("x", "g", "task", "isave", "f"))
+    n_evaluations = made["n_evaluations"]
+    unbounded = np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
+    stopped = False
+    try:
+        while True:
+            if task[0] == _EVALUATE:
+                f[0], g[...] = objective(x.copy())
+                n_evaluations[0] += 1
+            elif task[0] == _NEW_ITERATION:
+                if isave[_ITERATION] > progress.n_epochs:  # else it was there when it was stored
+                    try:
+                        callback(OptimizeResult(x=x, fun=f[0]))
+                    except StopIteration:
+                        stopped = True
+                    keep(made)
+                if stopped or isave[_ITERATION] >= maxiter or n_evaluations[0] > maxfun:
+                    break
+            elif task[0] != 0:
+                break
+            arrays = (made[name] for name in ("wa", "iwa", "task", "lsave", "isave", "dsave"))
+            factor = _FTOL / np.finfo(float).eps
+            setulb(
+                *(_PAIRS, x, *unbounded, f[0], g, factor, gtol, *arrays),
+                *(_LINE_SEARCH_STEPS, made["ln_task"]),
+            )
+    except BaseException:
+        keep(made)
+        raise
+    reached_limit = n_evaluations[0] > maxfun or isave[_ITERATION] >= maxiter
+    status = 0 if task[0] == _CONVERGED else 1 if reached_limit else 2
+    finished = task[0] != _NEW_ITERATION or stopped
+    return OptimizeResult(
+        fun=float(f[0]),
+        x=x.copy(),
+        nit=int(isave[_ITERATION]),
+        status=99 if stopped else status,
+        message=messages(task if finished else (5, 502 if n_evaluations[0] > maxfun else 504)),
+        work=made,
+        finished=bool(finished),
+    )
+
+
+def _work_arrays(n: int) -> dict[str, NDArray]:
+    """Return the minimizer's state before it begins, for n variables."""
+    m = _PAIRS
+    return {
+        "x": np.zeros(n),
         "g": np.zeros(n),
+        "f": np.zeros(1),
         "wa": np.zeros(2 * m * n + 5 * n + 11 * m * m + 8 * m),
         "iwa": np.zeros(3 * n, np.int32),
         "task": np.zeros(2, np.int32),
@@ -207,56 +263,62 @@ def minimize_resumably(
         "isave": np.zeros(44, np.int32),
         "dsave": np.zeros(29),
         "ln_task": np.zeros(2, np.int32),
-        "counts": np.zeros(2, np.int64),  # iterations, evaluations
-        "f": np.zeros(1),
+        "n_evaluations": np.zeros(1, np.int64),
     }
+
+
+def check_work(work: Mapping[str, NDArray], n: int) -> None:
+    """Refuse work arrays that scipy's routine, which checks nothing, could not use safely.
+
+    Parameters
+    ----------
+    work : mapping of str to array
+        From a file.
+    n : int
+        Number of variables.
+
+    Raises
+    ------
+    ValueError
+        The message begins with "its".
+    """
+    made = _work_arrays(n)
+    if work.keys() != made.keys():
+        raise ValueError(f"its arrays of L-BFGS must be {sorted(made)}, got {sorted(work)}")
     for name, array in made.items():
-        if name in work:
-            if work[name].shape != array.shape or work[name].dtype != array.dtype:
-                raise ValueError(f"the checkpoint is damaged: its lbfgs_{name} has another shape.")
-            array[...] = work[name]
-    x, g, task, counts, f = (made[name] for name in ("x", "g", "task", "counts", "f"))
-    unbounded = np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
-    stopped, is_stored = False, bool(work)
-    try:
-        while True:
-            if task[0] == _EVALUATE:
-                f[0], g[...] = objective(x.copy())
-                counts[1] += 1
-            elif task[0] == _NEW_ITERATION:
-                counts[0] += not is_stored
-                if counts[0] > progress.n_epochs:
-                    try:
-                        callback(OptimizeResult(x=x, fun=f[0]))
-                    except StopIteration:
-                        stopped = True
-                    keep(made)
-                if stopped or counts[0] >= maxiter or counts[1] > maxfun:
-                    break
-            elif task[0] != 0:
-                break
-            is_stored = False
-            arrays = (made[name] for name in ("wa", "iwa", "task", "lsave", "isave", "dsave"))
-            factor = _FTOL / np.finfo(float).eps
-            setulb(
-                *(m, x, *unbounded, f[0], g, factor, gtol, *arrays),
-                *(_LINE_SEARCH_STEPS, made["ln_task"]),
+        if work[name].shape != array.shape or work[name].dtype != array.dtype:
+            raise ValueError(
+                f"its lbfgs_{name} must be {array.dtype} of shape {array.shape}, got "
+                f"{work[name].dtype} of shape {work[name].shape}"
             )
-    except BaseException:
-        keep(made)
-        raise
-    reached_limit = counts[1] > maxfun or counts[0] >= maxiter
-    status = 0 if task[0] == _CONVERGED else 1 if reached_limit else 2
-    finished = task[0] != _NEW_ITERATION or stopped
-    return OptimizeResult(
-        fun=float(f[0]),
-        x=x.copy(),
-        nit=int(counts[0]),
-        status=99 if stopped else status,
-        message=messages(task if finished else (5, 502 if counts[1] > maxfun else 504)),
-        work=made,
-        finished=bool(finished),
+    begun = _work_arrays(n)
+    arrays = [begun[name] for name in ("wa", "iwa", "task", "lsave", "isave", "dsave")]
+    bounds = np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
+    _routine()[0](
+        *(_PAIRS, begun["x"], *bounds, 0.0, begun["g"], 1.0, 1.0, *arrays),
+        *(_LINE_SEARCH_STEPS, begun["ln_task"]),
     )
+    integers = work["isave"]
+    largest = np.full(44, max(n, _LINE_SEARCH_STEPS))
+    largest[[_HEAD, _TAIL]], largest[_COLUMNS], largest[_FREE] = _PAIRS - 1, _PAIRS, n
+    largest[list(_COUNTERS)] = np.iinfo(np.int32).max
+    indices = work["iwa"].reshape(3, n)
+    is_valid = {
+        "isave": np.array_equal(integers[:_OFFSETS], begun["isave"][:_OFFSETS])
+        and (integers[_OFFSETS:] <= largest[_OFFSETS:]).all()
+        and (integers[_OFFSETS:] >= -5).all()
+        and (integers[[_HEAD, _COLUMNS, _TAIL, _FREE, *_COUNTERS]] >= 0).all(),
+        "iwa": (indices < n).all()
+        and (indices[[0, 2]] >= 0).all()
+        and (indices[1] >= -1).all()
+        and (indices[1] <= 3).all(),
+        "lsave": ((work["lsave"] == 0) | (work["lsave"] == 1)).all(),
+        "task": 0 <= work["task"][0] <= 5,
+        "n_evaluations": 0 <= work["n_evaluations"][0] <= np.iinfo(np.int32).max,
+    }
+    for name, valid in is_valid.items():
+        if not valid:
+            raise ValueError(f"its lbfgs_{name} is invalid")
 
 
 def _routine() -> tuple[Callable[..., None], Callable[[Any], str]]:
@@ -271,4 +333,4 @@ def _routine() -> tuple[Callable[..., None], Callable[[Any], str]]:
             "a checkpoint with solver='lbfgs' needs scipy 1.15 or later; upgrade scipy, or fit "
             "without a checkpoint."
         ) from None
-    return routine, lambda task: f"{status[task[0]]}: {reasons[task[1]]}"
+    return routine, lambda task: f"{status.get(task[0], '')}: {reasons.get(task[1], '')}"

@@ -246,7 +246,7 @@ class Progress:
         What `resume` needs. Nothing of it changes later, but for entries that follow these.
         """
         now = self._moment
-        numbers = {name: getattr(now, name) for name in SNAPSHOT_NUMBERS}
+        numbers = {name: _as_plain(getattr(now, name)) for name in SNAPSHOT_NUMBERS}
         return self._entries, numbers, now.flat
 
     def resume(
@@ -278,6 +278,11 @@ class Progress:
             now.best_validation_score,
             history,
         )
+
+
+def _as_plain(number: Any) -> Any:
+    """Return Python's number for one of NumPy, which a user may have set."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def finish(engine: Any, progress: Progress) -> None:

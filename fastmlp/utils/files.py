@@ -33,6 +33,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
+    "InUseError",
     "atomic_directory",
     "atomic_files",
     "atomic_write",
@@ -214,6 +215,10 @@ def _link(source: Path, name: Path) -> None:
         shutil.copy2(source, name)
 
 
+class InUseError(OSError):
+    """Another process or thread has locked the file."""
+
+
 @contextmanager
 def locked(path: AnyPath) -> Iterator[None]:
     """Keep other processes, and other threads, from a file that is replaced again and again.
@@ -227,7 +232,7 @@ def locked(path: AnyPath) -> Iterator[None]:
 
     Raises
     ------
-    BlockingIOError
+    InUseError
         Somebody else has it.
     OSError
         The directory is not writable.
@@ -242,7 +247,7 @@ def locked(path: AnyPath) -> Iterator[None]:
             raise
         try:
             if _lock(file) is False:
-                raise BlockingIOError(
+                raise InUseError(
                     errno.EAGAIN, "is in use by another process or thread", os.fspath(path)
                 )
             # Unless the one who had it has removed it before it was locked here.
