@@ -758,11 +758,16 @@ def test_sigkill_at_random_moments(tmp_path, options):
 def test_signals_end_a_command_as_ctrl_c_does(tmp_path, name):
     slow = ["--solver", "adam", "--learning-rate", "0.00003", "--batch-size", "20"]
     options = [*slow, "--epochs", "100000"]
+    number = getattr(signal, name)
     with subprocess.Popen(
-        command(tmp_path, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(tmp_path, *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup's children ignore it
     ) as process:
         assert any(line.startswith("Iteration 60,") for line in process.stdout)
-        process.send_signal(getattr(signal, name))
+        process.send_signal(number)
         out, err = process.communicate()
     assert process.returncode == 130, err
     assert "test score" in out

@@ -680,7 +680,7 @@ SLOW_EPOCHS = """
 import time
 from types import SimpleNamespace
 from fastmlp.cli.epoch_display import EpochDisplay
-fit = SimpleNamespace(n_samples=60_000)
+fit = SimpleNamespace(n_samples=60_000, n_before=0)
 with EpochDisplay(200, wanted=True) as display:
     display.fit_began(fit)
     for epoch in (1, 2, 3):
@@ -695,7 +695,7 @@ SLOW_EPOCH = """
 import time
 from types import SimpleNamespace
 from fastmlp.cli.epoch_display import EpochDisplay
-fit = SimpleNamespace(n_samples=1000)
+fit = SimpleNamespace(n_samples=1000, n_before=0)
 with EpochDisplay(4, wanted=True) as display:
     display.fit_began(fit)
     for done in (100, 250, 500):
