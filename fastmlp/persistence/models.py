@@ -56,6 +56,7 @@ from fastmlp.exceptions import ModelFileWarning
 from fastmlp.training import TrainingState
 from fastmlp.utils.archives import read_npz
 from fastmlp.utils.files import atomic_write, write_npz
+from fastmlp.utils.generators import as_generator, plain_generator
 from fastmlp.utils.interrupts import uninterrupted
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
@@ -383,15 +384,6 @@ def _as_plain(value: Any) -> Any:
     if callable(value):
         return None
     return [_as_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def plain_generator(generator: np.random.RandomState) -> list[Any] | None:
-    """Return the state of NumPy's default generator, or None for another."""
-    state: Any = generator.get_state(legacy=False)
-    if state["bit_generator"] != "MT19937":
-        return None
-    twister = state["state"]
-    return [twister["key"].tolist(), int(twister["pos"]), state["has_gauss"], state["gauss"]]
 
 
 def _plain_augmentation(step: Any) -> list[Any] | None:
@@ -762,24 +754,6 @@ def _as_element(value: Any, name: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"its parameter {name} must hold finite numbers, got {value}")
     return _as_parameter(value, name)
-
-
-def as_generator(content: Any) -> np.random.RandomState:
-    """Return a generator with a stored state, which NumPy does not check."""
-    key, position, has_gauss, gauss = content
-    if (
-        type(key) is not list
-        or len(key) != 624
-        or not all(type(word) is int and 0 <= word < 2**32 for word in key)
-        or not (type(position) is int and 0 <= position <= 624)
-        or not (type(has_gauss) is int and has_gauss in (0, 1))
-        or not (_is_number(gauss) and math.isfinite(gauss))
-    ):
-        raise ValueError("it is not the state of a Mersenne Twister")
-    generator = np.random.RandomState()
-    state = ("MT19937", np.array(key, np.uint32), position, has_gauss, float(gauss))
-    generator.set_state(state)
-    return generator
 
 
 def _as_augmentation(content: Any) -> Augmentation:

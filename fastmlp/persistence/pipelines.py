@@ -44,6 +44,7 @@ from fastmlp.persistence.models import (
 )
 from fastmlp.utils.archives import check_array_header, check_sizes
 from fastmlp.utils.files import atomic_write
+from fastmlp.utils.generators import as_generator, plain_generator
 from fastmlp.utils.interrupts import uninterrupted
 
 __all__ = ["load", "save"]
@@ -98,12 +99,12 @@ class StoredGenerator:
 
     def __new__(cls, state: Any) -> Any:
         """Return the generator of a state, after checking it."""
-        return models.as_generator(json.loads(state))
+        return as_generator(json.loads(state))
 
     @classmethod
     def of(cls, generator: np.random.RandomState) -> "StoredGenerator":
         """Return the placeholder of a generator."""
-        state = models.plain_generator(generator)
+        state = plain_generator(generator)
         if state is None:
             raise ValueError(
                 "one of its RandomStates uses another generator than a Mersenne Twister"

@@ -2,7 +2,7 @@
 
 The file is a NumPy .npz archive of plain arrays without pickle:
 
-    checkpoint          uint8; a JSON document in UTF-8, see `_Document`
+    checkpoint          uint8; a JSON document in UTF-8, see `_Saved`
     flat                (n_parameters,), the weights after the last finished epoch
     best                (n_parameters,), if others are to be the final ones
     history             (n_epochs, n_names), the entries of the history
@@ -36,6 +36,7 @@ from fastmlp.training.lbfgs import check_work
 from fastmlp.training.state import SNAPSHOT_NUMBERS, Progress
 from fastmlp.utils.archives import read_npz
 from fastmlp.utils.files import InUseError, atomic_write, locked, write_npz
+from fastmlp.utils.generators import as_generator, plain_generator, plain_state, set_generator
 from fastmlp.utils.interrupts import uninterrupted
 
 _FORMAT = 1
@@ -179,9 +180,9 @@ class _Saved:
     Parameters
     ----------
     document : dict
-        format, fastmlp; `fit`, what must be the same; backend; begun, the generator before the fit,
-        and generator, after the last epoch; names, of the history; progress; optimizer; finished,
-        whether the fit has ended by itself; lbfgs, numbers.
+        format; fastmlp and numpy, versions; fit, what must be the same; backend; begun, the
+        generator before the fit, and generator, after the last epoch; names, of the history;
+        progress; optimizer, its numbers; finished, whether the fit has ended by itself.
     arrays : dict of str to array
     """
 
@@ -235,9 +236,7 @@ class Run:
         self._begun, self._given = _plain(given), given
         if self._found is None:
             return given
-        again = np.random.RandomState()
-        _set(again, self._found.document["begun"])
-        return again
+        return as_generator(self._found.document["begun"])
 
     def check(
         self,
@@ -319,7 +318,7 @@ class Run:
             dict(zip(document["names"], map(float, row), strict=True)) for row in arrays["history"]
         ]
         progress.resume(entries, document["progress"], arrays.get("best"))
-        _set(generator, document["generator"])
+        set_generator(generator, document["generator"])
 
     def generator(self, prepared: np.random.RandomState) -> np.random.RandomState:
         """Return the generator for the epochs: the user's own, if there is one."""
@@ -446,7 +445,7 @@ class Run:
                 "fit": self._fit,
                 "backend": self._backend,
                 "begun": self._begun,
-                "generator": self._begun if state is None else _as_plain(state),
+                "generator": self._begun if state is None else plain_state(state),
                 "names": names,
                 "progress": numbers,
                 "finished": finished,
@@ -566,24 +565,14 @@ def _differences(there: Mapping[str, str], here: Mapping[str, str], names: list[
 
 
 def _plain(generator: np.random.RandomState) -> Generator:
-    """Return the state of NumPy's default generator as JSON."""
-    state: Any = generator.get_state(legacy=False)
-    if state["bit_generator"] != "MT19937":
+    """Return the state of NumPy's default generator as JSON; refuse another."""
+    state = plain_generator(generator)
+    if state is None:
         raise CheckpointError(
-            "a checkpoint needs NumPy's default generator, got one of "
-            f"{state['bit_generator']}; pass an integer as random_state."
+            "a checkpoint needs NumPy's default generator, got a RandomState with another; pass an "
+            "integer as random_state."
         )
-    return _as_plain(state)
-
-
-def _as_plain(state: Any) -> Generator:
-    twister = state["state"]
-    return [twister["key"].tolist(), int(twister["pos"]), state["has_gauss"], state["gauss"]]
-
-
-def _set(generator: np.random.RandomState, state: Generator) -> None:
-    key, position, has_gauss, gauss = state
-    generator.set_state(("MT19937", np.array(key, np.uint32), position, has_gauss, float(gauss)))
+    return state
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -641,15 +630,11 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_generator(value: Any) -> bool:
-    key, position, has_gauss, gauss = value
-    return (
-        len(key) == 624
-        and all(type(word) is int and 0 <= word < 2**32 for word in key)
-        and (type(position) is int and 0 <= position <= 624)
-        and has_gauss in (0, 1)
-        and type(gauss) in (int, float)
-        and bool(np.isfinite(gauss))
-    )
+    try:
+        as_generator(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _check(document: Any, arrays: Mapping[str, NDArray]) -> None:
