@@ -7,7 +7,6 @@ import inspect
 import math
 import operator
 import os
-import threading
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ import numpy as np
 import sklearn
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
@@ -50,6 +49,7 @@ from fastmlp.estimators.constraints import (
     OneOf,
 )
 from fastmlp.estimators.overrides import check_overrides
+from fastmlp.estimators.samples import Samples, Share
 from fastmlp.estimators.turns import turn_of
 from fastmlp.exceptions import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.training import (
@@ -92,99 +92,6 @@ _LARGE = 100.0
 
 class ExplainedMemoryError(MemoryError):
     """Out of memory, with a message that says for what."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Validated samples.
-
-    Parameters
-    ----------
-    matrix : array or CSR matrix of shape (n_rows, n_features)
-    Y : array of shape (n_samples, n_outputs)
-        Targets of the output units.
-    weight : array of shape (n_samples,) or None
-    rows : array of shape (n_samples,), optional
-        The samples' rows of the matrix, if they are not all of them in order.
-    """
-
-    matrix: Any
-    Y: NDArray
-    weight: NDArray | None
-    rows: NDArray | None = None
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.Y)
-
-    @property
-    def X(self) -> Any:
-        """The samples' inputs: the matrix, or a copy of its rows."""
-        return self.matrix if self.rows is None else self.matrix[self.rows]
-
-    def some(self, most: int) -> Any:
-        """Return inputs of at most so many samples, evenly spread."""
-        step = -(-len(self) // most) or 1
-        return self.matrix[::step] if self.rows is None else self.matrix[self.rows[::step]]
-
-    def part(self, index: NDArray) -> Samples:
-        """Return some of the samples."""
-        weight = None if self.weight is None else self.weight[index]
-        if self.rows is None:
-            return Samples(self.matrix[index], self.Y[index], weight)
-        return Samples(self.matrix, self.Y[index], weight, self.rows[index])
-
-    def spread(self, values: NDArray | None) -> NDArray | None:
-        """Return values of the samples in the places of their rows."""
-        if values is None or self.rows is None:
-            return values
-        placed = np.zeros((self.matrix.shape[0], *values.shape[1:]), values.dtype)
-        placed[self.rows] = values
-        return placed
-
-
-class SharedData:
-    """Data that several fits share, validated once for each kind of estimator.
-
-    Parameters
-    ----------
-    X, y
-        As for `fit`.
-    """
-
-    def __init__(self, X: Any, y: Any) -> None:
-        self.y = y
-        self._X = X
-        self._found: dict[Any, tuple[Any, Any, dict[str, Any]]] = {}
-        self._lock = threading.Lock()
-
-    def of(self, model: BaseMLP, options: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return X and y, validated for this estimator, which gets the names of the features."""
-        with self._lock:
-            key = type(model), model.dtype
-            if key not in self._found:
-                probe = clone(model)
-                X, y = probe._validate_matrix(self._X, **{**options, "y": self.y})
-                seen = {k: v for k, v in vars(probe).items() if k.endswith("_in_")}
-                self._found[key] = X, y, seen
-            X, y, seen = self._found[key]
-        model.__dict__.update(seen)
-        return X, y
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one fit takes of shared data; passed to `fit` as X.
-
-    Parameters
-    ----------
-    data : SharedData
-    rows : array of shape (n_samples,), optional
-        All rows by default.
-    """
-
-    data: SharedData
-    rows: NDArray | None = None
 
 
 @dataclass(frozen=True)

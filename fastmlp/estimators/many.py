@@ -14,7 +14,8 @@ import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from fastmlp.estimators.base import BaseMLP, Share, SharedData
+from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.samples import Share, SharedData
 from fastmlp.exceptions import InterruptedWarning, warn
 from fastmlp.training import EpochReport, Fit, Observer, observing
 from fastmlp.utils.threads import usable_threads
