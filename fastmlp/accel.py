@@ -10,7 +10,8 @@ run a program (a script, or a directory or zip file with a ``__main__.py``) as P
 - parameters that only fastmlp has, in ``get_params()`` and in representations that show defaults;
 - the name of the class's module, ``fastmlp.estimators``, which is also the one in pickles: these
   load wherever fastmlp is installed, patched or not;
-- with ``solver="lbfgs", verbose=True``, a line per iteration.
+- with ``solver="lbfgs", verbose=True``, a line per iteration;
+- the order of the lines that a verbose search prints, because its fits run in threads.
 
 Warnings that both give come from the same module and line, `sklearn`'s, so that filters act alike.
 What only fastmlp warns about (`fastmlp.exceptions.FastMLPWarning`) is ignored, so that
@@ -34,8 +35,10 @@ import warnings
 from contextlib import ExitStack
 from types import TracebackType
 
+import sklearn.model_selection
 import sklearn.neural_network
 
+from fastmlp import model_selection
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.exceptions import FastMLPWarning, LatePatchWarning, warn
@@ -48,19 +51,24 @@ __all__ = ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn
 ESTIMATORS: dict[str, type[BaseMLP]] = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
 SKLEARN_ESTIMATORS: dict[str, type] = {name: cls._sklearn_class for name, cls in ESTIMATORS.items()}
 
+#: The searches and functions of `sklearn.model_selection`, which train these in threads.
+_SEARCHES = {name: getattr(model_selection, name) for name in model_selection.__all__}
+_SKLEARN_SEARCHES = {name: getattr(sklearn.model_selection, name) for name in _SEARCHES}
+
 
 def patch_sklearn() -> None:
     """Replace scikit-learn's estimators by fastmlp's.
 
     Afterwards, ``sklearn.neural_network.MLPClassifier`` and ``MLPRegressor`` are fastmlp's in this
-    process, however they are imported. Earlier imports and existing models are not changed; nor
+    process, however they are imported, and the searches and functions of `sklearn.model_selection`
+    are those of `fastmlp.model_selection`. Earlier imports and existing models are not changed; nor
     are scikit-learn's private modules, from which its old pickles load. Patching twice has no
     further effect.
 
     Warns
     -----
     LatePatchWarning
-        If modules have already imported scikit-learn's classes; it names them.
+        If modules have already imported scikit-learn's estimators; it names them.
 
     Examples
     --------
@@ -73,6 +81,8 @@ def patch_sklearn() -> None:
     """
     for name, cls in ESTIMATORS.items():
         setattr(sklearn.neural_network, name, cls)
+    for name, search in _SEARCHES.items():
+        setattr(sklearn.model_selection, name, search)
     late = _names_of_sklearns()
     if late:
         shown = ", ".join(late[:5]) + (", ..." if len(late) > 5 else "")
@@ -105,6 +115,8 @@ def unpatch_sklearn() -> None:
     """Restore scikit-learn's estimators; models created under the patch remain fastmlp's."""
     for name, cls in SKLEARN_ESTIMATORS.items():
         setattr(sklearn.neural_network, name, cls)
+    for name, search in _SKLEARN_SEARCHES.items():
+        setattr(sklearn.model_selection, name, search)
 
 
 class _Report(Observer):

@@ -28,7 +28,8 @@ IMPORTS = {
         "tables", "training", "utils",
     },
     "optuna": {"training"},
-    "accel": {"estimators", "exceptions", "training"},
+    "accel": {"estimators", "exceptions", "model_selection", "training"},
+    "model_selection": {"estimators", "training", "utils"},
     "bench": {"accel", "backends", "core", "datasets", "idx", "training", "utils"},
     "report": {"displays", "utils"},
     "displays": {"utils"},  # they take scikit-learn's models, too

@@ -182,6 +182,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         "augment": [constraints.CALLABLE, constraints.NONE],
     }
     _sklearn_class: ClassVar[type]  # whose place it takes
+    _of_targets: ClassVar[dict[str, bool]] = {}  # how scikit-learn validates them
     _optimizer: Optimizer | None = None
     _fitted_loss = ""  # the canonical one, for models converted from scikit-learn
     loss: str
@@ -560,7 +561,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         )
         if run is not None:
             start = parameters.flat if resumes else None
-            fit = self._what_must_be_the_same(X, samples, sample_weight, held_out, start)
+            fit = {}
+            if run.compares:
+                fit = self._what_must_be_the_same(X, samples, sample_weight, held_out, start)
             stochastic = OPTIMIZERS.get(self.solver)
             run.check(
                 fit,
@@ -934,11 +937,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             )
         return True
 
-    def _validate_matrix(self, X: Any, **options: Any) -> Any:
-        """Return validated training data as a matrix for an engine."""
+    def _validate_training_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Return X as a matrix for an engine, and y; of shared data, the whole X."""
         if isinstance(X, Share):
-            X, y = X.data.of(self, options), X.rows
-            return X if y is None else (X[0], X[1][y])
+            return X.validated(self)
+        return self._validate_matrix(X, y=y, reset=reset, multi_output=True, **self._of_targets)
+
+    def _validate_matrix(self, X: Any, **options: Any) -> Any:
+        """Return validated data as a matrix for an engine."""
         floating = (np.float64, np.float32) if self.dtype is None else (np.dtype(self.dtype),)
         return validate_data(
             self,

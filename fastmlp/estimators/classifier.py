@@ -407,7 +407,7 @@ default="relu"
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Any, NDArray]:
         """Validate training data; return X, y, and the labels as 0/1 columns."""
-        X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True)
+        X, y = self._validate_training_data(X, y, reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y)
             warn_of_column("MLPClassifier")

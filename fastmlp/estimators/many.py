@@ -56,15 +56,20 @@ class Job:
 
     def cost(self, n_samples: int, n_features: int) -> float:
         """Return roughly how long it will take, in any unit."""
-        rows = n_samples if self.share.rows is None else len(self.share.rows)
-        try:
-            hidden: Any = self.model.hidden_layer_sizes
-            units = [n_features, *np.atleast_1d(hidden).astype(int), 10]
-            products = float(np.dot(units[:-1], units[1:]))
-            epochs = float(self.model.max_iter)
-        except (TypeError, ValueError):  # fit will refuse them
-            return 0.0
-        return products * rows * epochs * (_EVALUATIONS if self.model.solver == "lbfgs" else 1)
+        n_rows = n_samples if self.share.rows is None else len(self.share.rows)
+        return estimated_cost(self.model, n_rows, n_features)
+
+
+def estimated_cost(model: BaseMLP, n_samples: int, n_features: int) -> float:
+    """Return roughly how long a fit will take, in any unit."""
+    try:
+        hidden: Any = model.hidden_layer_sizes
+        units = [n_features, *np.atleast_1d(hidden).astype(int), 10]
+        products = float(np.dot(units[:-1], units[1:]))
+        epochs = float(model.max_iter)
+    except (TypeError, ValueError):  # fit will refuse them
+        return 0.0
+    return products * n_samples * epochs * (_EVALUATIONS if model.solver == "lbfgs" else 1)
 
 
 def fit_many(
@@ -189,7 +194,7 @@ def run(
         Whether Ctrl-C has stopped it.
     """
     order = sorted(jobs, key=lambda job: -job.cost(n_samples, n_features))  # stable
-    stop = _Stop()
+    stop = Stop()
     config = sklearn.get_config()
 
     def fit(job: Job) -> Job:
@@ -200,7 +205,7 @@ def run(
                 share: Any = job.share
                 job.model.fit(share, share.data.y, sample_weight=job.sample_weight)
                 job.is_done = True
-            except _StoppedError:
+            except StoppedError:
                 pass
             except Exception as error:
                 job.error, job.is_done = error, True
@@ -246,24 +251,29 @@ def _run_here(
     return False
 
 
-class _StoppedError(Exception):
-    pass
+class StoppedError(BaseException):
+    """Ends a fit, whatever catches exceptions of fits."""
 
 
-class _Stop(Observer):
-    """Stops fits in other threads, which Ctrl-C does not reach."""
+class Stop(Observer):
+    """Stops fits in other threads, which Ctrl-C does not reach.
+
+    Attributes
+    ----------
+    is_set : bool
+    """
 
     is_set = False
 
     def samples_done(self, fit: Fit, n_samples: int) -> None:
         """Stop within an epoch."""
         if self.is_set:
-            raise _StoppedError
+            raise StoppedError
 
     def epoch_ended(self, fit: Fit, report: EpochReport) -> None:
         """Stop after an epoch."""
         if self.is_set:
-            raise _StoppedError
+            raise StoppedError
 
 
 # -------------------------------------------------------------------------------------- arguments

@@ -20,6 +20,7 @@ from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs
 from fastmlp.core.network import Network
 from fastmlp.estimators import constraints, hints
+from fastmlp.estimators.samples import Share
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -52,6 +53,8 @@ def outputs(model: Any, X: Any) -> NDArray:
     if "coefs_" not in vars(model):
         check_is_fitted(model)  # raises; too slow to be called first
     coefs, intercepts = layers(model)
+    if isinstance(X, Share):
+        X = X.inputs()
     if not _is_plain(model, X):
         return _compute(model, coefs, intercepts, _validated(model, X))[0]
     result, is_finite = _compute(model, coefs, intercepts, X)

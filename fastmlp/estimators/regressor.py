@@ -72,6 +72,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     """
 
     _sklearn_class = sklearn.neural_network.MLPRegressor
+    _of_targets: ClassVar = {"y_numeric": True}
     _constraints: ClassVar = {
         "loss": [OneOf(("squared_error", "poisson"))],
         **BaseMLP._constraints,
@@ -200,7 +201,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             raise TypeError(
                 f"y must be a dense array, got a sparse one of shape {y.shape}; use y.toarray()."
             )
-        X, y = self._validate_matrix(X, y=y, reset=reset, multi_output=True, y_numeric=True)
+        X, y = self._validate_training_data(X, y, reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y)
             warn_of_column("MLPRegressor")

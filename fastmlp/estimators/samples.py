@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.utils import _safe_indexing
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,17 @@ class SharedData:
     """
 
     def __init__(self, X: Any, y: Any) -> None:
-        self.y = y
-        self._X = X
+        self.X, self.y = X, y
         self._found: dict[Any, tuple[Any, Any, dict[str, Any]]] = {}
         self._lock = threading.Lock()
 
-    def of(self, model: Any, options: Mapping[str, Any]) -> tuple[Any, Any]:
+    def of(self, model: Any) -> tuple[Any, Any]:
         """Return X and y, validated for this estimator, which gets the names of the features."""
         with self._lock:
             key = type(model), model.dtype
             if key not in self._found:
                 probe = clone(model)
-                X, y = probe._validate_matrix(self._X, **{**options, "y": self.y})
+                X, y = probe._validate_training_data(self.X, self.y, reset=True)
                 seen = {k: v for k, v in vars(probe).items() if k.endswith("_in_")}
                 self._found[key] = X, y, seen
             X, y, seen = self._found[key]
@@ -103,3 +102,12 @@ class Share:
 
     data: SharedData
     rows: NDArray | None = None
+
+    def inputs(self) -> Any:
+        """Return the rows of X as they were given, for predictions."""
+        return self.data.X if self.rows is None else _safe_indexing(self.data.X, self.rows)
+
+    def validated(self, model: Any) -> tuple[Any, Any]:
+        """Return the whole X, and the rows of y, validated for this estimator."""
+        X, y = self.data.of(model)
+        return X, y if self.rows is None else y[self.rows]

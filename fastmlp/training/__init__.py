@@ -1,7 +1,14 @@
 """Training: epochs, stopping rules, L-BFGS, the state of a fit, and observers."""
 
 from fastmlp.core.optimizers import SGD, Adam
-from fastmlp.training.checkpoint import Checkpoint, CheckpointError, Run, digest, in_words
+from fastmlp.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointInMemory,
+    Run,
+    digest,
+    in_words,
+)
 from fastmlp.training.lbfgs import train_lbfgs
 from fastmlp.training.loop import Noise, train
 from fastmlp.training.observing import Fit, Observation, Observer, Outcome, observing
@@ -12,6 +19,7 @@ __all__ = [
     "Adam",
     "Checkpoint",
     "CheckpointError",
+    "CheckpointInMemory",
     "EpochReport",
     "Fit",
     "Noise",

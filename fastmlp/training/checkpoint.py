@@ -173,6 +173,24 @@ class Checkpoint:
                 run.write_what_is_left()
 
 
+class CheckpointInMemory(Checkpoint):
+    """The state of a fit, from which the same fit goes on with a larger `max_iter`.
+
+    That data and other parameters are the same is not checked.
+    """
+
+    saved: "_Saved | None"
+
+    def __init__(self) -> None:
+        super().__init__("of memory")  # for messages
+        vars(self)["saved"] = None
+
+    @contextmanager
+    def opened(self) -> Iterator["Run"]:
+        """Yield a run, which stores what the fit has at its end."""
+        yield _RunInMemory(self, os.fspath(self.path), "", self.saved)
+
+
 @dataclass
 class _Saved:
     """What a file holds.
@@ -200,7 +218,14 @@ class Run:
         Its path, for messages and absolute.
     found : _Saved or None
         The content of its file.
+
+    Attributes
+    ----------
+    compares : bool
+        Whether data and parameters may differ from those of before.
     """
+
+    compares = True
 
     def __init__(self, checkpoint: Checkpoint, name: str, path: str, found: _Saved | None) -> None:
         self.checkpoint, self.name, self._path, self._found = checkpoint, name, path, found
@@ -502,6 +527,21 @@ class Run:
             self._left, self._failed = None, False
             self._written_epochs = n_epochs
         self._written_at = time.perf_counter()
+
+
+class _RunInMemory(Run):
+    compares = False
+
+    def _wants(self, n_epochs: int, now: float) -> bool:
+        return False
+
+    def _is_due(self, n_epochs: int, now: float) -> bool:
+        return False
+
+    def _write(self, n_epochs: int, *, is_first: bool) -> None:
+        assert self._left is not None
+        vars(self.checkpoint)["saved"] = self._left()
+        self._left = None
 
 
 # ------------------------------------------------------------------------------------ what is equal

@@ -1,0 +1,157 @@
+"""joblib's tasks in threads of this process, for networks that compute outside Python's lock."""
+
+import heapq
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from typing import Any
+
+import joblib
+from joblib.parallel import ParallelBackendBase, get_active_backend
+
+from fastmlp.estimators.many import Stop
+from fastmlp.model_selection.calls import Call, Calls, network_of
+from fastmlp.training import observing
+from fastmlp.utils.threads import usable_threads
+
+__all__ = ["in_threads"]
+
+
+@contextmanager
+def in_threads(
+    estimator: Any, *, resource: str | None = None, verbose: int = 0
+) -> Iterator["ThreadsBackend | None"]:
+    """Run the parallel parts of scikit-learn's functions in threads, if they train our networks.
+
+    Nothing is changed for other estimators, in joblib's workers, or if the user has chosen another
+    backend of joblib's.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is to be trained.
+    resource : str, optional
+        See `Calls`.
+    verbose : int
+        Whether to say that nothing is changed.
+
+    Yields
+    ------
+    ThreadsBackend or None
+    """
+    active, _ = get_active_backend()
+    reason = ""
+    if network_of(estimator) is None:
+        reason = f"{type(estimator).__name__} is not an MLP of fastmlp, or a pipeline to one"
+    elif active.nesting_level or type(active).__name__ != "LokyBackend":
+        reason = f"joblib's backend is {type(active).__name__}"
+    if reason:
+        if verbose:
+            print(f"fastmlp: {reason}; fits run in scikit-learn's way.", file=sys.stderr)  # noqa: T201
+        yield None
+        return
+    backend = ThreadsBackend(Calls(usable_threads() + 1, resource))
+    with joblib.parallel_config(backend=backend):
+        yield backend
+
+
+class ThreadsBackend(ParallelBackendBase):
+    """A backend for joblib: tasks run in threads, the longest first.
+
+    As many as there are CPUs by default. While fewer are left, each has more threads.
+
+    Parameters
+    ----------
+    calls : Calls
+
+    Attributes
+    ----------
+    finished : list of Call
+        In the order in which they were submitted.
+    """
+
+    supports_retrieve_callback = True
+    supports_sharedmem = True
+    uses_threads = True
+    default_n_jobs = -1
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__(nesting_level=0)
+        self._calls = calls
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Any, int, list[Call], Context, Future[Any]]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._stop = Stop()
+        self.finished: list[Call] = []
+        self._n_submitted = 0
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many tasks run at a time."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs must not be 0; pass -1 to use all CPUs.")
+        if n_jobs is None or n_jobs < 0:
+            return max(1, usable_threads() + 1 + (-1 if n_jobs is None else n_jobs))
+        return n_jobs
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
+        """Start; called by joblib."""
+        self.parallel = parallel
+        parallel.pre_dispatch = "all"  # tasks cost nothing, and the longest is to be known
+        self._n_jobs = self.effective_n_jobs(n_jobs)
+        self._pool = ThreadPoolExecutor(self._n_jobs, "fastmlp")
+        return self._n_jobs
+
+    def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Future[Any]:
+        """Queue a batch of tasks; called by joblib."""
+        assert self._pool is not None
+        calls = [self._calls.of(*task) for task in func.items]
+        future: Future[Any] = Future()
+        if callback is not None:
+            future.add_done_callback(callback)
+        with self._lock:
+            self.finished.extend(calls)
+            self._n_submitted += 1
+            order = min(call.order for call in calls)
+            entry = order, self._n_submitted, calls, copy_context(), future
+            heapq.heappush(self._waiting, entry)
+        self._pool.submit(self._run_next)
+        return future
+
+    apply_async = submit  # its name in joblib before 1.5
+
+    def _run_next(self) -> None:
+        """Run what comes first of what is waiting."""
+        with self._lock:
+            _, _, calls, context, future = heapq.heappop(self._waiting)
+        try:
+            result = context.run(self._run, calls)
+        except BaseException as error:  # for the thread that waits
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def _run(self, calls: list[Call]) -> list[Any]:
+        with observing(self._stop):
+            return [call.run() for call in calls]
+
+    def retrieve_result_callback(self, out: Future[Any]) -> Any:
+        """Return the result of tasks, or raise their error; called by joblib."""
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Stop the fits that are running, and drop the others; called by joblib."""
+        self._stop.is_set = True
+        self.terminate()
+        self._waiting.clear()
+        self._stop = Stop()
+        if ensure_ready:
+            self._pool = ThreadPoolExecutor(self._n_jobs, "fastmlp")
+
+    def terminate(self) -> None:
+        """End; called by joblib."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
