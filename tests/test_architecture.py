@@ -29,7 +29,7 @@ IMPORTS = {
     },
     "optuna": {"training"},
     "accel": {"estimators", "exceptions", "model_selection", "training"},
-    "model_selection": {"estimators", "training", "utils"},
+    "model_selection": {"estimators", "exceptions", "training", "utils"},
     "bench": {"accel", "backends", "core", "datasets", "idx", "training", "utils"},
     "report": {"displays", "utils"},
     "displays": {"utils"},  # they take scikit-learn's models, too

@@ -27,7 +27,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 import fastmlp.model_selection as ours
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.model_selection import calls
-from fastmlp.training import Observer, observing
+from fastmlp.training import CheckpointError, Observer, observing
+from fastmlp.utils.files import locked
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -506,3 +507,139 @@ def test_ctrl_c_ends_a_search(tmp_path):
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.stdout == "interrupted True 1\n", done.stderr
+
+
+class TestCheckpoint:
+    GRID = {"alpha": [0, 1e-3, 0.1, 1], "hidden_layer_sizes": [4, (5, 3)]}
+
+    @pytest.fixture
+    def stopping(self, monkeypatch):
+        """Return a function that makes the nth fit raise KeyboardInterrupt, and a count of fits."""
+        count = Counter()
+
+        class Stopping(Observer):
+            at = 10**9
+
+            def fit_began(self, fit):
+                count["fits"] += 1
+                if count["fits"] == self.at:
+                    raise KeyboardInterrupt
+
+        observer = Stopping()
+
+        def stop_at(n):
+            count.clear()
+            observer.at = n or 10**9
+
+        stop_at.count = count
+        with observing(observer, everywhere=True):
+            yield stop_at
+
+    @pytest.mark.parametrize("kind", ["network", "pipeline", "halving", "several"])
+    def test_a_search_goes_on(self, kind, stopping, tmp_path):
+        path = tmp_path / "search.ckpt"
+        grid, estimator, name, options = self.GRID, NET, "GridSearchCV", {"n_jobs": 2}
+        if kind == "pipeline":
+            grid, estimator = {f"net__{k}": v for k, v in grid.items()}, PIPELINE
+        elif kind == "halving":
+            name = "HalvingGridSearchCV"
+            options |= {"resource": "max_iter", "max_resources": 9, "min_resources": 1}
+        elif kind == "several":
+            options |= {"scoring": ["accuracy", "neg_log_loss"], "refit": "accuracy"}
+            options |= {"return_train_score": True}
+
+        def search():
+            return getattr(ours, name)(estimator, grid, cv=3, **options)
+
+        expected = search().fit(X, Y)
+        for stop in (5, 7, 6):
+            stopping(stop)
+            with pytest.raises(KeyboardInterrupt):
+                search().fit(X, Y, checkpoint=path)
+        stopping(0)
+        n_fits = sum(map(len, expected.fit_histories_))
+        found = search().fit(X, Y, checkpoint=path)
+        assert stopping.count["fits"] < n_fits - 3  # and the one of refit
+        assert_same(found.cv_results_, expected.cv_results_)
+        for one, other in zip(found.fit_histories_, expected.fit_histories_, strict=True):
+            assert [h["loss"] for h in one] == [h["loss"] for h in other]
+        np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+        stopping(0)
+        search().fit(X, Y, checkpoint=path)
+        assert stopping.count["fits"] == 1  # refit
+        assert [p.name for p in tmp_path.iterdir()] == ["search.ckpt"]
+
+    def test_failed_fits_and_more_candidates(self, stopping, tmp_path):
+        path = tmp_path / "search.ckpt"
+        grid = {"learning_rate_init": [1e-3, -1]}
+        results = []
+        for _ in range(2):
+            stopping(0)
+            with pytest.warns(sklearn.exceptions.FitFailedWarning, match="3 fits failed"):
+                search = ours.GridSearchCV(NET, grid, cv=3, refit=False)
+                results.append(search.fit(X, Y, checkpoint=path).cv_results_)
+        assert stopping.count["fits"] == 0
+        assert_same(*results)
+        stopping(0)
+        more = ours.GridSearchCV(NET, {"learning_rate_init": [1e-3, 1e-2]}, cv=3, refit=False)
+        more.fit(X, Y, checkpoint=path)
+        assert stopping.count["fits"] == 3
+
+    def test_another_search_is_refused(self, tmp_path):
+        path = tmp_path / "search.ckpt"
+
+        def search(network=NET, **options):
+            return ours.GridSearchCV(network, {"alpha": [0, 1]}, cv=2, **options)
+
+        search().fit(X, Y, checkpoint=path)
+        before = path.read_bytes()
+        other = clone(NET).set_params(max_iter=5)
+        for made, data, what in [
+            (search(), X + 1, "X differs"),
+            (search(other), X, "max_iter is 4 there and 5 here"),
+            (search(scoring="f1_macro"), X, "scoring is None there and 'f1_macro' here"),
+            (search(return_train_score=True), X, "return_train_score is False"),
+        ]:
+            with pytest.raises(CheckpointError, match=f"belongs to another search: {what}"):
+                made.fit(data, Y, checkpoint=path)
+        weight = np.ones(len(X))
+        with pytest.raises(CheckpointError, match="sample_weight differs"):
+            search().fit(X, Y, checkpoint=path, sample_weight=weight)
+        assert path.read_bytes() == before
+        search(clone(NET).set_params(n_threads=1, verbose=False)).fit(X, Y, checkpoint=path)
+
+    def test_bad_files(self, tmp_path):
+        search = ours.GridSearchCV(NET, {"alpha": [0]}, cv=2)
+        path = tmp_path / "search.ckpt"
+        search.fit(X, Y, checkpoint=path)
+        good = path.read_text()
+        for text, reason in [
+            ("", "Expecting value"),
+            ("[" * 10**5, "recursion"),
+            (good.replace('"journal"', '"other"'), "lacks 'journal'"),
+            (good.replace('"test_scores"', '"scores"'), "its field results is invalid"),
+            (good.replace('"history": {', '"history": {"a": 1, '), "its field results"),
+        ]:
+            path.write_text(text)
+            with pytest.raises(CheckpointError, match=f"no checkpoint of a search.*{reason}"):
+                search.fit(X, Y, checkpoint=path)
+            assert path.read_text() == text
+        with pytest.raises(CheckpointError, match="is no regular file"):
+            search.fit(X, Y, checkpoint=tmp_path)
+        with pytest.raises(OSError, match="nowhere"):
+            search.fit(X, Y, checkpoint=tmp_path / "nowhere" / "search.ckpt")
+        path.unlink()
+        with locked(path), pytest.raises(CheckpointError, match="in use by another search"):
+            search.fit(X, Y, checkpoint=path)
+        with pytest.raises(ValueError, match="checkpoint is for searches of fastmlp's networks"):
+            ours.GridSearchCV(LogisticRegression(), {"C": [1]}).fit(X, Y, checkpoint=path)
+        assert not path.exists()
+
+    def test_frames_and_strings(self, tmp_path):
+        path, labels = tmp_path / "search.ckpt", np.char.add("digit ", Y.astype(str))
+        data = frame()
+        search = ours.GridSearchCV(NET, {"alpha": [0, 1]}, cv=2)
+        first = search.fit(data, labels, checkpoint=path).cv_results_
+        assert_same(search.fit(data, labels, checkpoint=path).cv_results_, first)
+        with pytest.raises(CheckpointError, match="X differs"):
+            search.fit(data.rename(columns={"pixel 0": "first"}), labels, checkpoint=path)

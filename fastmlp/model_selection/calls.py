@@ -19,7 +19,7 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from numbers import Integral
 from typing import Any
@@ -38,7 +38,8 @@ from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.many import estimated_cost
 from fastmlp.estimators.samples import Share, SharedData
-from fastmlp.training import CheckpointInMemory
+from fastmlp.model_selection.journal import Journal
+from fastmlp.training import CheckpointInMemory, in_words
 
 __all__ = ["Call", "Calls", "network_of"]
 
@@ -273,7 +274,7 @@ class Call:
     network: BaseMLP | None = None
     order: tuple[int, float] = (0, 0.0)
     _whole: Any = None  # the estimator with the candidate's parameters
-    _fit_params: dict[str, Any] = field(default_factory=dict)
+    _known_history: dict[str, list[float]] | None = None
 
     def prepare(self) -> None:
         """Set the candidate's parameters, if the call can be understood."""
@@ -321,8 +322,35 @@ class Call:
             and not any(hasattr(given.get(k), "_skl_callbacks") for k in ("estimator", "caller"))
         )
 
-    def run(self) -> Any:
-        """Return what the function returns."""
+    @property
+    def key(self) -> str | None:
+        """A digest of the candidate and the split; None if the call is not known."""
+        parameters = self.given.get("parameters")
+        if parameters is None:
+            return None
+        rows = self.given["train"], self.given["test"]
+        return str(joblib.hash((in_words(dict(sorted(parameters.items()))), *rows)))
+
+    def run(self, journal: Journal | None = None) -> Any:
+        """Return what the function returns, or has returned before.
+
+        Parameters
+        ----------
+        journal : Journal, optional
+            Results of before; gets this one.
+        """
+        key = None if journal is None else self.key
+        if journal is None or key is None:
+            return self._run()
+        known = journal.get(key)
+        if known is not None:
+            self._known_history = known["history"]
+            return dict(known["result"])
+        result = self._run()
+        journal.add(key, result, self.history)
+        return result
+
+    def _run(self) -> Any:
         with sklearn.config_context(**self.config):
             changed = self._changed()
             if changed is None:
@@ -336,6 +364,8 @@ class Call:
     def history(self) -> dict[str, list[float]]:
         """The history of the fit; empty if it has failed."""
         history = getattr(self.network, "history_", {})
+        if self._known_history is not None:
+            history = self._known_history
         return {name: list(values) for name, values in history.items()}
 
     def _changed(self) -> dict[str, Any] | None:

@@ -1,10 +1,14 @@
 """scikit-learn's searches, whose fits share data and run in threads."""
 
+import os
+from contextlib import ExitStack
 from typing import Any, Self
 
 import sklearn.model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
+from fastmlp.model_selection.calls import network_of
+from fastmlp.model_selection.journal import Journal
 from fastmlp.model_selection.threads import in_threads
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
@@ -22,23 +26,51 @@ class _SharesData:
     verbose: int
     n_splits_: int
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        **params: Any,
+    ) -> Self:
         """Run fit with all sets of parameters.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        checkpoint : path, optional
+            A file with the results of the fits that have ended. After Ctrl-C or a kill, the same
+            call takes them from it, with the same `cv_results_`; so does a search with other
+            candidates.
         **params
             As of scikit-learn's class: `groups`, `sample_weight`, and others.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        fastmlp.training.CheckpointError
+            If the checkpoint belongs to another search, or is damaged.
         """
         vars(self).pop("fit_histories_", None)
-        resource = getattr(self, "resource", None)
-        with in_threads(self.estimator, resource=resource, verbose=self.verbose) as backend:
+        if checkpoint is not None and network_of(self.estimator) is None:
+            raise ValueError(
+                "checkpoint is for searches of fastmlp's networks, or of pipelines to one, got "
+                f"{type(self.estimator).__name__}; omit it."
+            )
+        with ExitStack() as stack:
+            journal = None
+            if checkpoint is not None:
+                opened = Journal.opened(checkpoint, self, X, y, params)
+                journal = stack.enter_context(opened)
+            resource = getattr(self, "resource", None)
+            backend = stack.enter_context(
+                in_threads(self.estimator, resource=resource, journal=journal, verbose=self.verbose)
+            )
             super().fit(X, y, **params)  # type: ignore[misc]
         if backend is not None:
             found = [call.history for call in backend.finished]

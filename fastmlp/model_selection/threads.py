@@ -14,6 +14,7 @@ from joblib.parallel import ParallelBackendBase, get_active_backend
 
 from fastmlp.estimators.many import Stop
 from fastmlp.model_selection.calls import Call, Calls, network_of
+from fastmlp.model_selection.journal import Journal
 from fastmlp.training import observing
 from fastmlp.utils.threads import usable_threads
 
@@ -22,7 +23,11 @@ __all__ = ["in_threads"]
 
 @contextmanager
 def in_threads(
-    estimator: Any, *, resource: str | None = None, verbose: int = 0
+    estimator: Any,
+    *,
+    resource: str | None = None,
+    journal: Journal | None = None,
+    verbose: int = 0,
 ) -> Iterator["ThreadsBackend | None"]:
     """Run the parallel parts of scikit-learn's functions in threads, if they train our networks.
 
@@ -35,6 +40,8 @@ def in_threads(
         What is to be trained.
     resource : str, optional
         See `Calls`.
+    journal : Journal, optional
+        Has, and gets, results.
     verbose : int
         Whether to say that nothing is changed.
 
@@ -53,7 +60,7 @@ def in_threads(
             print(f"fastmlp: {reason}; fits run in scikit-learn's way.", file=sys.stderr)  # noqa: T201
         yield None
         return
-    backend = ThreadsBackend(Calls(usable_threads() + 1, resource))
+    backend = ThreadsBackend(Calls(usable_threads() + 1, resource), journal)
     with joblib.parallel_config(backend=backend):
         yield backend
 
@@ -66,6 +73,7 @@ class ThreadsBackend(ParallelBackendBase):
     Parameters
     ----------
     calls : Calls
+    journal : Journal, optional
 
     Attributes
     ----------
@@ -78,9 +86,9 @@ class ThreadsBackend(ParallelBackendBase):
     uses_threads = True
     default_n_jobs = -1
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, journal: Journal | None = None) -> None:
         super().__init__(nesting_level=0)
-        self._calls = calls
+        self._calls, self._journal = calls, journal
         self._lock = threading.Lock()
         self._waiting: list[tuple[Any, int, list[Call], Context, Future[Any]]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -135,7 +143,7 @@ class ThreadsBackend(ParallelBackendBase):
 
     def _run(self, calls: list[Call]) -> list[Any]:
         with observing(self._stop):
-            return [call.run() for call in calls]
+            return [call.run(self._journal) for call in calls]
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """Return the result of tasks, or raise their error; called by joblib."""

@@ -6,6 +6,7 @@ from fastmlp.training.checkpoint import (
     CheckpointError,
     CheckpointInMemory,
     Run,
+    differences,
     digest,
     in_words,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "SCHEDULES",
     "SGD",
     "TrainingState",
+    "differences",
     "digest",
     "finish",
     "in_words",

@@ -303,7 +303,7 @@ class Run:
         if names:
             raise CheckpointError(
                 f"the checkpoint {self.name} belongs to another fit: "
-                f"{_differences(there, fit, names)}. Pass the same data and parameters, or another "
+                f"{differences(there, fit, names)}. Pass the same data and parameters, or another "
                 "path to begin anew."
             )
         self._check_arrays(n_samples, flat, optimizer)
@@ -580,6 +580,8 @@ def in_words(value: Any) -> str:
         return "RandomState"  # `Run.check` looks at its state
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{k!r}: {in_words(v)}' for k, v in value.items())}}}"
+    if hasattr(value, "get_params") and not isinstance(value, type):  # whose repr may be cut
+        return f"{type(value).__qualname__}{in_words(value.get_params(deep=False))}"
     if isinstance(value, list | tuple):
         return f"({', '.join(map(in_words, value))})"
     if callable(value) and hasattr(value, "__qualname__"):
@@ -587,7 +589,7 @@ def in_words(value: Any) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
-def _differences(there: Mapping[str, str], here: Mapping[str, str], names: list[str]) -> str:
+def differences(there: Mapping[str, str], here: Mapping[str, str], names: list[str]) -> str:
     """Return in words what differs."""
     words = []
     for name in names:
