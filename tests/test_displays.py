@@ -694,7 +694,7 @@ def test_where_nothing_varies(digits):
         ([np.tanh, LinearSVC(C=2), object(), "$x$"], "linear",
          ["tanh", "LinearSVC(C=2)", "object", r"\$x\$"]),
         (["a word that is long, and ends in 1", "a word that is long, and ends in 1!"], "linear",
-         ["a word that is l… in 1", "a word that is l… in 1!"]),
+         ["a word that is l… in 1", "a word that is l…in 1!"]),
         (["a word that is long 1, and ends", "a word that is long 2, and ends"], "linear",
          ["a word that is l… ends", "a word that is l… ends #2"]),
     ],
@@ -898,6 +898,8 @@ def test_holding_what_is_to_be_seen_needs_no_matplotlib():
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from fastmlp.displays import ConfusionDisplay, MistakesDisplay, DigitDisplay\n"
+        "from fastmlp.displays import SearchDisplay\n"
+        "SearchDisplay({'params': [{}], 'mean_test_score': [1]})\n"
         "print(ConfusionDisplay([[1, 2], [0, 1]]).pairs_)\n"
         "print(MistakesDisplay([[0], [0]], [1, 2], [2, 2]).indices, DigitDisplay([[1]]).images)"
     )
