@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import warnings
 from itertools import pairwise
 
 import matplotlib
@@ -11,7 +12,16 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from scipy.sparse import csr_matrix
+from scipy.stats import loguniform
 from sklearn.exceptions import NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    ParameterGrid,
+    ParameterSampler,
+    RandomizedSearchCV,
+)
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.pipeline import make_pipeline
@@ -24,6 +34,7 @@ from fastmlp.displays import (
     DigitDisplay,
     LossCurveDisplay,
     MistakesDisplay,
+    SearchDisplay,
     WeightsDisplay,
 )
 
@@ -470,6 +481,361 @@ def test_a_confidence_is_one_number_per_sample():
         MistakesDisplay(np.zeros((10, 9)), TRUE, PREDICTED, np.zeros((10, 2)))
 
 
+# --------------------------------------------------------------------------------------- searches
+
+
+SMALL = MLPClassifier(hidden_layer_sizes=(4,), max_iter=2, random_state=0, backend="numpy")
+RANDOM = {
+    "alpha": loguniform(1e-6, 1),
+    "learning_rate_init": loguniform(1e-4, 0.1),
+    "hidden_layer_sizes": [(50,), (100,), (50, 10), (200, 100, 50)],
+    "activation": ["relu", "tanh"],
+    "early_stopping": [True, False],
+    "max_grad_norm": [None, 1.0, 5.0],
+    "batch_size": [32, 64, 128],
+    "dropout": [0, 0.2, 0.5],
+}
+
+
+def fitted(search, data):
+    (X, y), _ = data
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return search.fit(X[:120] / 16, y[:120])
+
+
+def results(params, scores=None, **more):
+    """Return what a search with these candidates may have found."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0.9, 0.02, len(params)) if scores is None else np.asarray(scores, float)
+    spreads = np.where(np.isnan(scores), np.nan, 0.01)
+    return {"params": params, "mean_test_score": scores, "std_test_score": spreads, **more}
+
+
+def histories_of(lengths):
+    """Return histories of candidates with one fit per length; the loss is 1 / epoch."""
+    return [
+        [{"loss": (1 / np.arange(1, n + 1)).tolist()} if n else {} for n in fits]
+        for fits in lengths
+    ]
+
+
+def tick_texts(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def key(figure):
+    """Return the lines of all legends in a figure, with their titles."""
+    lines = []
+    for ax in figure.axes:
+        if ax.get_legend():
+            lines += ax.get_legend().get_title().get_text().split("\n")
+            lines += [text.get_text() for text in ax.get_legend().get_texts()]
+    return [line for line in lines if line]
+
+
+def drawn_points(ax):
+    """Return the places of the points in a panel, but for the mark of the best."""
+    lines = [line for line in ax.get_lines() if line.get_marker() in ("o", "v")]
+    return np.concatenate([line.get_xydata() for line in lines])
+
+
+def check_room(ax, axis):
+    """Assert that the names of an axis are not written over each other, nor cut."""
+    renderer = ax.figure.canvas.get_renderer()
+    low, high = sorted(axis.get_view_interval())
+    labels = [
+        label
+        for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+        if low <= place <= high and label.get_text()
+    ]
+    assert labels
+    boxes = [label.get_window_extent(renderer) for label in labels]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= ax.figure.bbox.x1 + 1
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_search_over_one_parameter(digits):
+    grid = {"alpha": [1e-4, 1e-2, 1.0, 10.0]}
+    search = fitted(GridSearchCV(SMALL, grid, cv=2), digits)
+    display = SearchDisplay.from_estimator(make_pipeline(search))
+    assert display.varying == ["alpha"] and display.best_index == search.best_index_
+    (ax,) = display.axes_
+    means = search.cv_results_["mean_test_score"]
+    np.testing.assert_allclose(drawn_points(ax), np.transpose([grid["alpha"], means]))
+    assert ax.get_xscale() == "log" and tick_texts(ax.xaxis) == ["0.0001", "0.01", "1", "10"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("alpha", "mean test score")
+    star = next(line for line in ax.get_lines() if line.get_marker() == "*")
+    best = [search.best_params_["alpha"], search.best_score_]
+    np.testing.assert_allclose(star.get_xydata(), [best])
+    assert key(display.figure_)[0].startswith(f"best: {search.best_score_:.3f} ± ")
+    assert png(display)
+
+
+def test_search_over_a_grid_of_two(digits):
+    sizes = [(50, 10), (5,), (20,)]
+    grid = {"mlpclassifier__alpha": [1e-2, 1e-4], "mlpclassifier__hidden_layer_sizes": sizes}
+    model = make_pipeline(StandardScaler(), SMALL)
+    search = fitted(GridSearchCV(model, grid, cv=2), digits)
+    display = SearchDisplay.from_estimator(search)
+    (ax,) = display.axes_
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("alpha", "hidden_layer_sizes")
+    assert tick_texts(ax.xaxis) == ["0.0001", "0.01"]
+    assert tick_texts(ax.yaxis) == ["(5,)", "(20,)", "(50, 10)"]
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    for params, score in zip(display.candidates, display.scores, strict=True):
+        alpha, size = params.values()
+        place = [1e-4, 1e-2].index(alpha), [(5,), (20,), (50, 10)].index(size)
+        assert written[place] == f"{score:.3f}"
+    (frame,) = ax.patches
+    x, y = (round(place + 0.5) for place in frame.get_xy())
+    assert written[x, y] == f"{search.best_score_:.3f}"
+    assert f"best (framed): {search.best_score_:.3f}" in ax.get_title()
+    assert png(display)
+
+
+def test_two_parameters_that_are_no_grid(digits):
+    parameters = {"alpha": loguniform(1e-6, 1), "hidden_layer_sizes": [(5,), (10, 5)]}
+    search = RandomizedSearchCV(SMALL, parameters, n_iter=6, cv=2, random_state=0)
+    display = SearchDisplay.from_estimator(fitted(search, digits))
+    assert [ax.get_xlabel() for ax in display.axes_] == ["alpha", "hidden_layer_sizes"]
+    assert [len(drawn_points(ax)) for ax in display.axes_] == [6, 6]
+    assert display.axes_[0].get_xscale() == "log"
+    assert tick_texts(display.axes_[1].xaxis) == ["(5,)", "(10, 5)"]
+    places = drawn_points(display.axes_[1])[:, 0]
+    assert len(set(places)) == 6 and (abs(places - places.round()) <= 0.3).all()
+    assert png(display)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resource", ["n_samples", "max_iter"])
+def test_search_by_halving(digits, resource):
+    grid = {"alpha": [1e-4, 1e-2, 1.0], "hidden_layer_sizes": [(5,), (20,)]}
+    options = {"n_samples": {"min_resources": 40}, "max_iter": {"max_resources": 8}}[resource]
+    search = HalvingGridSearchCV(SMALL, grid, cv=2, factor=2, resource=resource, **options)
+    fitted(search, digits)
+    display = SearchDisplay.from_estimator(search)
+    assert display.varying == ["alpha", "hidden_layer_sizes"]  # and not the resource
+    amounts = [f"({resource}={amount})" for amount in search.n_resources_]
+    assert [line.split()[-1] for line in key(display.figure_)[1:]] == amounts
+    for ax in display.axes_:
+        groups = [line for line in ax.get_lines() if line.get_marker() == "o"]
+        assert [len(line.get_xdata()) for line in groups] == search.n_candidates_
+        assert len({line.get_color() if isinstance(line.get_color(), str) else
+                    tuple(line.get_color()) for line in groups}) == len(groups)  # fmt: skip
+    assert png(display)
+    chosen = SearchDisplay(search.cv_results_).best_index
+    assert search.cv_results_["iter"][chosen] == search.n_iterations_ - 1
+
+
+def test_several_metrics(digits):
+    scoring = ["accuracy", "neg_log_loss"]
+    search = GridSearchCV(SMALL, {"alpha": [1e-4, 9]}, cv=2, scoring=scoring, refit="neg_log_loss")
+    fitted(search, digits)
+    display = SearchDisplay.from_estimator(search)
+    assert display.axes_[0].get_ylabel() == "mean test neg_log_loss"
+    display = SearchDisplay.from_estimator(search, metric="accuracy")
+    means = search.cv_results_["mean_test_accuracy"]
+    assert display.best_index == means.argmax()
+    with pytest.raises(ValueError, match="must be 'accuracy' or 'neg_log_loss', .* got 'score'"):
+        SearchDisplay.from_estimator(search, metric="score")
+    search.refit = False
+    with pytest.raises(ValueError, match="given if refit does not name one, got None: choose of"):
+        SearchDisplay.from_estimator(search)
+
+
+def test_failed_fits_are_counted():
+    parameters = {name: RANDOM[name] for name in ("alpha", "activation")}
+    params = list(ParameterSampler(parameters, 20, random_state=0))
+    scores = np.linspace(0.8, 0.9, 20)
+    scores[[3, 19]] = np.nan
+    display = SearchDisplay(results(params, scores)).plot()
+    assert len(display.axes_) == 2 and display.best_index == 18
+    assert {len(drawn_points(ax)) for ax in display.axes_} == {18}
+    assert "2 of 20 scores are left out: fits failed" in key(display.figure_)
+    assert png(display)
+    grid = list(ParameterGrid({"alpha": [1, 2], "beta_1": [0.8, 0.9]}))
+    display = SearchDisplay(results(grid, [0.5, np.nan, 0.6, 0.7])).plot()
+    assert sorted(texts(display.axes_[0])) == ["0.500", "0.600", "0.700", "–"]
+    assert "1 of 4 scores is left out: fits failed" in display.axes_[0].get_title()
+    with pytest.raises(ValueError, match="got none from 4 candidates: all fits failed; .*'raise'"):
+        SearchDisplay(results(grid, [np.nan] * 4))
+
+
+def test_scores_far_below_do_not_hide_the_others():
+    scores = np.linspace(0.8, 0.9, 20)
+    scores[[2, 5]] = -1e9, -30
+    display = SearchDisplay(results([{"alpha": i} for i in range(20)], scores)).plot()
+    assert "2 of 20 scores far below stand at the lower edge (triangles)" in key(display.figure_)
+    low, high = display.axes_[0].get_ylim()
+    assert 0.7 < low < 0.8 and high > 0.9
+    assert png(display)
+
+
+def test_where_nothing_varies(digits):
+    display = SearchDisplay.from_estimator(fitted(GridSearchCV(SMALL, {}, cv=2), digits))
+    assert display.varying == [] and display.axes_[0].get_xlabel() == "candidate"
+    assert tick_texts(display.axes_[0].xaxis) == ["0"]
+    assert png(display)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "names"),
+    [
+        ([1e-4, 1e-1], "log", ["0.0001", "0.1"]),
+        ([0, 1e-4, 1e-2, 1], "symlog", ["0", "0.0001", "0.01", "1"]),
+        ([0.0, 0.25, 0.5], "linear", ["0", "0.25", "0.5"]),
+        ([16, 65536, 32], "log", ["16", "32", "65536"]),
+        (np.linspace(1, 100, 5), "linear", ["1", "25.75", "50.5", "75.25", "100"]),
+        ([None, 5.0, 1], "linear", ["1", "5", "None"]),
+        ([True, False], "linear", ["True", "False"]),
+        ([(np.int64(9), 3), (9,), [4]], "linear", ["(9, 3)", "(9,)", "[4]"]),
+        ([np.tanh, LinearSVC(C=2), object(), "$x$"], "linear",
+         ["tanh", "LinearSVC(C=2)", "object", r"\$x\$"]),
+        (["a word that is long, and ends in 1", "a word that is long, and ends in 1!"], "linear",
+         ["a word that is l… in 1", "a word that is l…in 1!"]),
+        (["a word that is long 1, and ends", "a word that is long 2, and ends"], "linear",
+         ["a word that is l… ends", "a word that is l… ends #2"]),
+    ],
+)  # fmt: skip
+def test_values_of_parameters(values, scale, names):
+    display = SearchDisplay(results([{"a": value} for value in values])).plot()
+    (ax,) = display.axes_
+    assert ax.get_xscale() == scale and tick_texts(ax.xaxis) == names
+    assert png(display)
+    check_room(ax, ax.xaxis)
+
+
+def test_parameters_of_some_candidates_only():
+    grids = [{"solver": ["adam"], "beta_1": [0.9, 0.99]}, {"solver": ["sgd"]}]
+    display = SearchDisplay(results(list(ParameterGrid(grids)))).plot()
+    assert display.varying == ["beta_1", "solver"]
+    assert tick_texts(display.axes_[0].xaxis) == ["0.9", "0.99", "not set"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_candidates", [2, 60, 500])
+def test_many_candidates_stay_readable(n_candidates):
+    params = list(ParameterSampler(RANDOM, n_candidates, random_state=1))
+    for i, candidate in enumerate(params):
+        candidate["words"] = f"a very long value that ends in {i % 9}"
+        candidate["sizes"] = (i % 97, 7)
+        candidate["number"] = None if i % 5 == 4 else i**2
+    display = SearchDisplay(results(params)).plot()
+    assert png(display)
+    for ax in display.axes_:
+        check_room(ax, ax.xaxis)
+        assert len(drawn_points(ax)) >= 0.8 * n_candidates
+    for i, ax in enumerate(display.axes_):
+        box = ax.get_tightbbox()
+        assert not any(box.overlaps(other.get_tightbbox()) for other in display.axes_[i + 1 :])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 2), (12, 20), (40, 25)])
+def test_heat_maps_stay_readable(shape):
+    grid = {"alpha": np.geomspace(1e-8, 1, shape[0]), "word": [f"{'long' * 9} {i}" for i in
+            range(shape[1])]}  # fmt: skip
+    display = SearchDisplay(results(list(ParameterGrid(grid)))).plot()
+    assert png(display)
+    (ax,) = display.axes_
+    assert len(ax.texts) == (shape[0] * shape[1] if shape[0] <= 12 else 0)
+    check_room(ax, ax.xaxis)
+    check_room(ax, ax.yaxis)
+    renderer = display.figure_.canvas.get_renderer()
+    boxes = sorted((text.get_window_extent(renderer) for text in ax.texts), key=lambda b: b.x0)
+    row = [box for box in boxes if abs(box.y0 - boxes[0].y0) < 2]
+    assert all(left.x1 < right.x0 for left, right in pairwise(row))
+
+
+def test_curves_of_candidates():
+    params = [{"alpha": 1.0, "hidden_layer_sizes": (50, 10)}, {"alpha": 0.1}, {"alpha": 0.01}]
+    histories = histories_of([(4, 2), (3, 3), (0, 0)])
+    for fit in histories[1]:
+        fit["val_score"] = [0.1, np.nan, 0.3]
+    display = SearchDisplay(results(params, [0.8, 0.7, np.nan]), histories=histories)
+    (ax,) = display.plot(kind="curves").axes_
+    second, best = (line.get_ydata().tolist() for line in ax.get_lines())
+    assert second == [1, 1 / 2, 1 / 3]
+    assert best == [1, 1 / 2, (1 / 3 + 1 / 2) / 2, (1 / 4 + 1 / 2) / 2]  # one stopped at 2
+    assert key(display.figure_) == [
+        "1 of 3 scores is left out: fits failed",
+        "best: 0.800 ± 0.010\nalpha=1, hidden_layer_sizes=(50, 10)",
+    ]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "training loss, mean over splits")
+    assert "mean test score" in [place.get_ylabel() for place in display.figure_.axes]
+    assert png(display)
+    display.plot(kind="curves", curve="val_score")
+    (line,) = display.axes_[0].get_lines()
+    assert line.get_xydata().tolist() == [[1, 0.1], [3, 0.3]]
+    assert key(display.figure_)[1] == "1 of 3 candidates has no such curve"
+    assert png(display)
+
+
+def test_curves_of_a_search(digits):
+    search = fitted(GridSearchCV(SMALL, {"alpha": [1e-4, 1.0]}, cv=2), digits)
+    with pytest.raises(ValueError, match="needs the history of every fit, got none: .*fastmlp.mod"):
+        SearchDisplay.from_estimator(search, kind="curves")
+    search.fit_histories_ = histories_of([(2, 2), (2, 3)])
+    display = SearchDisplay.from_estimator(search, kind="curves")
+    assert len(display.axes_[0].get_lines()) == 2
+    message = "got 'val_loss': they recorded 'loss'; validation needs early_stopping or X_val"
+    with pytest.raises(ValueError, match=message):
+        SearchDisplay.from_estimator(search, kind="curves", curve="val_loss")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_candidates", [1, 200])
+def test_many_curves_stay_readable(n_candidates):
+    params = list(ParameterSampler(RANDOM, n_candidates, random_state=0))
+    histories = histories_of([(30, 20 + i % 20, 0) for i in range(n_candidates)])
+    histories[-1][0]["loss"][3] = np.inf
+    display = SearchDisplay(results(params), histories=histories).plot(kind="curves")
+    assert png(display)
+    legend = display.axes_[0].get_legend().get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= display.figure_.bbox.x1
+    assert not legend.overlaps(display.axes_[0].get_window_extent())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: SearchDisplay.from_estimator(SMALL, kind="loss"), ValueError,
+         "kind must be 'scores' or 'curves', got 'loss'"),
+        (lambda: SearchDisplay.from_estimator(GridSearchCV(SMALL, {})), NotFittedError,
+         "GridSearchCV instance is not fitted"),
+        (lambda: SearchDisplay.from_estimator(SMALL), ValueError,
+         "search must be a fitted GridSearchCV, .*, got MLPClassifier"),
+        (lambda: SearchDisplay({"alpha": [1]}), ValueError, r"got the keys \['alpha'\]"),
+        (lambda: SearchDisplay(results([{}]), metric="f1"), ValueError,
+         "metric must be 'score', which the search has, got 'f1'"),
+        (lambda: SearchDisplay(results([{}]), histories=[]), ValueError,
+         "an entry for each of 1 candidates, got 0"),
+    ],
+)  # fmt: skip
+def test_what_is_no_search(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.slow
+def test_a_search_within_an_axes():
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    places = figure.subplots(2, 2)
+    params = list(ParameterSampler(RANDOM, 9, random_state=0))
+    display = SearchDisplay(results(params), histories=histories_of([(5, 4)] * 9))
+    panels = display.plot(places[0, 0]).axes_
+    curves = display.plot(places[0, 1], kind="curves").axes_[0]
+    grid = list(ParameterGrid({"alpha": [1, 2], "beta_1": [0.8, 0.9]}))
+    heat_map = SearchDisplay(results(grid)).plot(places[1, 0]).axes_[0]
+    assert curves is places[0, 1] and heat_map is places[1, 0]
+    assert png(display) and display.figure_ is figure
+    for ax in panels:  # top left
+        assert ax.get_position().x1 < curves.get_position().x0
+        assert ax.get_position().y0 > heat_map.get_position().y1
+
+
 # ---------------------------------------------------------------------------------------- figures
 
 
@@ -519,6 +885,8 @@ def test_without_matplotlib(monkeypatch, model):
         lambda: LossCurveDisplay.from_estimator(None),  # said before anything else
         lambda: ConfusionDisplay.from_predictions(TRUE, PREDICTED),
         lambda: MistakesDisplay.from_estimator(None, None, None),
+        lambda: SearchDisplay.from_estimator(None),
+        SearchDisplay(results([{}])).plot,
         DigitDisplay(np.zeros((1, 4))).plot,
     ):
         with pytest.raises(ValueError, match=r"needs? matplotlib: pip install 'fastmlp\[plot\]'\."):
@@ -530,6 +898,8 @@ def test_holding_what_is_to_be_seen_needs_no_matplotlib():
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from fastmlp.displays import ConfusionDisplay, MistakesDisplay, DigitDisplay\n"
+        "from fastmlp.displays import SearchDisplay\n"
+        "SearchDisplay({'params': [{}], 'mean_test_score': [1]})\n"
         "print(ConfusionDisplay([[1, 2], [0, 1]]).pairs_)\n"
         "print(MistakesDisplay([[0], [0]], [1, 2], [2, 2]).indices, DigitDisplay([[1]]).images)"
     )

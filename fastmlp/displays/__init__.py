@@ -15,6 +15,7 @@ from fastmlp.displays.inputs import as_images
 from fastmlp.displays.layout import check_matplotlib
 from fastmlp.displays.loss_curve import LossCurveDisplay, kept_epoch
 from fastmlp.displays.mistakes import MistakesDisplay
+from fastmlp.displays.search import SearchDisplay
 from fastmlp.displays.weights import WeightsDisplay
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DigitDisplay",
     "LossCurveDisplay",
     "MistakesDisplay",
+    "SearchDisplay",
     "WeightsDisplay",
     "as_images",
     "check_matplotlib",

@@ -10,6 +10,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 
 from fastmlp.displays.inputs import as_classes, predicted_classes
 from fastmlp.displays.layout import (
+    CHARACTER,
     bounding_axes,
     check_matplotlib,
     number_drawn,
@@ -22,7 +23,6 @@ __all__ = ["ConfusionDisplay", "count_confusions"]
 _MOST_COUNTS = 25  # classes up to which counts are written into the matrix
 _MOST_TICKS = 50
 _UNEQUAL = 1.5  # ratio of class sizes above which rates are shown in addition to counts
-_CHARACTER = 0.009  # average width of a character in inches, per point of its size
 
 
 def count_confusions(
@@ -233,7 +233,7 @@ class ConfusionDisplay:
         names = [short_label(label) for label in self.display_labels[ticks]]
         small = 9 if n_classes <= _MOST_COUNTS else 7
         longest = max(map(len, names), default=0)
-        upright = longest > 2 and longest * _CHARACTER * small > inches / max(1, len(names))
+        upright = longest > 2 and longest * CHARACTER * small > inches / max(1, len(names))
         ax.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=small)
         ax.set_yticks(ticks, names, fontsize=small)
         ax.tick_params(length=0)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "CHARACTER",
     "bare_axes",
     "bounding_axes",
     "check_matplotlib",
@@ -21,6 +22,7 @@ __all__ = [
     "split",
 ]
 
+CHARACTER = 0.009  # average width of a character in inches, per point of its size
 _INK = "gray_r"  # large values are dark
 _MOST_COLUMNS = 8  # of a gallery
 _LONGEST_LABEL = 14
@@ -100,7 +102,7 @@ def number_drawn(n: int | None, available: int, name: str = "n") -> int:
     return available if n is None else min(n, available)
 
 
-def short_label(label: Any) -> str:
+def short_label(label: Any, longest: int = _LONGEST_LABEL) -> str:
     """Return the name of a class, shortened in the middle, because names may differ at the end."""
     text = str(label)
-    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 6]}…{text[-5:]}"
+    return text if len(text) <= longest else f"{text[: longest - 6]}…{text[-5:]}"
