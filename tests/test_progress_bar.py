@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, ProgressBar
+from fastmlp import MLPClassifier, ProgressBar, fit_many, model_selection
 from fastmlp.estimators import progress_bar
 
 NOTEBOOK = Path(__file__).parents[1] / "examples/05_notebook.ipynb"
@@ -127,3 +127,32 @@ def test_the_notebook_runs_and_its_bar_stays(tmp_path):
         assert not [o for o in outputs if o.output_type == "stream"], outputs
         assert sum("image/png" in o.get("data", {}) for o in outputs) <= 1
     assert sum("image/png" in o.get("data", {}) for outputs in cells for o in outputs) == 4
+
+
+class Shown:
+    """A display that records what it shows."""
+
+    def __init__(self):
+        self.texts = []
+
+    def show(self, bars, now):
+        self.texts.append(str(bars[0]))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_bar_over_many_fits(monkeypatch):
+    shown = Shown()
+    monkeypatch.setattr("fastmlp.estimators.progress_bar._new_display", lambda: shown)
+    models = [MLPClassifier(3, max_iter=n, random_state=0, tol=0) for n in (2, 3, 30)]
+    models[2].set_params(tol=10, n_iter_no_change=2)  # which ends early
+    fit_many(models, X, Y, verbose=True)
+    assert shown.texts[0].startswith("3 fits: 0 of 2 epochs")
+    assert re.fullmatch(r"3 fits: 35 of 35 epochs, 0:00:0\d", shown.texts[-1])
+    search = model_selection.GridSearchCV(models[0], {"alpha": [0, 1]}, cv=3, verbose=1)
+    search.fit(X, Y)
+    score = f"{search.best_score_:.4f}"
+    # Six fits, and the last one.
+    assert re.fullmatch(rf"GridSearchCV: 14 of 14 epochs, best score {score}, .*", shown.texts[-1])
+    n_shown = len(shown.texts)
+    fit_many(models, X, Y)
+    assert len(shown.texts) == n_shown

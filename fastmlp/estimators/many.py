@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.progress_bar import ManyBar
 from fastmlp.estimators.samples import Share, SharedData
 from fastmlp.exceptions import InterruptedWarning, warn
 from fastmlp.training import EpochReport, Fit, Observer, observing
 from fastmlp.utils.threads import usable_threads
 
-__all__ = ["Job", "fit_many", "run"]
+__all__ = ["Job", "Stop", "epochs_of", "estimated_cost", "fit_many", "run"]
 
 #: An iteration of L-BFGS evaluates more than once, and its line searches are not free.
 _EVALUATIONS = 1.5
@@ -72,6 +73,11 @@ def estimated_cost(model: BaseMLP, n_samples: int, n_features: int) -> float:
     return products * n_samples * epochs * (_EVALUATIONS if model.solver == "lbfgs" else 1)
 
 
+def epochs_of(model: BaseMLP) -> int:
+    """Return the maximum number of epochs; 0 for an invalid one."""
+    return model.max_iter if isinstance(model.max_iter, numbers.Integral) else 0
+
+
 def fit_many(
     estimators: Iterable[BaseMLP],
     X: ArrayLike,
@@ -80,6 +86,7 @@ def fit_many(
     folds: Iterable[Any] | None = None,
     sample_weight: ArrayLike | None = None,
     n_jobs: int | None = None,
+    verbose: bool = False,
 ) -> list[Any]:
     """Fit many estimators on the same data, several at a time, in this process.
 
@@ -102,6 +109,8 @@ def fit_many(
     sample_weight : array-like of shape (n_samples,), optional
     n_jobs : int, optional
         How many fits run at a time: by default, and for -1, as many as there are CPUs.
+    verbose : bool, default=False
+        Whether to show a bar over the epochs of all fits, in a terminal or notebook.
 
     Returns
     -------
@@ -146,7 +155,14 @@ def fit_many(
         for i, model in enumerate(models)
         for fold, rows in enumerate(chosen)
     ]
-    interrupted = run(jobs, n_samples, _n_features(X), n_threads)
+    bar = ManyBar(f"{len(jobs)} fits", verbose)
+    for job in jobs:
+        bar.expect(epochs_of(job.model))
+    try:
+        with observing(bar):
+            interrupted = run(jobs, n_samples, _n_features(X), n_threads)
+    finally:
+        bar.close()
     failed = [job for job in jobs if job.error is not None]
     if failed:
         error = failed[0].error

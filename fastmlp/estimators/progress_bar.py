@@ -1,4 +1,4 @@
-"""A progress bar as a scikit-learn callback, for terminals and notebooks."""
+"""Progress bars for terminals and notebooks: scikit-learn's callback, and one for many fits."""
 
 import html
 import sys
@@ -9,9 +9,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from fastmlp.training import EpochReport, Fit, Observer, Outcome
 from fastmlp.utils.terminal import shows_progress
 
-__all__ = ["ProgressBar"]
+__all__ = ["ManyBar", "ProgressBar"]
 
 _SECONDS_BETWEEN = 0.2  # between updates of a notebook cell
 _NAMES = {"epoch": "epochs"}
@@ -92,6 +93,62 @@ class ProgressBar:
             display.close()
 
 
+class ManyBar(Observer):
+    """One bar over the epochs of many fits, with the best score so far.
+
+    It is shown in terminals and notebooks only, and remains after the fits.
+
+    Parameters
+    ----------
+    title : str
+    wanted : bool, default=True
+        Whether to show it.
+    """
+
+    def __init__(self, title: str, wanted: bool = True) -> None:
+        display = _new_display() if wanted else None
+        self._display = None if type(display) is _Display else display
+        self._bar = _Bar(title, 0, 0, subtasks="epoch")
+        self._begun = 0  # epochs of the fits that have begun
+        self._lock = threading.Lock()
+
+    def expect(self, n_epochs: int) -> None:
+        """Count the epochs of a fit that is to come."""
+        self._change(more=n_epochs)
+
+    def scored(self, score: float) -> None:
+        """Show the best score, where a larger one is better."""
+        with self._lock:
+            best = self._bar.best
+            self._bar.best = score if best is None or score > best else best
+
+    def epoch_ended(self, fit: Fit, report: EpochReport) -> None:
+        """Count an epoch."""
+        self._change(done=1)
+
+    def fit_began(self, fit: Fit) -> None:
+        """Count the epochs of before, and those of a fit that was not expected."""
+        self._begun += fit.max_iter
+        self._change(done=fit.n_before, more=max(0, self._begun - (self._bar.total or 0)))
+
+    def fit_ended(self, fit: Fit, outcome: Outcome) -> None:
+        """Count the epochs that are not needed."""
+        self._change(done=fit.max_iter - outcome.n_iter)
+
+    def close(self) -> None:
+        """Show the final state."""
+        self._bar.seconds = time.monotonic() - self._bar.begun
+        if self._display is not None:
+            self._display.show([self._bar], now=True)
+
+    def _change(self, done: int = 0, more: int = 0) -> None:
+        with self._lock:
+            self._bar.done += done
+            self._bar.total = (self._bar.total or 0) + more
+            if self._display is not None:
+                self._display.show([self._bar], now=False)
+
+
 def _path(context: Any) -> tuple[Any, ...]:
     """Return the path of a task in the task tree."""
     path = []
@@ -111,6 +168,7 @@ class _Bar:
     done: int = 0
     subtasks: str = ""
     loss: float | None = None
+    best: float | None = None
     begun: float = field(default_factory=time.monotonic)
     seconds: float | None = None  # when it has ended
 
@@ -119,6 +177,8 @@ class _Bar:
         parts[0] += f" {_NAMES.get(self.subtasks, self.subtasks)}".rstrip()
         if self.loss is not None:
             parts.append(f"loss {self.loss:.4f}")
+        if self.best is not None:
+            parts.append(f"best score {self.best:.4f}")
         seconds = time.monotonic() - self.begun if self.seconds is None else self.seconds
         if self.seconds is None and self.total and self.done:
             left = seconds / self.done * (self.total - self.done)
@@ -140,7 +200,7 @@ class _Display:
         with self._lock:
             depth = sum(path[: len(outer)] == outer for outer in self._bars)
             self._bars[path] = _Bar(context.estimator_name, context.max_subtasks, depth)
-            self._show(list(self._bars.values()), now=False)
+            self.show(list(self._bars.values()), now=False)
 
     def end(self, path: tuple[Any, ...], context: Any, loss: float | None) -> None:
         """Count a task in its parent, and remove its own bar."""
@@ -155,7 +215,7 @@ class _Display:
                 parent.done += 1
                 parent.subtasks = context.task_name if context.max_subtasks == 0 else "tasks"
                 parent.loss = loss if context.max_subtasks == 0 else None
-            self._show(list(self._bars.values()), now=False)
+            self.show(list(self._bars.values()), now=False)
 
     def close(self) -> None:
         """Show the final state."""
@@ -163,9 +223,9 @@ class _Display:
             for bar in self._bars.values():
                 if bar.seconds is None:
                     bar.seconds = time.monotonic() - bar.begun
-            self._show(list(self._bars.values()), now=True)
+            self.show(list(self._bars.values()), now=True)
 
-    def _show(self, bars: list[_Bar], now: bool) -> None:
+    def show(self, bars: list[_Bar], now: bool) -> None:
         """Show bars; `now` for the final update."""
         if now:
             for bar in bars:
@@ -182,7 +242,7 @@ class _TerminalDisplay(_Display):
         self._live = Live(refresh_per_second=5)
         self._live.start()
 
-    def _show(self, bars: list[_Bar], now: bool) -> None:
+    def show(self, bars: list[_Bar], now: bool) -> None:
         from rich.progress_bar import ProgressBar as RichBar
         from rich.table import Table
 
@@ -202,7 +262,7 @@ class _NotebookDisplay(_Display):
         self._handle: Any = None
         self._due = 0.0
 
-    def _show(self, bars: list[_Bar], now: bool) -> None:
+    def show(self, bars: list[_Bar], now: bool) -> None:
         from IPython.display import display
 
         if not now and time.monotonic() < self._due:

@@ -69,7 +69,13 @@ class _SharesData:
                 journal = stack.enter_context(opened)
             resource = getattr(self, "resource", None)
             backend = stack.enter_context(
-                in_threads(self.estimator, resource=resource, journal=journal, verbose=self.verbose)
+                in_threads(
+                    self.estimator,
+                    title=type(self).__name__,
+                    resource=resource,
+                    journal=journal,
+                    verbose=self.verbose,
+                )
             )
             super().fit(X, y, **params)  # type: ignore[misc]
         if backend is not None:

@@ -1,30 +1,50 @@
 """joblib's tasks in threads of this process, for networks that compute outside Python's lock."""
 
 import heapq
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import Context, copy_context
-from typing import Any
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeAlias
 
 import joblib
 from joblib.parallel import ParallelBackendBase, get_active_backend
 
-from fastmlp.estimators.many import Stop
+from fastmlp.estimators.many import Stop, epochs_of
+from fastmlp.estimators.progress_bar import ManyBar
 from fastmlp.model_selection.calls import Call, Calls, network_of
 from fastmlp.model_selection.journal import Journal
+from fastmlp.model_selection.standings import Standings
 from fastmlp.training import observing
 from fastmlp.utils.threads import usable_threads
 
-__all__ = ["in_threads"]
+__all__ = ["ThreadsBackend", "in_threads", "watching"]
+
+
+#: Called with every call that has ended, and its result, in the thread that has run it.
+Watcher: TypeAlias = Callable[[Call, Any], object]
+
+_watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("watchers", default=())
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Call a function with the results of the searches in this context, one by one."""
+    token = _watchers.set((*_watchers.get(), watcher))
+    try:
+        yield
+    finally:
+        _watchers.reset(token)
 
 
 @contextmanager
 def in_threads(
     estimator: Any,
     *,
+    title: str = "",
     resource: str | None = None,
     journal: Journal | None = None,
     verbose: int = 0,
@@ -38,12 +58,14 @@ def in_threads(
     ----------
     estimator : estimator
         What is to be trained.
+    title : str
+        Of the bar over all epochs.
     resource : str, optional
         See `Calls`.
     journal : Journal, optional
         Has, and gets, results.
     verbose : int
-        Whether to say that nothing is changed.
+        Whether to show the bar, or say that nothing is changed.
 
     Yields
     ------
@@ -60,9 +82,19 @@ def in_threads(
             print(f"fastmlp: {reason}; fits run in scikit-learn's way.", file=sys.stderr)  # noqa: T201
         yield None
         return
-    backend = ThreadsBackend(Calls(usable_threads() + 1, resource), journal)
-    with joblib.parallel_config(backend=backend):
-        yield backend
+    bar, standings = ManyBar(title, bool(verbose)), Standings()
+
+    def show(call: Call, result: Any) -> None:
+        candidate = standings(call, result)
+        if candidate is not None and math.isfinite(candidate.mean):
+            bar.scored(candidate.mean)
+
+    backend = ThreadsBackend(Calls(usable_threads() + 1, resource), journal, bar.expect)
+    with joblib.parallel_config(backend=backend), observing(bar), watching(show):
+        try:
+            yield backend
+        finally:
+            bar.close()
 
 
 class ThreadsBackend(ParallelBackendBase):
@@ -74,6 +106,8 @@ class ThreadsBackend(ParallelBackendBase):
     ----------
     calls : Calls
     journal : Journal, optional
+    expect : callable, optional
+        Called with the maximum number of epochs of each fit that is to come.
 
     Attributes
     ----------
@@ -86,9 +120,14 @@ class ThreadsBackend(ParallelBackendBase):
     uses_threads = True
     default_n_jobs = -1
 
-    def __init__(self, calls: Calls, journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        journal: Journal | None = None,
+        expect: Callable[[int], object] = bool,
+    ) -> None:
         super().__init__(nesting_level=0)
-        self._calls, self._journal = calls, journal
+        self._calls, self._journal, self._expect = calls, journal, expect
         self._lock = threading.Lock()
         self._waiting: list[tuple[Any, int, list[Call], Context, Future[Any]]] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -116,6 +155,8 @@ class ThreadsBackend(ParallelBackendBase):
         """Queue a batch of tasks; called by joblib."""
         assert self._pool is not None
         calls = [self._calls.of(*task) for task in func.items]
+        for call in calls:
+            self._expect(0 if call.network is None else epochs_of(call.network))
         future: Future[Any] = Future()
         if callback is not None:
             future.add_done_callback(callback)
@@ -142,8 +183,14 @@ class ThreadsBackend(ParallelBackendBase):
             future.set_result(result)
 
     def _run(self, calls: list[Call]) -> list[Any]:
+        results = []
         with observing(self._stop):
-            return [call.run(self._journal) for call in calls]
+            for call in calls:
+                result = call.run(self._journal)
+                for watcher in _watchers.get():
+                    watcher(call, result)
+                results.append(result)
+        return results
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """Return the result of tasks, or raise their error; called by joblib."""

@@ -22,7 +22,7 @@ def _sharing_data(function: Callable[..., Any], summary: str) -> Any:
 
     @wraps(function)
     def shared(estimator: Any, *args: Any, **options: Any) -> Any:
-        with in_threads(estimator, verbose=options.get("verbose", 0)):
+        with in_threads(estimator, title=function.__name__, verbose=options.get("verbose", 0)):
             return function(estimator, *args, **options)
 
     shared.__module__ = "fastmlp.model_selection"
