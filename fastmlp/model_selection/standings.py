@@ -65,14 +65,16 @@ class Standings:
 
     def __call__(self, call: Call, result: Any) -> Candidate | None:
         """Add the result of a call; return its candidate if it has all scores now."""
-        parameters = call.given.get("parameters")
-        if parameters is None or not isinstance(result.get("test_scores"), float | int):
+        parameters, progress = (call.given.get(name) for name in ("parameters", "split_progress"))
+        if parameters is None or progress is None:  # of a function
+            return None
+        if not isinstance(result["test_scores"], float | int):
             return None
         key = in_words(dict(sorted(parameters.items())))
         with self._lock:
             self.n_scores += 1
-            n_splits = call.given["split_progress"][1]
-            candidate = self._candidates.setdefault(key, Candidate(dict(parameters), n_splits))
+            new = Candidate(dict(parameters), n_splits=progress[1])
+            candidate = self._candidates.setdefault(key, new)
             candidate.scores.append(float(result["test_scores"]))
             candidate.seconds += result["fit_time"]
             return candidate if candidate.is_complete else None
