@@ -44,7 +44,7 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
         Number of networks.
     n_jobs : int, optional
         How many networks are trained at a time: by default, and for -1, as many as there are CPUs.
-        The result does not depend on it.
+        The result does not depend on it. 1 keeps the lines of `verbose` networks apart.
     random_state : int, RandomState instance or None, default=None
         Determines the random states of the networks. That of `estimator` is not used.
 
@@ -146,15 +146,15 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
             jobs.append(Job(model, share, sample_weight, f"network {i}", options))
         interrupted = run(jobs, 1, 1, n_threads, _refuse_failed)  # as long as each other
         done = [job.model for job in jobs if job.is_done]
+        if interrupted and (not done or searches.is_running()):
+            raise KeyboardInterrupt
+        self.estimators_ = done
         if interrupted:
-            if not done or searches.is_running():
-                raise KeyboardInterrupt
             warn(
                 f"interrupted: {len(done)} of {len(jobs)} networks are trained; the ensemble is "
                 "the average of these.",
                 InterruptedWarning,
             )
-        self.estimators_ = done
         return self
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
