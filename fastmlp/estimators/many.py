@@ -215,11 +215,13 @@ def run(
         return _run_here(order, fit, ended)
     interrupted = False
     with ThreadPoolExecutor(min(n_threads, len(jobs)), "fastmlp") as pool:
-        running: set[Future[Job]] = {
-            pool.submit(contextvars.copy_context().run, fit, job) for job in order
-        }
-        while running:
+        waiting = order[::-1]
+        running: set[Future[Job]] = set()
+        while waiting or running:
             try:
+                while waiting:
+                    context = contextvars.copy_context()
+                    running.add(pool.submit(context.run, fit, waiting.pop()))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     job = future.result()
@@ -227,6 +229,7 @@ def run(
                         ended(job)
             except KeyboardInterrupt:
                 interrupted = stop.is_set = True
+                waiting = []
                 for future in running:
                     future.cancel()
                 running = {future for future in running if not future.cancelled()}
