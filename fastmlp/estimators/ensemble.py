@@ -145,6 +145,8 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
             model = clone(network).set_params(random_state=seed)
             jobs.append(Job(model, share, sample_weight, f"network {i}", options))
         interrupted = run(jobs, 1, 1, n_threads, _refuse_failed)  # as long as each other
+        for job in jobs:  # Ctrl-C may have come before one was told of
+            _refuse_failed(job)
         done = [job.model for job in jobs if job.is_done]
         if interrupted and (not done or searches.is_running()):
             raise KeyboardInterrupt
