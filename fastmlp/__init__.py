@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPRegressor
+    from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPEnsemble, MLPRegressor
     from fastmlp.estimators.many import fit_many
     from fastmlp.estimators.progress_bar import ProgressBar
     from fastmlp.persistence import load, save
@@ -20,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "InputScaleWarning",
     "MLPClassifier",
+    "MLPEnsemble",
     "MLPRegressor",
     "ProgressBar",
     "__version__",

@@ -136,9 +136,9 @@ MUTATIONS = [
         "tests/test_saving.py --full -k what_is_trusted_by_fastmlp_is_harmless",
     ),
     Mutation(
-        "one network instead of their mean", "fastmlp/tables/averages.py",
-        "for network in self.estimators_[1:]:", "for network in self.estimators_[:0]:",
-        "tests/test_tables.py -k averaged",
+        "one network instead of their mean", "fastmlp/estimators/ensemble.py",
+        "for more in outputs[1:]:", "for more in outputs[:0]:",
+        "tests/test_ensemble.py -k same_bits",
     ),
     Mutation(
         "a fit in a search keeps Ctrl-C to itself", "fastmlp/training/loop.py",

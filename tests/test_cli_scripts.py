@@ -29,6 +29,7 @@ from typer.testing import CliRunner
 
 from fastmlp import (
     MLPClassifier,
+    MLPEnsemble,
     MLPRegressor,
     backends,
     bench,
@@ -248,6 +249,25 @@ def test_predictions_of_any_kind_as_json(digits_model):
     persistence.save(regressor, "r.npz")
     found = document_of("predict", "r.npz", "X.npy")
     assert found["predictions"] == regressor.predict(X).tolist() and found["classes"] is None
+
+
+def test_an_ensemble():
+    pytest.importorskip("skops", reason="ensembles are saved with skops: fastmlp[tables]")
+    (X, y), (X_test, y_test) = datasets.load_digits()
+    network = MLPClassifier((8,), max_iter=2, input_scale=1 / 16)
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        model = MLPEnsemble(network, 3, n_jobs=1, random_state=0).fit(X, y)
+    persistence.save(model, "e.skops")
+    options = ("e.skops", "--data", "digits", "--threads", "1", "--backend", "numpy")
+    found = document_of("evaluate", *options)
+    assert found["network"] == [64, 8, 10] and found["networks"] == 3
+    assert found["test errors"] == (model.predict(X_test) != y_test).sum()
+    assert found["backend"] == "numpy"
+    assert "64-8-10, relu (3 of them, averaged)" in run("evaluate", *options)
+    np.save("X.npy", X[:3])
+    found = document_of("predict", "e.skops", "X.npy", "--proba")
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(X[:3]))
+    assert document_of("confusions", *options)["errors"] == (model.predict(X_test) != y_test).sum()
 
 
 def test_proba_of_a_regressor_is_refused_before_the_data_are_read(monkeypatch, capsys):

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import fastmlp
 from fastmlp import cli
 from fastmlp.cli.epoch_display import EpochDisplay
+from fastmlp.estimators.base import BaseMLP
 
 pd = pytest.importorskip("pandas", reason="tables need pandas: fastmlp[tables]")
 pytest.importorskip("pyarrow", reason="tables need pyarrow: fastmlp[tables]")
@@ -295,6 +296,25 @@ def test_ctrl_c_keeps_the_networks_that_are_trained(epoch, n_networks, monkeypat
     inputs = fastmlp.load("model.skops")[:-1].transform(houses())
     mean = np.mean([network.predict(inputs) for network in ensemble.estimators_], axis=0)
     np.testing.assert_allclose(ensemble.predict(inputs), mean, rtol=1e-6)
+
+
+def test_ctrl_c_between_two_networks(monkeypatch):
+    """Then it reaches none of the fits that the display watches."""
+    houses().to_csv("houses.csv", index=False)
+    begun, original = [], BaseMLP._prepare
+
+    def prepare(self, *args, **options):
+        begun.append(self)
+        if len(begun) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(BaseMLP, "_prepare", prepare)
+    options = ("--data", "houses.csv", "--epochs", 2)
+    found = json.loads(run("train", *options, "--json", status=INTERRUPTED))
+    assert found["interrupted"] and found["networks"] == 2 and len(begun) == 3
+    ensemble = fastmlp.load("model.skops")[-1]
+    assert len(ensemble.estimators_) == 2 and ensemble.n_jobs is None
 
 
 def test_the_log_names_the_network():

@@ -6,6 +6,7 @@ import textwrap
 import threading
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from fastmlp import MLPClassifier, MLPRegressor, backends, fit_many
 from fastmlp.augment import RandomNoise
-from fastmlp.exceptions import InputScaleWarning
+from fastmlp.exceptions import InputScaleWarning, InterruptedWarning
 from fastmlp.training import Observer, observing
 from fastmlp.utils import threads
 
@@ -303,6 +304,23 @@ class TestErrors:
             fit_many([model()], np.full((5, 2), np.nan), [0, 1, 0, 1, 0])
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             fit_many([model()], X, Y[:50])
+
+
+def test_ctrl_c_before_all_are_submitted(monkeypatch):
+    """It stops those that have begun."""
+    submitted, original = [], ThreadPoolExecutor.submit
+
+    def submit(pool, *args):
+        submitted.append(args)
+        if len(submitted) == 3:
+            raise KeyboardInterrupt
+        return original(pool, *args)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    endless = model(max_iter=10**9, n_iter_no_change=10**9)
+    with pytest.warns(InterruptedWarning, match="0 of 4 fits have ended"):
+        assert fit_many([endless] * 4, X, Y, n_jobs=2) == [None] * 4
+    assert len(submitted) == 3
 
 
 @pytest.mark.slow

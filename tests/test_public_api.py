@@ -6,8 +6,8 @@ import inspect
 import pytest
 
 PUBLIC = {
-    "fastmlp": ["Checkpoint", "InputScaleWarning", "MLPClassifier", "MLPRegressor", "ProgressBar",
-                "__version__", "fit_many", "load", "save"],
+    "fastmlp": ["Checkpoint", "InputScaleWarning", "MLPClassifier", "MLPEnsemble", "MLPRegressor",
+                "ProgressBar", "__version__", "fit_many", "load", "save"],
     "fastmlp.accel": ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"],
     "fastmlp.augment": ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine",
                         "RandomNoise"],
@@ -22,7 +22,7 @@ PUBLIC = {
     "fastmlp.displays": ["ConfusionDisplay", "DigitDisplay", "LossCurveDisplay", "MistakesDisplay",
                          "SearchDisplay", "WeightsDisplay", "as_images", "check_matplotlib",
                          "count_confusions", "kept_epoch"],
-    "fastmlp.estimators": ["InputScaleWarning", "MLPClassifier", "MLPRegressor"],
+    "fastmlp.estimators": ["InputScaleWarning", "MLPClassifier", "MLPEnsemble", "MLPRegressor"],
     "fastmlp.exceptions": ["CheckpointWarning", "ConstantFeatureWarning", "FastMLPWarning",
                            "IneffectiveParameterWarning", "InputScaleWarning", "InterruptedWarning",
                            "LatePatchWarning",
@@ -37,10 +37,9 @@ PUBLIC = {
     "fastmlp.recipes": ["DEFAULT", "PICTURES", "RECIPES", "TABLE", "TABLE_DESCRIPTION", "Recipe",
                         "get"],
     "fastmlp.report": ["write_report"],
-    "fastmlp.tables": ["AveragedMLPClassifier", "AveragedMLPRegressor", "Column", "ColumnsOfDtype",
-                       "RobustSmoothScaler", "TableColumns", "TableOneHotEncoder", "describe",
-                       "find_target", "find_task", "make_table_pipeline", "read_table",
-                       "take_target"],
+    "fastmlp.tables": ["Column", "ColumnsOfDtype", "RobustSmoothScaler", "TableColumns",
+                       "TableOneHotEncoder", "describe", "find_target", "find_task",
+                       "make_table_pipeline", "read_table", "take_target"],
     "fastmlp.optuna": ["PruningCallback"],
     "fastmlp.training": ["Fit", "Observer", "Outcome", "observing"],
 }  # fmt: skip

@@ -647,14 +647,13 @@ def test_what_is_trusted_by_fastmlp_is_harmless():
     names = saving._trusted_types()
     assert "fastmlp.persistence.StoredModel" in names
     assert {name for name in names if name.startswith("fastmlp.")} == {
+        "fastmlp.estimators.MLPEnsemble",
         "fastmlp.persistence.StoredGenerator",
         "fastmlp.persistence.StoredModel",
         *(
             f"fastmlp.tables.pipeline.{part}"
             for part in ("ColumnsOfDtype", "RobustSmoothScaler", "TableColumns")
         ),
-        "fastmlp.tables.averages.AveragedMLPClassifier",
-        "fastmlp.tables.averages.AveragedMLPRegressor",
         "fastmlp.tables.pipeline.TableOneHotEncoder",
     }
     for name in names:

@@ -15,17 +15,14 @@ import pytest
 import sklearn
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 pd = pytest.importorskip("pandas", reason="tables need pandas: fastmlp[tables]")
 pa = pytest.importorskip("pyarrow", reason="tables need pyarrow: fastmlp[tables]")
 
-from fastmlp import MLPClassifier, MLPRegressor  # noqa: E402
 from fastmlp.exceptions import TableWarning  # noqa: E402
 from fastmlp.tables import (  # noqa: E402
-    AveragedMLPClassifier,
-    AveragedMLPRegressor,
     RobustSmoothScaler,
     TableColumns,
     TableOneHotEncoder,
@@ -1041,7 +1038,7 @@ def test_it_prints_whole():
     printed = repr(pipeline)
     assert "..." not in printed and " at 0x" not in printed
     for part in ("TableColumns()", "RobustSmoothScaler()", "SimpleImputer(", "TableOneHotEncoder(",
-                 "ColumnsOfDtype('number')", "AveragedMLPClassifier(", "MLPClassifier(",
+                 "ColumnsOfDtype('number')", "MLPEnsemble(", "MLPClassifier(",
                  "(64, 64)"):  # fmt: skip
         assert "".join(part.split()) in "".join(printed.split())
     assert "TableColumns" in pipeline._repr_html_()
@@ -1085,75 +1082,6 @@ def test_several_networks_are_averaged():
     one = make_table_pipeline("classification", n_estimators=1, random_state=3, **options)
     assert fit(one, X, y)[-1].random_state == 3 and one[-1].coefs_[0].shape[1] == 128
     assert make_table_pipeline("regression", n_rows=10**5)[-1].hidden_layer_sizes == (128, 128)
-
-
-class TestAverages:
-    X = np.random.RandomState(0).randn(60, 3)
-    y = (X[:, 0] > 0) + 1
-
-    def averaged(self, **parameters):
-        parameters = {"solver": "lbfgs", "alpha": 1, "max_iter": 500, **parameters}
-        return AveragedMLPClassifier(MLPClassifier((8,), **parameters), 3)
-
-    @pytest.mark.slow
-    def test_sample_weights(self):
-        weight = np.where(self.y == 2, 1000.0, 1.0)
-        model = self.averaged()
-        before = model.set_params(random_state=0).fit(self.X, self.y).predict_proba(self.X)
-        after = model.fit(self.X, self.y, sample_weight=weight).predict_proba(self.X)
-        expected = [
-            network.fit(self.X, self.y, sample_weight=weight).predict_proba(self.X)
-            for network in map(clone, model.estimators_)
-        ]
-        np.testing.assert_allclose(after, np.mean(expected, axis=0), rtol=1e-12)
-        assert np.abs(before - after).max() > 0.01
-        fitted = model.fit(self.X, self.y, sample_weight=(self.y == 2) * 1.0)
-        assert fitted.predict_proba(self.X).shape == (60, 2)
-
-    @pytest.mark.slow
-    def test_class_weights_are_of_the_labels(self):
-        mean = [
-            self.averaged(class_weight={1: one, 2: two})
-            .set_params(random_state=0)
-            .fit(self.X[:, 1:], self.y)  # what tells the classes is left out
-            .predict_proba(self.X[:, 1:])[:, 1]
-            .mean()
-            for one, two in ((50, 1), (1, 50))
-        ]
-        assert mean[0] < 0.5 < mean[1]
-        words = np.array(["", "p", "q"])[self.y]
-        model = self.averaged(class_weight={"p": 1, "q": 50}).fit(self.X, words)
-        assert model.classes_.tolist() == ["p", "q"] and set(model.predict(self.X)) <= {"p", "q"}
-
-    @pytest.mark.slow
-    def test_one_class_and_several_labels(self):
-        model = self.averaged().fit(self.X, self.y * 0)
-        np.testing.assert_array_equal(model.predict(self.X), 0)
-        labels = self.X[:, :2] > 0
-        model = self.averaged().fit(self.X, labels.astype(int))
-        got, mean = model.predict(self.X), model.predict_proba(self.X)
-        np.testing.assert_array_equal(got, mean > 0.5)
-        assert got.shape == (60, 2)
-
-    def test_validation_data_are_passed_on(self):
-        model = self.averaged(early_stopping=True, solver="adam", tol=1).fit(
-            self.X, self.y, X_val=self.X, y_val=self.y
-        )
-        assert all(network.validation_scores_ for network in model.estimators_)
-
-    def test_numbers(self):
-        network = MLPRegressor(hidden_layer_sizes=(8,), max_iter=20, tol=1e3)
-        model = AveragedMLPRegressor(network, 2, random_state=0).fit(self.X, self.X[:, :2])
-        mean = np.mean([one.predict(self.X) for one in model.estimators_], axis=0)
-        np.testing.assert_allclose(model.predict(self.X), mean)
-        assert len({one.random_state for one in model.estimators_}) == 2
-        assert model.n_features_in_ == 3
-
-    def test_what_is_refused(self):
-        with pytest.raises(ValueError, match="n_estimators must be an integer >= 1"):
-            AveragedMLPRegressor(MLPRegressor(), True).fit(self.X, self.X[:, 0])
-        with pytest.raises(NotFittedError):
-            self.averaged().predict(self.X)
 
 
 # -------------------------------------------------------------------------------------------- parts

@@ -39,6 +39,8 @@ def evaluate(
     """
     from sklearn.metrics import accuracy_score
 
+    from fastmlp.report.analysis import networks
+
     model = load_model(model_file, backend, threads)
     if is_pipeline(model):
         _evaluate_table(model, model_file, data, as_json)
@@ -54,13 +56,16 @@ def evaluate(
         n_errors = len(y_test) - int(accuracy_score(y_test, predictions, normalize=False))
         train_score = model.score(*train_part)
     test_score = 1 - n_errors / len(y_test)
+    found = networks(model)
+    network = found[0]
     if as_json:
-        name = backends.resolve(model.backend)
+        name = backends.resolve(network.backend)
         print_json(
             {
                 "data set": data,
-                "network": units_of(model),
-                "activation": model.activation,
+                "network": units_of(network),
+                "networks": len(found),
+                "activation": network.activation,
                 "backend": name,
                 "instruction set": instruction_set(name),
                 "train score": train_score,
@@ -75,7 +80,7 @@ def evaluate(
         {
             "data set": data,
             "network": network_in_words(model),
-            "backend": backend_in_words(model.backend),
+            "backend": backend_in_words(network.backend),
             "train score": f"{train_score:.3f}",
             "test score": f"{test_score:.3f}",
             "test errors": f"{n_errors} of {len(y_test)}",

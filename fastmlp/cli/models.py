@@ -28,7 +28,7 @@ def load_model(path: Path, backend: str | None, threads: int | None) -> Any:
     if backend is not None or threads is not None:
         from fastmlp.report.analysis import networks
 
-        for network in networks(model) if is_pipeline(model) else [model]:
+        for network in networks(model):
             if backend is not None:
                 network.set_params(backend=backends.resolve(backend))
             if threads is not None:

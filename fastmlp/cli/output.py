@@ -207,9 +207,16 @@ def noting_warnings() -> Iterator[None]:
 # ------------------------------------------------------------------------------- models, and where
 
 
-def network_in_words(model: "MLPClassifier") -> str:
-    """Return the units per layer and the activation of the hidden layers, in words."""
-    return f"{'-'.join(map(str, units_of(model)))}, {model.activation}"
+def network_in_words(model: Any) -> str:
+    """Return the units per layer and the activation of the hidden layers, in words.
+
+    Of an ensemble, those of the first network, and how many there are.
+    """
+    from fastmlp.report.analysis import networks
+
+    found = networks(model)
+    words = f"{'-'.join(map(str, units_of(found[0])))}, {found[0].activation}"
+    return words + (f" ({len(found)} of them, averaged)" if len(found) > 1 else "")
 
 
 def units_of(model: "MLPClassifier") -> list[int]:

@@ -123,8 +123,7 @@ def train_table(
     tables.print_metrics(scores, f"{len(table.X_test):,} rows held out")
     tables.print_summary(
         {
-            "network": network_in_words(model)
-            + (f" ({len(found)} of them, averaged)" if len(found) > 1 else ""),
+            "network": network_in_words(pipeline),
             "backend": backend_in_words(backend),
             "epochs": _epochs_in_words(found),
             "training time": f"{seconds:.2f} s",
@@ -185,9 +184,15 @@ def _fit(
                     options["y_val"] = table.y_test
                 if outputs.checkpoint is not None:
                     options["checkpoint"] = outputs.checkpoint
+                if n_networks > 1:  # one after another, as the display shows them
+                    model.set_params(n_jobs=1)
                 model.fit(X, table.y, **options)
-            if n_networks > 1 and display.interrupted:
-                _keep_finished(model)
+            if n_networks > 1:
+                model.set_params(n_jobs=None)
+                # Between two networks, Ctrl-C is none of the display's.
+                display.interrupted |= len(model.estimators_) < n_networks
+                if display.interrupted:
+                    _keep_finished(model)
         except KeyboardInterrupt:  # not during training, which keeps its weights
             display.interrupted = True
     return time.perf_counter() - started, display.interrupted

@@ -1,10 +1,11 @@
 """The estimators: scikit-learn's interface around the engine."""
 
 from fastmlp.estimators.classifier import MLPClassifier
+from fastmlp.estimators.ensemble import MLPEnsemble
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.exceptions import InputScaleWarning
 
-__all__ = ["InputScaleWarning", "MLPClassifier", "MLPRegressor"]
+__all__ = ["InputScaleWarning", "MLPClassifier", "MLPEnsemble", "MLPRegressor"]
 
 # The public module name, which is part of pickles and reprs.
-MLPClassifier.__module__ = MLPRegressor.__module__ = __name__
+MLPClassifier.__module__ = MLPRegressor.__module__ = MLPEnsemble.__module__ = __name__

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,15 @@ from fastmlp.exceptions import InterruptedWarning, warn
 from fastmlp.training import EpochReport, Fit, Observer, observing
 from fastmlp.utils.threads import usable_threads
 
-__all__ = ["Job", "Stop", "epochs_of", "estimated_cost", "fit_many", "run"]
+__all__ = [
+    "Job",
+    "Stop",
+    "checked_jobs",
+    "epochs_of",
+    "estimated_cost",
+    "fit_many",
+    "run",
+]
 
 #: An iteration of L-BFGS evaluates more than once, and its line searches are not free.
 _EVALUATIONS = 1.5
@@ -40,6 +48,8 @@ class Job:
     sample_weight : array or None
     name : str
         For messages.
+    fit_params : mapping
+        Further arguments of `fit`.
 
     Attributes
     ----------
@@ -52,6 +62,7 @@ class Job:
     share: Share
     sample_weight: Any
     name: str
+    fit_params: Mapping[str, Any] = field(default_factory=dict)
     error: Exception | None = None
     is_done: bool = False
 
@@ -141,7 +152,7 @@ def fit_many(
     [4, 8, 16]
     """
     models = _checked(estimators)
-    n_threads = _checked_jobs(n_jobs)
+    n_threads = checked_jobs(n_jobs)
     data = SharedData(X, y)
     n_samples = _n_samples(X)
     chosen = [None] if folds is None else _checked_folds(folds, n_samples)
@@ -202,7 +213,7 @@ def run(
     n_threads : int
         Fits at a time.
     ended : callable, optional
-        Called in this thread with every job that has ended.
+        Called in this thread with every job that has ended. If it raises, the others are stopped.
 
     Returns
     -------
@@ -219,7 +230,9 @@ def run(
         with sklearn.config_context(**config), observing(stop):
             try:
                 share: Any = job.share
-                job.model.fit(share, share.data.y, sample_weight=job.sample_weight)
+                job.model.fit(
+                    share, share.data.y, sample_weight=job.sample_weight, **job.fit_params
+                )
                 job.is_done = True
             except StoppedError:
                 pass
@@ -231,11 +244,13 @@ def run(
         return _run_here(order, fit, ended)
     interrupted = False
     with ThreadPoolExecutor(min(n_threads, len(jobs)), "fastmlp") as pool:
-        running: set[Future[Job]] = {
-            pool.submit(contextvars.copy_context().run, fit, job) for job in order
-        }
-        while running:
+        waiting = order[::-1]
+        running: set[Future[Job]] = set()
+        while waiting or running:
             try:
+                while waiting:
+                    context = contextvars.copy_context()
+                    running.add(pool.submit(context.run, fit, waiting.pop()))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     job = future.result()
@@ -243,6 +258,7 @@ def run(
                         ended(job)
             except KeyboardInterrupt:
                 interrupted = stop.is_set = True
+                waiting = []
                 for future in running:
                     future.cancel()
                 running = {future for future in running if not future.cancelled()}
@@ -317,7 +333,8 @@ def _checked(estimators: Iterable[BaseMLP]) -> list[BaseMLP]:
     return models
 
 
-def _checked_jobs(n_jobs: int | None) -> int:
+def checked_jobs(n_jobs: int | None) -> int:
+    """Return how many fits run at a time."""
     if n_jobs is None or n_jobs == -1:
         return usable_threads()
     if not isinstance(n_jobs, numbers.Integral) or isinstance(n_jobs, bool) or n_jobs < 1:

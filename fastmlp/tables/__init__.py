@@ -4,7 +4,6 @@ reading       read files and streams; the format is detected from the content
 text          parse numbers, dates and booleans written as text
 columns       describe the columns; find target and task
 transformers  select and convert columns, scale numbers, encode categories
-averages      average several networks
 pipeline      the complete pipeline, and its default parameters
 """
 
@@ -16,15 +15,12 @@ except ImportError as error:
         "fastmlp.tables needs pandas and pyarrow: pip install 'fastmlp[tables]'."
     ) from error
 
-from fastmlp.tables.averages import AveragedMLPClassifier, AveragedMLPRegressor
 from fastmlp.tables.columns import Column, describe, find_target, find_task, take_target
 from fastmlp.tables.pipeline import ColumnsOfDtype, make_table_pipeline
 from fastmlp.tables.reading import read_table
 from fastmlp.tables.transformers import RobustSmoothScaler, TableColumns, TableOneHotEncoder
 
 __all__ = [
-    "AveragedMLPClassifier",
-    "AveragedMLPRegressor",
     "Column",
     "ColumnsOfDtype",
     "RobustSmoothScaler",

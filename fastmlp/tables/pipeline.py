@@ -8,13 +8,9 @@ from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 
-from fastmlp.estimators import MLPClassifier, MLPRegressor
+from fastmlp.estimators import MLPClassifier, MLPEnsemble, MLPRegressor
+from fastmlp.estimators.ensemble import check_n_estimators
 from fastmlp.tables import columns
-from fastmlp.tables.averages import (
-    AveragedMLPClassifier,
-    AveragedMLPRegressor,
-    check_n_estimators,
-)
 from fastmlp.tables.transformers import RobustSmoothScaler, TableColumns, TableOneHotEncoder
 
 __all__ = ["ColumnsOfDtype", "make_table_pipeline"]
@@ -100,8 +96,8 @@ def make_table_pipeline(
 
     Its steps are `TableColumns`, which determines the type of each column and selects columns by
     name; a `ColumnTransformer` that scales and imputes numbers, and one-hot encodes categories (as
-    CSR if there are many); and `MLPClassifier` or `MLPRegressor`, or the average of several for
-    small tables. All numbers are float32.
+    CSR if there are many); and `MLPClassifier` or `MLPRegressor`, or an `MLPEnsemble` of several
+    for small tables. All numbers are float32.
 
     Parameters
     ----------
@@ -175,7 +171,7 @@ def _network(
     random_state: int | np.random.RandomState | None,
     parameters: dict[str, Any],
 ) -> Any:
-    """Return an estimator with the defaults for tables, or the average of several."""
+    """Return an estimator with the defaults for tables, or an ensemble of several."""
     estimator: Any = MLPClassifier if task == "classification" else MLPRegressor
     known = list(inspect.signature(estimator).parameters)
     for name in parameters:
@@ -201,9 +197,9 @@ def _network(
     network = estimator(**defaults | parameters)
     if n_estimators == 1:
         return network
-    averaged: Any = AveragedMLPRegressor if task == "regression" else AveragedMLPClassifier
     # The networks have different initial weights and validation rows.
-    return averaged(network.set_params(random_state=None), n_estimators, random_state=random_state)
+    network.set_params(random_state=None)
+    return MLPEnsemble(network, n_estimators, random_state=random_state)
 
 
 def _of_size(n_rows: int | None, defaults: dict[str, Any], max_iter: int | None) -> dict[str, Any]:
