@@ -24,8 +24,8 @@ IMPORTS = {
     "__main__": {"cli"},
     "cli": {
         "fastmlp", "backends", "backends.cython_backend", "bench", "convert", "core", "datasets",
-        "displays", "estimators", "exceptions", "idx", "images", "persistence", "recipes", "report",
-        "tables", "training", "utils",
+        "displays", "estimators", "exceptions", "idx", "images", "model_selection", "persistence",
+        "recipes", "report", "tables", "training", "utils",
     },
     "optuna": {"training"},
     "accel": {"estimators", "exceptions", "model_selection", "training"},

@@ -143,6 +143,9 @@ def documents(command):
     match command:
         case "train":
             return [document_of(*TRAIN, "--epochs", 2)]
+        case "search":
+            options = ("--data", "digits", "--hidden", 5, "--epochs", 2, "--cv", 2)
+            return [document_of("search", *options, "--plot", "scores.png")]
         case "evaluate":
             return [document_of("evaluate", model, "--data", "digits")]
         case "predict":

@@ -21,6 +21,7 @@ from fastmlp.cli import (
     parity,
     predict,
     recipes,
+    search,
     show,
     train,
 )
@@ -86,6 +87,7 @@ def _add(command: Callable[..., None], failure: str = "") -> None:
 
 # In the order of the help text.
 _add(train.train)
+_add(search.search)
 _add(evaluate.evaluate)
 _add(predict.predict)
 _add(show.show)

@@ -72,6 +72,27 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
+def hidden_units(text: str) -> tuple[int, ...]:
+    """Parse the units of the hidden layers, such as "100,50"."""
+    units = text.split(",")
+    if not all(part.isdecimal() and int(part) for part in units):
+        raise typer.BadParameter(f"must be units per layer such as 50 or 100,50, got {text!r}.")
+    return tuple(map(int, units))
+
+
+def dropout_rates(text: str) -> tuple[float, ...]:
+    """Parse the dropout of the hidden layers, such as "0.5" or "0.2,0.5"."""
+    try:
+        rates = tuple(map(float, text.split(",")))
+    except ValueError:
+        rates = ()
+    if not rates or not all(0 <= rate < 1 for rate in rates):
+        raise typer.BadParameter(
+            f"must be a probability below 1, or one per hidden layer such as 0.2,0.5, got {text!r}."
+        )
+    return rates
+
+
 def complete(names: Iterable[str]) -> Callable[[str], list[str]]:
     """Return the completion function for these names."""
 
@@ -96,6 +117,24 @@ DATA = data_option(
     "four IDX files (or torchvision's root); a file with a table.",
     autocompletion=complete(DATA_NAMES),
 )
+Target: TypeAlias = Annotated[
+    str | None,
+    data_option(
+        metavar="COLUMN",
+        help="Target column of a table. Default: the one named target, label, class or y, "
+        "otherwise the last.",
+    ),
+]
+Task: TypeAlias = Annotated[
+    str | None,
+    data_option(
+        **one_of(
+            *("classification", "regression"),
+            help="Task for a table",
+            more="Default: inferred from the target.",
+        )
+    ),
+]
 DataHome: TypeAlias = Annotated[
     Path | None,
     data_option(

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def check_picture(out: Path) -> None:
+def check_picture(out: Path, option: str = "--out") -> None:
     """Check that a plot can be drawn and written, before anything is computed."""
     from fastmlp.displays import check_matplotlib
 
     check_matplotlib()
     if out.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"--out must end in .png, .svg or .pdf, got {out}.")
+        raise ValueError(f"{option} must end in .png, .svg or .pdf, got {out}.")
     if out.is_dir() or not out.parent.is_dir():
-        raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+        raise ValueError(f"{option} must be a file in a directory that exists, got {out}.")
     check_writable(out.resolve().parent, out)
 
 

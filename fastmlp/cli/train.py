@@ -19,10 +19,14 @@ from fastmlp.cli.options import (
     Json,
     Quiet,
     Size,
+    Target,
+    Task,
     Threads,
     complete,
     data_option,
+    dropout_rates,
     engine_option,
+    hidden_units,
     number,
     one_of,
     script_option,
@@ -32,14 +36,6 @@ from fastmlp.cli.train_images import train_images
 from fastmlp.cli.train_output import Outputs
 from fastmlp.cli.train_table import train_table
 from fastmlp.core.functions import ACTIVATIONS
-
-
-def _hidden(text: str) -> tuple[int, ...]:
-    """Parse the units of the hidden layers, such as "100,50"."""
-    units = text.split(",")
-    if not all(part.isdecimal() and int(part) for part in units):
-        raise typer.BadParameter(f"must be units per layer such as 50 or 100,50, got {text!r}.")
-    return tuple(map(int, units))
 
 
 def _scale(text: str) -> str | float:
@@ -54,19 +50,6 @@ def _scale(text: str) -> str | float:
         rule = "must be auto, standard, none, or a number other than 0 such as 1/255"
         raise typer.BadParameter(f"{rule}, got {text!r}.")
     return scale
-
-
-def _dropout(text: str) -> tuple[float, ...]:
-    """Parse the dropout of the hidden layers, such as "0.5" or "0.2,0.5"."""
-    try:
-        rates = tuple(map(float, text.split(",")))
-    except ValueError:
-        rates = ()
-    if not rates or not all(0 <= rate < 1 for rate in rates):
-        raise typer.BadParameter(
-            f"must be a probability below 1, or one per hidden layer such as 0.2,0.5, got {text!r}."
-        )
-    return rates
 
 
 _network_option = partial(typer.Option, rich_help_panel="Network and training")
@@ -88,24 +71,8 @@ def train(
         ),
     ] = None,
     data: Annotated[str | None, DATA] = None,
-    target: Annotated[
-        str | None,
-        data_option(
-            metavar="COLUMN",
-            help="Target column of a table. Default: the one named target, label, class or y, "
-            "otherwise the last.",
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        data_option(
-            **one_of(
-                *("classification", "regression"),
-                help="Task for a table",
-                more="Default: inferred from the target.",
-            )
-        ),
-    ] = None,
+    target: Target = None,
+    task: Task = None,
     data_home: DataHome = None,
     size: Size = None,
     input_scale: Annotated[
@@ -120,7 +87,7 @@ def train(
     hidden: Annotated[
         list[Any] | None,
         _network_option(
-            parser=_hidden,
+            parser=hidden_units,
             metavar="N[,N...]",
             help="Units of the hidden layers, such as 50 or 100,50,25.",
         ),
@@ -171,7 +138,7 @@ def train(
     dropout: Annotated[
         Any,
         _network_option(
-            parser=_dropout,
+            parser=dropout_rates,
             metavar="P[,P...]",
             help="Probability of dropping a hidden unit; one for all layers, or one per layer.",
         ),

@@ -26,7 +26,11 @@ from fastmlp.utils.interrupts import uninterrupted
 __all__ = ["Journal"]
 
 _FORMAT = 1
-_NAMES = ("estimator", "scoring", "error_score", "return_train_score")
+
+#: Parameters of the search that must be the same, and parameters of estimators that need not be;
+#: the last are lists of estimators.
+_OF_SEARCH = ("scoring", "error_score", "return_train_score")
+_FREE = ("n_threads", "verbose", "steps", "transformers")
 
 
 class Journal:
@@ -143,6 +147,9 @@ class Journal:
         self._cost = self._written_at - begun
 
 
+_MOST_NAMES = 3  # in a sentence
+
+
 def _plain(value: Any) -> Any:
     """Return a number of NumPy's for JSON."""
     if isinstance(value, np.generic):
@@ -154,20 +161,19 @@ def _what_must_be_the_same(
     search: Any, X: Any, y: Any, params: Mapping[str, Any]
 ) -> dict[str, str]:
     estimator = search.estimator
-    parameters = {k: v for k, v in estimator.get_params().items() if not _is_free(k)}
+    texts = {"the estimator": type(estimator).__name__}
+    for name, value in estimator.get_params().items():
+        if hasattr(value, "get_params"):  # its parameters have names of their own
+            texts[name] = type(value).__qualname__
+        elif name.rpartition("__")[2] not in _FREE:
+            texts[name] = " ".join(in_words(value).split())
     return {
-        "the estimator": type(estimator).__name__,
-        **{name: in_words(value) for name, value in parameters.items()},
-        **{name: in_words(getattr(search, name)) for name in _NAMES[1:]},
+        **texts,
+        **{name: in_words(getattr(search, name)) for name in _OF_SEARCH},
         "data: X": _digest(X),
         "data: y": _digest(y),
         **{f"data: {name}": _digest(value) for name, value in params.items()},
     }
-
-
-def _is_free(parameter: str) -> bool:
-    """Return whether a parameter of the estimator may differ."""
-    return parameter.rpartition("__")[2] in ("n_threads", "verbose")
 
 
 def _digest(data: Any) -> str:
@@ -204,7 +210,9 @@ def _read(name: str, path: str, here: dict[str, str]) -> dict[str, dict[str, Any
         )
     there = document["search"]
     names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
+    names.sort(key=lambda name: not name.startswith("data: "))
     if names:
+        del names[_MOST_NAMES:]
         raise CheckpointError(
             f"the checkpoint {name} belongs to another search: {differences(there, here, names)}. "
             "Pass the same data and parameters, or another path to begin anew."

@@ -11,7 +11,12 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeAlias
 
 import joblib
-from joblib.parallel import ParallelBackendBase, get_active_backend
+from joblib.parallel import (
+    FallbackToBackend,
+    LokyBackend,
+    ParallelBackendBase,
+    get_active_backend,
+)
 
 from fastmlp.estimators.many import Stop, epochs_of
 from fastmlp.estimators.progress_bar import ManyBar
@@ -100,7 +105,8 @@ def in_threads(
 class ThreadsBackend(ParallelBackendBase):
     """A backend for joblib: tasks run in threads, the longest first.
 
-    As many as there are CPUs by default. While fewer are left, each has more threads.
+    As many as there are CPUs by default. When fewer are left, each has more threads. It is for one
+    call of joblib's, or several in one context.
 
     Parameters
     ----------
@@ -118,7 +124,6 @@ class ThreadsBackend(ParallelBackendBase):
     supports_retrieve_callback = True
     supports_sharedmem = True
     uses_threads = True
-    default_n_jobs = -1
 
     def __init__(
         self,
@@ -134,6 +139,12 @@ class ThreadsBackend(ParallelBackendBase):
         self._stop = Stop()
         self.finished: list[Call] = []
         self._n_submitted = 0
+        self._is_over = False
+
+    @property
+    def default_n_jobs(self) -> int:
+        """How many tasks run at a time where nobody says."""
+        return 1 if self._is_over else -1
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many tasks run at a time."""
@@ -145,6 +156,8 @@ class ThreadsBackend(ParallelBackendBase):
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
         """Start; called by joblib."""
+        if self._is_over:  # steps of the best pipeline, which is trained on all data
+            raise FallbackToBackend(LokyBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         parallel.pre_dispatch = "all"  # tasks cost nothing, and the longest is to be known
         self._n_jobs = self.effective_n_jobs(n_jobs)
@@ -203,6 +216,7 @@ class ThreadsBackend(ParallelBackendBase):
         self._waiting.clear()
         self._stop = Stop()
         if ensure_ready:
+            self._is_over = False
             self._pool = ThreadPoolExecutor(self._n_jobs, "fastmlp")
 
     def terminate(self) -> None:
@@ -210,3 +224,4 @@ class ThreadsBackend(ParallelBackendBase):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+            self._is_over = True
