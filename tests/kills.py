@@ -1,9 +1,9 @@
-"""Kill the training of every recipe at random moments, and see whether it ends with the same bits.
+"""Kill the training of every recipe, and a search, at random moments: is the result the same?
 
     python tests/kills.py                        # 100 kills of every recipe, some ten minutes each
-    python tests/kills.py --kills 20 sgd-50 best
+    python tests/kills.py --kills 20 sgd-50 best search
 
-A checkpoint is written after every epoch. Each process that is killed has begun with the file that
+A checkpoint is written after every epoch; a search writes one whenever it has not just done so. Each process that is killed has begun with the file that
 the one before has left; what counts are the weights, losses and scores in the end.
 """
 
@@ -41,11 +41,40 @@ for array in (*model.coefs_, *model.intercepts_):
 print(found.hexdigest())
 """
 
+SEARCH = """
+import hashlib, sys, warnings
+from fastmlp import MLPClassifier
+from fastmlp.datasets import load_mnist
+from fastmlp.model_selection import GridSearchCV
+
+warnings.simplefilter("ignore")
+_, checkpoint = sys.argv[1:]
+(X, y), _ = load_mnist()
+X, y = X[:6000], y[:6000]
+network = MLPClassifier(max_iter=10, random_state=0, input_scale=1 / 255)
+grid = {"hidden_layer_sizes": [20, 50, (40, 20)], "alpha": [1e-4, 0.1], "dropout": [0, 0.3]}
+print("begins", flush=True)
+search = GridSearchCV(network, grid, cv=3).fit(X, y, checkpoint=checkpoint)
+results = {k: v for k, v in search.cv_results_.items() if "time" not in k}
+found = hashlib.sha256(repr(results).encode())
+for key in sorted(k for k in results if k.startswith("split")):
+    found.update(results[key].tobytes())
+for array in search.best_estimator_.coefs_:
+    found.update(array.tobytes())
+print(found.hexdigest())
+"""
+
 
 def run(name, folder):
     """Start training a recipe in a new process."""
     return subprocess.Popen(
-        [sys.executable, "-c", TRAIN, name, str(folder / "run.ckpt")],
+        [
+            sys.executable,
+            "-c",
+            SEARCH if name == "search" else TRAIN,
+            name,
+            str(folder / "run.ckpt"),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -90,7 +119,7 @@ def check(name, kills, seed):
 def main():
     """Parse the arguments and check the recipes."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("recipes", nargs="*", default=list(recipes.RECIPES))
+    parser.add_argument("recipes", nargs="*", default=[*recipes.RECIPES, "search"])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

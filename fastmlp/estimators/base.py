@@ -11,10 +11,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import sklearn
@@ -88,6 +89,10 @@ _OF_STATE = {
 
 #: Inputs or targets of this magnitude may cause training to diverge.
 _LARGE = 100.0
+
+
+#: By class: to read a signature of 35 parameters takes as long as an epoch of a small network.
+_names_of_parameters: WeakKeyDictionary[type, list[str]] = WeakKeyDictionary()
 
 
 class ExplainedMemoryError(MemoryError):
@@ -258,6 +263,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self.augment = augment
         self.weight_decay = weight_decay
         self.max_grad_norm = max_grad_norm
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of the parameters, which scikit-learn looks up for every clone."""
+        found = _names_of_parameters.get(cls)
+        if found is None:
+            found = _names_of_parameters[cls] = super()._get_param_names()
+        return list(found)
 
     @abstractmethod
     def _encode(
@@ -505,11 +518,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         hidden_units = _hidden_units(self.hidden_layer_sizes)
         self._schedule()  # refuses an invalid one before training
         if not resumes:
-            defaults = {
-                name: parameter.default
-                for name, parameter in inspect.signature(type(self).__init__).parameters.items()
-                if parameter.default is not parameter.empty
-            }
+            defaults = _defaults(type(self))  # type: ignore[arg-type]  # types are hashable
             hints.about_parameters(self.solver, self.get_params(deep=False), defaults)
         rows = X.rows if isinstance(X, Share) else None
         X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
@@ -1253,6 +1262,16 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         """
         activations[:] = prediction.activations(self, activations[0])
         return activations
+
+
+@lru_cache(maxsize=64)
+def _defaults(estimator: type) -> dict[str, Any]:
+    """Return the default values of an estimator's parameters."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(estimator).parameters.items()
+        if parameter.default is not parameter.empty
+    }
 
 
 def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:

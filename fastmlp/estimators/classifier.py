@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from fastmlp.estimators import constraints, hints
 from fastmlp.estimators.base import BaseMLP, ExplainedMemoryError, check_any_weight
 from fastmlp.estimators.callbacks import with_callbacks
 from fastmlp.estimators.constraints import Interval, OneOf
+from fastmlp.estimators.samples import Share
 from fastmlp.estimators.turns import in_turn
 from fastmlp.exceptions import (
     warn_as_sklearn,
@@ -407,44 +409,34 @@ default="relu"
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Any, NDArray]:
         """Validate training data; return X, y, and the labels as 0/1 columns."""
+        share = X if isinstance(X, Share) else None
         X, y = self._validate_training_data(X, y, reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y)
             warn_of_column("MLPClassifier")
-        labels, codes = _distinct_text(y)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(labels)
+            encode = partial(_encoded, y)
+            found = encode() if share is None else share.once("labels", encode)
+            self._label_binarizer, Y = found
             self.classes_ = self._label_binarizer.classes_
-            is_new = True
-        else:
-            is_new = False
-            self._check_label_binarizer()
-            classes = unique_labels(labels)
-            if self.warm_start:
-                if set(classes) != set(self.classes_):
-                    raise ValueError(
-                        "warm_start can only be used where `y` has the same classes as in the "
-                        f"previous call to fit. Previously got {self.classes_!s}, `y` has "
-                        f"{classes!s}"
-                    )
-            elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            if y.ndim == 2:
+                hints.about_labels(Y)
+            return X, y, Y
+        self._check_label_binarizer()
+        classes = unique_labels(_distinct_text(y)[0])
+        if self.warm_start:
+            if set(classes) != set(self.classes_):
                 raise ValueError(
-                    f"`y` has classes not in `self.classes_`. `self.classes_` has "
-                    f"{self.classes_!s}. 'y' has {classes!s}."
+                    "warm_start can only be used where `y` has the same classes as in the "
+                    f"previous call to fit. Previously got {self.classes_!s}, `y` has "
+                    f"{classes!s}"
                 )
-        try:
-            Y = self._label_binarizer.transform(labels).astype(bool)[codes]
-        except MemoryError:
-            n_classes = len(self.classes_)
-            raise ExplainedMemoryError(
-                f"y has {n_classes} classes, with one output each: the targets of {len(y)} samples "
-                f"need {9 * n_classes * len(y) / 2**30:.1f} GiB. If they are numbers to be "
-                "predicted, use MLPRegressor; otherwise merge rare classes, or pass fewer samples "
-                "at a time to partial_fit."
-            ) from None
-        if is_new and y.ndim == 2:
-            hints.about_labels(Y)
-        return X, y, Y
+        elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has "
+                f"{self.classes_!s}. 'y' has {classes!s}."
+            )
+        return X, y, _encoded(y, self._label_binarizer)[1]
 
     def _check_label_binarizer(self) -> None:
         """Refuse fitted labels that were replaced or removed."""
@@ -539,6 +531,23 @@ default="relu"
         else:
             correct = ((outputs > 0.5) == Y).all(axis=1)
         return float(np.average(correct, weights=weight))
+
+
+def _encoded(y: NDArray, binarizer: LabelBinarizer | None = None) -> tuple[LabelBinarizer, NDArray]:
+    """Return the fitted encoder of the labels, and the labels as 0/1 columns."""
+    labels, codes = _distinct_text(y)
+    if binarizer is None:
+        binarizer = LabelBinarizer().fit(labels)
+    try:
+        return binarizer, binarizer.transform(labels).astype(bool)[codes]
+    except MemoryError:
+        n_classes = len(binarizer.classes_)
+        raise ExplainedMemoryError(
+            f"y has {n_classes} classes, with one output each: the targets of {len(y)} samples "
+            f"need {9 * n_classes * len(y) / 2**30:.1f} GiB. If they are numbers to be "
+            "predicted, use MLPRegressor; otherwise merge rare classes, or pass fewer samples "
+            "at a time to partial_fit."
+        ) from None
 
 
 def _distinct_text(y: NDArray) -> tuple[NDArray, Any]:

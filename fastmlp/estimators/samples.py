@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,7 @@ class SharedData:
     def __init__(self, X: Any, y: Any) -> None:
         self.X, self.y = X, y
         self._found: dict[Any, tuple[Any, Any, dict[str, Any]]] = {}
+        self._computed: dict[Any, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
 
     def of(self, model: Any) -> tuple[Any, Any]:
@@ -87,6 +89,14 @@ class SharedData:
             X, y, seen = self._found[key]
         model.__dict__.update(seen)
         return X, y
+
+    def once(self, name: str, rows: NDArray | None, compute: Callable[[], Any]) -> Any:
+        """Return something that depends on the rows of y only, computed by the first who asks."""
+        with self._lock:
+            key = name, id(rows)
+            if key not in self._computed:
+                self._computed[key] = compute(), rows  # which keeps its id
+            return self._computed[key][0]
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,10 @@ class Share:
     def inputs(self) -> Any:
         """Return the rows of X as they were given, for predictions."""
         return self.data.X if self.rows is None else _safe_indexing(self.data.X, self.rows)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return something that depends on these rows of y only; see `SharedData`."""
+        return self.data.once(name, self.rows, compute)
 
     def validated(self, model: Any) -> tuple[Any, Any]:
         """Return the whole X, and the rows of y, validated for this estimator."""

@@ -282,9 +282,10 @@ class Call:
         if not given or not self._is_plain():
             return
         try:
-            # As scikit-learn does it: parameters may be estimators.
-            parameters = clone(given.get("parameters") or {}, safe=False)
-            self._whole = clone(given["estimator"]).set_params(**parameters)
+            # The estimator is a clone for this call. Parameters may be estimators, too.
+            self._whole = given["estimator"]
+            if given.get("parameters"):
+                self._whole.set_params(**clone(given["parameters"], safe=False))
             self.network = network_of(self._whole)
         except Exception:  # the function will raise it in its place
             return
@@ -389,11 +390,12 @@ class Call:
                 data = found.to_fit
                 to_train = _TransformedShare(data, source=found)
                 to_test = partial(found.inputs, "test")
-                whole.steps = [*found.steps.steps, whole.steps[-1]]
             data.of(network)
             checkpoint = self.calls.checkpoint(network, given.get("parameters") or {}, split.train)
         except Exception:  # the function will raise it in its place, and perhaps for fewer rows
             return None
+        if self._has_steps:
+            whole.steps = [*found.steps.steps, whole.steps[-1]]
         if checkpoint is not None and "checkpoint" not in fit_params:
             fit_params["checkpoint"] = checkpoint
         has_parameters = given.get("parameters") is not None

@@ -147,12 +147,8 @@ class ThreadsBackend(ParallelBackendBase):
         return 1 if self._is_over else -1
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many tasks run at a time."""
-        if n_jobs == 0:
-            raise ValueError("n_jobs must not be 0; pass -1 to use all CPUs.")
-        if n_jobs is None or n_jobs < 0:
-            return max(1, usable_threads() + 1 + (-1 if n_jobs is None else n_jobs))
-        return n_jobs
+        """Return how many tasks run at a time, for joblib, which would submit none to one."""
+        return max(2, _n_threads(n_jobs))
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
         """Start; called by joblib."""
@@ -160,9 +156,9 @@ class ThreadsBackend(ParallelBackendBase):
             raise FallbackToBackend(LokyBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
         parallel.pre_dispatch = "all"  # tasks cost nothing, and the longest is to be known
-        self._n_jobs = self.effective_n_jobs(n_jobs)
-        self._pool = ThreadPoolExecutor(self._n_jobs, "fastmlp")
-        return self._n_jobs
+        self._pool_size = _n_threads(n_jobs)
+        self._pool = ThreadPoolExecutor(self._pool_size, "fastmlp")
+        return self.effective_n_jobs(n_jobs)
 
     def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Future[Any]:
         """Queue a batch of tasks; called by joblib."""
@@ -217,7 +213,7 @@ class ThreadsBackend(ParallelBackendBase):
         self._stop = Stop()
         if ensure_ready:
             self._is_over = False
-            self._pool = ThreadPoolExecutor(self._n_jobs, "fastmlp")
+            self._pool = ThreadPoolExecutor(self._pool_size, "fastmlp")
 
     def terminate(self) -> None:
         """End; called by joblib."""
@@ -225,3 +221,11 @@ class ThreadsBackend(ParallelBackendBase):
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
             self._is_over = True
+
+
+def _n_threads(n_jobs: int | None) -> int:
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0; pass -1 to use all CPUs.")
+    if n_jobs is None or n_jobs < 0:
+        return max(1, usable_threads() + 1 + (-1 if n_jobs is None else n_jobs))
+    return n_jobs
