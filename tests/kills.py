@@ -3,9 +3,9 @@
     python tests/kills.py                        # 100 kills of every recipe, some ten minutes each
     python tests/kills.py --kills 20 sgd-50 best search
 
-A checkpoint is written after every epoch; that of a search at most for a hundredth of its time. Each
-process that is killed has begun with the file that the one before has left; what counts are the
-weights, losses and scores in the end.
+A checkpoint is written after every epoch; that of a search at most for a hundredth of its time.
+Each process that is killed has begun with the file that the one before has left; what counts are
+the weights, losses and scores in the end.
 """
 
 import argparse
