@@ -19,7 +19,7 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from numbers import Integral
 from typing import Any
@@ -259,6 +259,8 @@ class Call:
     ----------
     network : MLPClassifier, MLPRegressor or None
         With the parameters of the candidate; None for a call that was not understood.
+    history : dict of str to list of float
+        That of the fit, when it has run; empty if it did not begin.
     order : tuple
         The calls with the smallest run first: for a pipeline one split after the other, so that
         few are kept; otherwise the longest fit.
@@ -274,7 +276,7 @@ class Call:
     network: BaseMLP | None = None
     order: tuple[int, float] = (0, 0.0)
     _whole: Any = None  # the estimator with the candidate's parameters
-    _known_history: dict[str, list[float]] | None = None
+    history: dict[str, list[float]] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Set the candidate's parameters, if the call can be understood."""
@@ -345,7 +347,7 @@ class Call:
             return self._run()
         known = journal.get(key)
         if known is not None:
-            self._known_history = known["history"]
+            self.history = known["history"]
             return dict(known["result"])
         result = self._run()
         journal.add(key, result, self.history)
@@ -355,19 +357,19 @@ class Call:
         with sklearn.config_context(**self.config):
             changed = self._changed()
             if changed is None:
-                return self.function(*self.args, **self.options)
-            result = self.function(**changed)
-            if self.given.get("return_estimator") and self.network is not self._whole:
-                result["estimator"] = self._whole
+                result = self.function(*self.args, **self.options)
+            else:
+                result = self.function(**changed)
+                if self.given.get("return_estimator") and self.network is not self._whole:
+                    result["estimator"] = self._whole
+            found = getattr(self.network, "history_", {})
+            self.history = {name: list(values) for name, values in found.items()}
             return result
 
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """The history of the fit; empty if it has failed."""
-        history = getattr(self.network, "history_", {})
-        if self._known_history is not None:
-            history = self._known_history
-        return {name: list(values) for name, values in history.items()}
+    def release(self) -> None:
+        """Let go of the network and the data; the history remains."""
+        self.network = self._whole = None
+        self.given, self.args, self.options = {}, (), {}
 
     def _changed(self) -> dict[str, Any] | None:
         """Return other arguments that give the same result, or None."""

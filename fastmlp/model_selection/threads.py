@@ -199,6 +199,7 @@ class ThreadsBackend(ParallelBackendBase):
                 for watcher in _watchers.get():
                     watcher(call, result)
                 results.append(result)
+                call.release()  # or the networks of all candidates would be kept
         return results
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
