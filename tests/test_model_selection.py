@@ -20,7 +20,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
@@ -161,9 +161,10 @@ def test_routed_metadata():
         )
         params = {"sample_weight": weight}
         compare("GridSearchCV", network, {"alpha": [0, 1]}, fit_params=params)
-        network.set_score_request(sample_weight=True)
         pipeline = make_pipeline(MinMaxScaler(), network)
-        compare("GridSearchCV", pipeline, {"mlpclassifier__alpha": [0, 1]}, fit_params=params)
+        scoring = get_scorer("accuracy").set_score_request(sample_weight=True)
+        grid = {"mlpclassifier__alpha": [0, 1]}
+        compare("GridSearchCV", pipeline, grid, scoring=scoring, fit_params=params)
 
 
 def random_search(seed):
