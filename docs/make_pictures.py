@@ -4,10 +4,18 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from scipy.stats import loguniform
 
 from fastmlp import MLPClassifier, recipes
 from fastmlp.datasets import load_mnist
-from fastmlp.displays import DigitDisplay, LossCurveDisplay, MistakesDisplay, WeightsDisplay
+from fastmlp.displays import (
+    DigitDisplay,
+    LossCurveDisplay,
+    MistakesDisplay,
+    SearchDisplay,
+    WeightsDisplay,
+)
+from fastmlp.model_selection import RandomizedSearchCV
 
 HERE = Path(__file__).parent
 
@@ -26,6 +34,14 @@ def main() -> None:
         input_scale=1 / 255,
     )
     model.fit(X, y, X_val=X_test, y_val=y_test)
+    network = MLPClassifier(max_iter=12, n_iter_no_change=12, random_state=0, input_scale=1 / 255)
+    space = {
+        "hidden_layer_sizes": [(20,), (50,), (100,), (200,)],
+        "learning_rate_init": loguniform(1e-4, 1e-1),
+        "alpha": loguniform(1e-6, 1),
+    }
+    search = RandomizedSearchCV(network, space, n_iter=24, cv=3, refit=False, random_state=0)
+    search.fit(X[:10_000], y[:10_000])
     # One 4 and what the recipe best makes of it in 15 epochs.
     augment = recipes.get("best").estimator_parameters()["augment"]
     digit = X[2:3]
@@ -35,6 +51,8 @@ def main() -> None:
         "augmented": DigitDisplay(np.concatenate([digit, *epochs]), titles).plot(),
         "weights": WeightsDisplay.from_estimator(model),
         "loss_curve": LossCurveDisplay.from_estimator(model),
+        "search": SearchDisplay.from_estimator(search),
+        "search_curves": SearchDisplay.from_estimator(search, kind="curves"),
         "mistakes": MistakesDisplay.from_estimator(model, X_test, y_test, n=16),
     }
     for name, display in displays.items():
