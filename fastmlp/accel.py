@@ -231,6 +231,7 @@ def main() -> None:
 
     patch_sklearn()
     warnings.filterwarnings("ignore", category=FastMLPWarning)
+    model_selection.threads.says_more = False
     if options.report:
         _Report().start()
     sys.excepthook = _show_exception

@@ -17,7 +17,7 @@ import sklearn.neural_network
 from sklearn.base import clone
 
 import fastmlp
-from fastmlp import accel
+from fastmlp import accel, model_selection
 from fastmlp.accel import SKLEARN_ESTIMATORS, patch_sklearn, unpatch_sklearn
 from fastmlp.exceptions import LatePatchWarning
 from fastmlp.training import observing
@@ -101,6 +101,18 @@ class TestPatch:
         assert dict(vars(sklearn.neural_network)) == before
         assert all(before[name] is cls for name, cls in SKLEARN_ESTIMATORS.items())
         assert all(cls.__module__.startswith("sklearn.") for cls in SKLEARN_ESTIMATORS.values())
+
+    def test_searches(self, patched):
+        from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_val_score
+
+        assert GridSearchCV is model_selection.GridSearchCV
+        assert HalvingGridSearchCV is model_selection.HalvingGridSearchCV
+        assert cross_val_score is model_selection.cross_val_score
+        unpatch_sklearn()
+        found = vars(sklearn.model_selection)
+        for name in model_selection.__all__:
+            assert found[name] is not getattr(model_selection, name)
+            assert found[name].__module__.startswith("sklearn.")
 
     def test_model_is_an_instance_of_what_scikit_learn_has(self, patched):
         model = clone(fastmlp.MLPClassifier())
@@ -227,6 +239,31 @@ class TestRunner:
         assert not run.stderr
 
     @pytest.mark.slow
+    def test_searches_print_the_same(self, tmp_path):
+        write(
+            tmp_path,
+            DATA,
+            """
+            import warnings
+            from sklearn.experimental import enable_halving_search_cv
+            from sklearn.linear_model import LogisticRegression
+            from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
+            from sklearn.neural_network import MLPClassifier
+
+            warnings.simplefilter("ignore")
+            network = MLPClassifier(5, max_iter=3, random_state=0)
+            for search in [
+                GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, verbose=2, cv=2),
+                GridSearchCV(network, {"alpha": [0.1, 1]}, verbose=1, cv=2),
+                HalvingGridSearchCV(network, {"alpha": [0.1, 1, 2]}, verbose=1, cv=2),
+            ]:
+                search.fit(X, y)
+                print(search, search.best_params_, f"{search.best_score_:.6f}")
+            """,
+        )
+        got = assert_same_run(tmp_path, "script.py")
+        assert "HalvingGridSearchCV(" in got.stdout
+
     def test_it_is_ours_that_runs(self, tmp_path):
         """Its pickles load without the patch; and what it imports is the accel that runs it."""
         code = """

@@ -29,6 +29,9 @@ from fastmlp.utils.threads import usable_threads
 __all__ = ["ThreadsBackend", "in_threads", "watching"]
 
 
+#: Whether to say and show what scikit-learn does not; not in its programs under `fastmlp.accel`.
+says_more = True
+
 #: Called with every call that has ended, and its result, in the thread that has run it.
 Watcher: TypeAlias = Callable[[Call, Any], object]
 
@@ -83,11 +86,11 @@ def in_threads(
     elif active.nesting_level or type(active).__name__ != "LokyBackend":
         reason = f"joblib's backend is {type(active).__name__}"
     if reason:
-        if verbose:
+        if verbose and says_more:
             print(f"fastmlp: {reason}; fits run in scikit-learn's way.", file=sys.stderr)  # noqa: T201
         yield None
         return
-    bar, standings = ManyBar(title, bool(verbose)), Standings()
+    bar, standings = ManyBar(title, bool(verbose) and says_more), Standings()
 
     def show(call: Call, result: Any) -> None:
         candidate = standings(call, result)
