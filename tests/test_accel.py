@@ -253,7 +253,7 @@ class TestRunner:
             warnings.simplefilter("ignore")
             network = MLPClassifier(5, max_iter=3, random_state=0)
             for search in [
-                GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, verbose=2, cv=2),
+                GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, verbose=1, cv=2),
                 GridSearchCV(network, {"alpha": [0.1, 1]}, verbose=1, cv=2),
                 HalvingGridSearchCV(network, {"alpha": [0.1, 1, 2]}, verbose=1, cv=2),
             ]:
