@@ -145,6 +145,31 @@ MUTATIONS = [
         "if searches.is_running() and not handles_interrupts:", "if False:",
         "tests/test_searches.py --full -k CtrlC",
     ),
+    Mutation(
+        "folds of a search are copied", "fastmlp/model_selection/calls.py",
+        "to_train = Share(data, split.train)", "to_train = split.inputs(\"train\")",
+        "tests/test_model_selection.py -k validated_once",
+    ),
+    Mutation(
+        "steps of a pipeline are fitted for every candidate", "fastmlp/model_selection/calls.py",
+        "            if not results:\n", "            if True:\n",
+        "tests/test_model_selection.py -k fitted_once",
+    ),
+    Mutation(
+        "halving begins anew", "fastmlp/model_selection/calls.py",
+        "if self._resource is None or", "if True or",
+        "tests/test_model_selection.py -k go_on",
+    ),
+    Mutation(
+        "the longest fits of a search run last", "fastmlp/model_selection/calls.py",
+        "self.order = group, -cost", "self.order = group, cost",
+        "tests/test_model_selection.py -k longest",
+    ),
+    Mutation(
+        "a search of networks goes in scikit-learn's way", "fastmlp/model_selection/threads.py",
+        "if network_of(estimator) is None:", "if True:",
+        "tests/test_model_selection.py -k in_threads",
+    ),
 ]  # fmt: skip
 
 
