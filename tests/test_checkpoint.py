@@ -269,7 +269,7 @@ class TestOtherFits:
             ((X, Y + 1), "y differs"),
             ((X, Y.astype(str)), "y differs"),
             ((X, Y, np.linspace(1, 2, len(Y))), "sample_weight differs"),
-            ((X[:300], Y[:300]), "X differs, and y differs"),
+            ((X[:300], Y[:300]), "X differs, y differs"),
             ((csr_matrix(X), Y), "X differs"),
             ((X.astype(np.float32), Y), "X differs"),
         ],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import fastmlp
 from fastmlp import cli, model_selection
 from fastmlp.cli.search import _candidates
 from fastmlp.cli.search_display import SearchDisplay
-from fastmlp.model_selection.standings import Candidate, Standings
+from fastmlp.model_selection.standings import Standings
 
 DIGITS = ("search", "--data", "digits", "--epochs", 3, "--cv", 2)
 
@@ -127,7 +128,7 @@ def test_halving():
     options = ("--hidden", 5, "--hidden", 9, "--alpha", 0, "--alpha", 1, "--halving", "--epochs", 9)
     found = document("search", "--data", "digits", "--cv", 2, *options, "--plot", "scores.png")
     epochs = [candidate["parameters"]["epochs"] for candidate in found["candidates"]]
-    assert epochs == [9, 9, 3, 3, 3, 3] and found["fits"] == 12
+    assert epochs == [9, 9, 3, 3] and found["fits"] == 12
     assert Path("scores.png").stat().st_size > 10_000
 
 
@@ -146,8 +147,9 @@ def test_a_search_goes_on(monkeypatch):
         patch.setattr(Standings, "__call__", stopping)
         result = CliRunner().invoke(cli.app, list(map(str, options)), prog_name="fastmlp")
     assert result.exit_code == 130 and not Path("best.npz").exists()
-    assert "the same command goes on from search.ckpt" in result.stderr
+    assert "the same command continues from search.ckpt" in result.stderr
     assert document(*options) == expected | {"model file": "best.npz"}
+    assert re.search(r"search time +\S+ s for 0 fits; 8 more are from search.ckpt", run(*options))
     first, other = (fastmlp.load(name) for name in ("best.npz", "other.npz"))
     np.testing.assert_array_equal(first.coefs_[0], other.coefs_[0])
 
@@ -162,6 +164,11 @@ def test_a_search_goes_on(monkeypatch):
         (("--checkpoint", "a", "--out", "a"), "--checkpoint and --out must be two files"),
         (("--out", "no/x"), "--out must be a file in a directory that exists"),
         (("--backend", "fast"), "fast"),
+        (
+            ("--hidden", 5, "--dropout", "0.1,0.2"),
+            "--dropout must be one probability, or one for each layer of every --hidden, got 0.1,0.2 "
+            "for 1 layers.",
+        ),
     ],
 )
 def test_bad_options(options, sentence):
@@ -190,12 +197,42 @@ def test_live_table(monkeypatch):
     assert "rank" not in shown()
 
 
+def call(parameters, known=False):
+    made = SimpleNamespace(is_known=known)
+    made.given = {"parameters": parameters, "split_progress": (0, 2)}
+    return made
+
+
 def test_standings():
-    failed = Candidate({}, 2, [0.5, float("nan")])
-    assert failed.is_complete and np.isnan(failed.mean)
-    standings = Standings()
-    standings._candidates = {"a": failed, "b": Candidate({}, 1, [0.1]), "c": Candidate({}, 2, [1])}
-    assert standings.ranked() == [standings._candidates["b"], failed]
+    standings = Standings("max_iter")
+    for parameters, scores in [
+        ({"alpha": 1, "max_iter": 3}, [0.7, 0.9]),
+        ({"alpha": 2, "max_iter": 3}, [0.8, 0.9]),
+        ({"alpha": 3, "max_iter": 3}, [0.5, np.nan]),
+        ({"alpha": 4, "max_iter": 3}, [0.6]),
+        ({"alpha": 1, "max_iter": 9}, [0.6, 0.7]),
+    ]:
+        for score in scores:
+            error = "Traceback\nValueError: no\n" if np.isnan(score) else None
+            result = {"test_scores": score, "fit_time": 1.0, "fit_error": error}
+            ended = standings(call(parameters), result)
+        assert (ended is not None) == (len(scores) == 2)
+    ranked = standings.ranked()
+    assert [candidate.parameters["alpha"] for candidate in ranked] == [1, 2, 4, 3]
+    assert ranked[0].parameters["max_iter"] == 9 and ranked[0].seconds == 2
+    assert [candidate.is_complete for candidate in ranked] == [True, True, False, True]
+    assert standings.errors == {"ValueError: no": 1} and standings.n_scores == 9
+
+
+def test_fits_that_fail():
+    text = refused(*DIGITS, "--hidden", 5, "--learning-rate", 1e300)
+    assert text.startswith("all fits have failed: ValueError: Solver produced non-finite")
+    result = CliRunner().invoke(
+        cli.app, list(map(str, (*DIGITS, "--learning-rate", 1e300, "--learning-rate", 1e-3)))
+    )
+    assert result.exit_code == 0
+    assert "Note: 2 of 4 fits have failed: ValueError: Solver produced non" in result.stderr
+    assert re.search(r"\n +2 +nan +nan", result.stdout)
 
 
 @pytest.mark.slow

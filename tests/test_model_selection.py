@@ -622,7 +622,9 @@ class TestCheckpoint:
             (good.replace('"history": {', '"history": {"a": 1, '), "its field results"),
         ]:
             path.write_text(text)
-            with pytest.raises(CheckpointError, match=f"no checkpoint of a search.*{reason}"):
+            with pytest.raises(
+                CheckpointError, match=f"not a readable checkpoint of a search.*{reason}"
+            ):
                 search.fit(X, Y, checkpoint=path)
             assert path.read_text() == text
         with pytest.raises(CheckpointError, match="is no regular file"):

@@ -1,6 +1,8 @@
 """``fastmlp search``: find good parameters by cross-validation, and train with them."""
 
+import shlex
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,13 +28,13 @@ from fastmlp.cli.options import (
     number,
     whole,
 )
-from fastmlp.cli.output import note, noting_warnings, print_json, print_table
+from fastmlp.cli.output import network_in_words, note, noting_warnings, print_json, print_table
 from fastmlp.cli.pictures import check_picture, save_picture
 from fastmlp.cli.train_output import Outputs
 from fastmlp.cli.usage import INTERRUPTED
 
 if TYPE_CHECKING:
-    from fastmlp.model_selection.standings import Candidate, Standings
+    from fastmlp.model_selection.standings import Candidate
 
 _candidate_option = partial(typer.Option, rich_help_panel="Candidates (each may be repeated)")
 _search_option = partial(typer.Option, rich_help_panel="Search")
@@ -115,7 +117,9 @@ def search(
     epochs: Annotated[
         int | None,
         _search_option(
-            **whole(1), help="Maximum number of epochs. Default: 20, or the table recipe's."
+            **whole(1),
+            help="Maximum number of epochs. Default: 20 for images; up to 256 for tables, fewer if "
+            "they are large.",
         ),
     ] = None,
     seed: Annotated[
@@ -146,8 +150,8 @@ def search(
         Path | None,
         _output_option(
             metavar="FILE",
-            help="Write the scores to this file as they come. After Ctrl-C or a kill, the same "
-            "command goes on from it, with the same result.",
+            help="Write each score to this file. After Ctrl-C or a kill, the same command "
+            "continues from it, with the same result.",
         ),
     ] = None,
     as_json: Json = False,
@@ -156,14 +160,17 @@ def search(
     """Search for good parameters, train with the best ones, score the model, and save it.
 
     Every candidate is scored by cross-validation on the training data: by its accuracy, or by R²
-    for numbers. The best one is trained on all of them and scored on the test data, which the
-    search has not seen: those of the data set, or a fifth that is held out.
+    for regression. The best one is trained on all of them and scored on the test data, which the
+    search has not seen: those of the data set, or a fifth that is held out. Without --data, the
+    images are MNIST.
 
     Without values of --hidden, --alpha, --learning-rate, --batch-size or --dropout, candidates are
-    drawn from ranges that suit most data. With values, only these are tried: all combinations, or
-    --n-iter of them.
+    drawn at random: one to three hidden layers of 50 to 256 units, alpha from 1e-6 to 0.1, learning
+    rates from 3e-4 to 0.01, dropout up to 0.4. With values, only these are tried: all combinations,
+    or --n-iter of them.
 
-    Ctrl-C shows what is known so far; with --checkpoint, the same command goes on from there.
+    In the table, ± is the standard deviation over the folds, and seconds are those of all folds.
+    Ctrl-C prints what is known so far; with --checkpoint, the same command continues from there.
 
     For example:
 
@@ -210,18 +217,13 @@ def search(
         for candidate in _candidates(space, n_iter, seed)
     ]
     _check_folds(subject, cv)
+    _check_dropout(values)
     found = _Search(subject, candidates, cv, seed, halving, checkpoint)
-    shows = not (quiet or as_json)
-    interrupted = found.run(shows)
-    if interrupted and not as_json:
-        _print_standings(found.standings, subject)
-        way_out = (
-            f"the same command goes on from {checkpoint}"
-            if checkpoint is not None
-            else "with --checkpoint FILE, the same command would go on"
-        )
-        note(f"interrupted after {found.standings.n_scores} fits: nothing is saved; {way_out}.")
+    interrupted = found.run(shows=not (quiet or as_json))
     if interrupted:
+        if not as_json:
+            found.print_table()
+        note(found.interruption_in_words())
         raise typer.Exit(INTERRUPTED)
     best = found.search.best_estimator_
     with noting_warnings():
@@ -232,33 +234,10 @@ def search(
 
         save_picture(plot, partial(SearchDisplay.from_estimator, found.search))
     if as_json:
-        print_json(
-            {
-                "data set": subject.name,
-                "task": subject.task,
-                "training samples": len(subject.y),
-                "test samples": len(subject.y_test),
-                "score": subject.score_name,
-                "folds": cv,
-                "candidates": [
-                    {
-                        "rank": rank,
-                        "parameters": {subject.option(k): v for k, v in c.parameters.items()},
-                        "mean": c.mean,
-                        "spread": c.spread,
-                        "seconds": c.seconds,
-                    }
-                    for rank, c in enumerate(found.ranked(), 1)
-                ],
-                "test scores": scores,
-                "fits": found.standings.n_scores,
-                "search time": found.seconds,
-                "model file": out,
-                "picture": plot,
-            }
-        )
+        files = {"model file": out, "picture": plot}
+        print_json({**found.as_json(), "test scores": scores, **files})
         return
-    _print_standings(found.standings, subject, found.ranked())
+    found.print_table()
     if print_scores is not None:
         typer.echo()
         print_scores()
@@ -266,12 +245,29 @@ def search(
         "best": _in_words(found.search.best_params_, subject),
         f"{subject.score_name} in {cv} folds": f"{found.search.best_score_:.4f}",
         **({} if print_scores else {f"test {k}": f"{v:.4f}" for k, v in scores.items()}),
-        "search time": f"{found.seconds:.1f} s for {found.standings.n_scores} fits",
+        "network": network_in_words(best),
+        "search time": found.time_in_words(),
         "model file": str(out),
     }
     if plot is not None:
         words["picture"] = str(plot)
     tables.print_summary(words)
+    if data is not None and data != "-":
+        tables.what_next(_next_commands(data, out, is_table))
+
+
+def _next_commands(data: str, out: Path, is_table: bool) -> dict[str, str]:
+    """Return commands that use the model, and what each gives."""
+    name, saved = shlex.quote(data), shlex.quote(str(out))
+    if is_table:
+        return {
+            f"fastmlp predict {saved} {name}": "one prediction per row, for any such file",
+            f"fastmlp evaluate {saved} --data {name}": "scores; use new rows",
+        }
+    return {
+        f"fastmlp evaluate {saved} --data {name}": "scores on training and test data",
+        f"fastmlp confusions {saved} --data {name}": "which classes are confused",
+    }
 
 
 # ------------------------------------------------------------------------------------------- data
@@ -409,6 +405,18 @@ def _check_folds(subject: _Subject, cv: int) -> None:
         )
 
 
+def _check_dropout(values: Mapping[str, list[Any]]) -> None:
+    """Refuse probabilities per layer for networks with other numbers of layers."""
+    layers = {len(units) for units in values.get("hidden_layer_sizes", [])}
+    for rates in values.get("dropout", []):
+        if isinstance(rates, tuple) and layers != {len(rates)}:
+            text = ",".join(f"{rate:g}" for rate in rates)
+            raise ValueError(
+                f"--dropout must be one probability, or one for each layer of every --hidden, got "
+                f"{text} for {', '.join(map(str, sorted(layers))) or 'unknown numbers of'} layers."
+            )
+
+
 # ----------------------------------------------------------------------------------------- search
 
 
@@ -456,18 +464,18 @@ class _Search:
         from fastmlp.model_selection.standings import Standings
 
         self._subject, self._checkpoint = subject, checkpoint
-        self.standings = Standings()
+        resource = f"{subject.prefix}max_iter"
+        self.standings = Standings(resource if halving else "")
         self.seconds = 0.0
         network = subject.estimator[-1] if subject.prefix else subject.estimator
         grid = [{name: [value] for name, value in c.items()} for c in candidates]
         options = {"cv": _folds(subject, cv, seed)}
-        self._rounds = [(len(candidates), network.max_iter)]
         self.search: Any
         if halving:
             self.search = HalvingGridSearchCV(
                 subject.estimator,
                 grid,
-                resource=f"{subject.prefix}max_iter",
+                resource=resource,
                 max_resources=network.max_iter,
                 factor=_HALVING_FACTOR,
                 random_state=seed,
@@ -484,27 +492,100 @@ class _Search:
         from fastmlp.model_selection.threads import watching
         from fastmlp.training import observing
 
-        def table() -> Any:
-            return _rows(self.standings.ranked(), self._subject)
-
-        display = SearchDisplay(self.standings, table, self._n_fits, shows)
+        display = SearchDisplay(self.standings, self._table, self._n_fits, shows)
         started = time.perf_counter()
         try:
-            with noting_warnings(), display, watching(self.standings), observing(display):
+            with display, watching(self.standings), observing(display), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of fits that fail, see `_note_errors`
                 self.search.fit(self._subject.X, self._subject.y, checkpoint=self._checkpoint)
         except KeyboardInterrupt:
             return True
+        except ValueError as error:
+            if "fits failed" not in str(error):
+                raise
+            reason, _ = self.standings.errors.most_common(1)[0]
+            raise ValueError(f"all fits have failed: {reason}") from None
         finally:
             self.seconds = time.perf_counter() - started
+        self._note_errors()
         return False
 
-    def ranked(self) -> list["Candidate"]:
-        """Return the candidates by their final ranks; those of later rounds first."""
-        chosen = self.search.best_params_
-        ranked = self.standings.ranked()
-        resource = f"{self._subject.prefix}max_iter"
-        ranked.sort(key=lambda c: (c.parameters != chosen, -c.parameters.get(resource, 0)))
-        return ranked
+    def _note_errors(self) -> None:
+        for reason, n_fits in self.standings.errors.items():
+            note(f"{n_fits} of {self.standings.n_scores} fits have failed: {reason}")
+
+    def print_table(self) -> None:
+        """Print the best candidates."""
+        headings, rows = self._table()
+        if not rows:
+            return
+        print_table(headings, rows[:_MOST_ROWS], right=(0, 1, 2, 3))
+        if len(rows) > _MOST_ROWS:
+            typer.echo(f"... and {len(rows) - _MOST_ROWS} more, all of which --json prints")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the search and its candidates, for --json."""
+        subject = self._subject
+        return {
+            "data set": subject.name,
+            "task": subject.task,
+            "training samples": len(subject.y),
+            "test samples": len(subject.y_test),
+            "score": subject.score_name,
+            "folds": self.search.n_splits_,
+            "candidates": [
+                {
+                    "rank": rank,
+                    "parameters": {subject.option(k): v for k, v in c.parameters.items()},
+                    "mean": c.mean,
+                    "spread": c.spread,
+                    "seconds": c.seconds,
+                }
+                for rank, c in enumerate(self._ranked(), 1)
+            ],
+            "fits": self.standings.n_scores,
+            "search time": self.seconds,
+        }
+
+    def time_in_words(self) -> str:
+        """Return how long the search took."""
+        n_scores, n_known = self.standings.n_scores, self.standings.n_known
+        words = f"{self.seconds:.1f} s for {n_scores - n_known} fits"
+        return words + (f"; {n_known} more are from {self._checkpoint}" if n_known else "")
+
+    def interruption_in_words(self) -> str:
+        """Return what Ctrl-C has left."""
+        way_out = "with --checkpoint FILE, it could be continued"
+        if self._checkpoint is not None:
+            way_out = f"the same command continues from {self._checkpoint}"
+        return (
+            f"interrupted after {self.standings.n_scores} fits, the largest networks first; no "
+            f"model is saved; {way_out}."
+        )
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the headings and rows of a table of candidates."""
+        ranked, option = self._ranked(), self._subject.option
+        names = list(dict.fromkeys(name for c in ranked for name in c.parameters))
+        headings = ["rank", self._subject.score_name, "±", "seconds"]
+        is_partial = not all(c.is_complete for c in ranked)
+        rows = [
+            [
+                str(rank),
+                f"{c.mean:.4f}",
+                f"{c.spread:.4f}",
+                f"{c.seconds:.1f}",
+                *([f"{len(c.scores)}/{c.n_splits}"] if is_partial else []),
+                *(_value(c.parameters.get(name)) for name in names),
+            ]
+            for rank, c in enumerate(ranked, 1)
+        ]
+        return [*headings, *(["folds"] if is_partial else []), *map(option, names)], rows
+
+    def _ranked(self) -> list["Candidate"]:
+        """Return the candidates by rank; of equal ones, that which the search has chosen first."""
+        chosen = getattr(self.search, "best_params_", None)
+        return sorted(self.standings.ranked(), key=lambda c: c.parameters != chosen)
 
 
 def _folds(subject: _Subject, cv: int, seed: int) -> Any:
@@ -520,36 +601,6 @@ def _folds(subject: _Subject, cv: int, seed: int) -> Any:
 
 
 # ----------------------------------------------------------------------------------------- output
-
-
-def _rows(ranked: Sequence["Candidate"], subject: _Subject) -> tuple[list[str], list[list[str]]]:
-    """Return the headings and rows of a table of candidates."""
-    names = list(dict.fromkeys(name for c in ranked for name in c.parameters))
-    headings = ["rank", subject.score_name, "±", "seconds", *map(subject.option, names)]
-    rows = [
-        [
-            str(rank),
-            f"{c.mean:.4f}",
-            f"{c.spread:.4f}",
-            f"{c.seconds:.1f}",
-            *(_value(c.parameters.get(name)) for name in names),
-        ]
-        for rank, c in enumerate(ranked, 1)
-    ]
-    return headings, rows
-
-
-def _print_standings(
-    standings: "Standings", subject: _Subject, ranked: Sequence["Candidate"] | None = None
-) -> None:
-    """Print the best candidates."""
-    ranked = standings.ranked() if ranked is None else ranked
-    if not ranked:
-        return
-    headings, rows = _rows(ranked, subject)
-    print_table(headings, rows[:_MOST_ROWS], right=(0, 1, 2, 3))
-    if len(rows) > _MOST_ROWS:
-        typer.echo(f"... and {len(rows) - _MOST_ROWS} more")
 
 
 def _in_words(parameters: Mapping[str, Any], subject: _Subject) -> str:

@@ -526,7 +526,7 @@ class _Parameter:
     def draw_axis(self, ax: Any, shown: NDArray) -> NDArray:
         """Draw the x axis of a panel; return the candidates' places on it.
 
-        Candidates with the same value stand next to each other, within the place of the value.
+        Those with the same category stand next to each other, within its place.
         """
         from matplotlib.ticker import LogLocator
 
@@ -546,7 +546,6 @@ class _Parameter:
         gap = np.diff(known).min()
         extent = known[-1] - known[0]
         if len(finite) <= _MOST_TICKS:
-            places += 0.3 * min(gap, extent / 3) * _beside(self.codes, shown)
             names = _with_room([_text(number) for number in finite], known, extent, inches)
             ax.set_xticks(finite, names)
             ax.set_xticks([], minor=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -124,11 +125,13 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
         network = self._unfitted
         if not isinstance(network, BaseMLP):
             name = network.__name__ if isinstance(network, type) else type(network).__name__
-            way_out = (
-                f"pass {name}()"
-                if isinstance(network, type) and issubclass(network, BaseMLP)
-                else "for others, use scikit-learn's VotingClassifier or VotingRegressor"
-            )
+            way_out = "for others, use scikit-learn's VotingClassifier or VotingRegressor"
+            if isinstance(network, type) and issubclass(network, BaseMLP):
+                way_out = f"pass {name}()"
+            elif isinstance(network, numbers.Number):
+                way_out = f"pass n_estimators={network!r}"
+            elif isinstance(network, Pipeline):
+                way_out = "make the ensemble the last step of the pipeline"
             raise TypeError(
                 "estimator must be fastmlp's MLPClassifier or MLPRegressor, or None, got "
                 f"{'the class ' if isinstance(network, type) else ''}{name}; {way_out}."

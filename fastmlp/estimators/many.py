@@ -344,6 +344,11 @@ def checked_jobs(n_jobs: int | None) -> int:
 
 def _checked_folds(folds: Iterable[Any], n_samples: int) -> list[NDArray | None]:
     found: list[NDArray | None] = []
+    if not isinstance(folds, Iterable):
+        raise TypeError(
+            f"folds must be arrays of rows, or pairs of them, got {folds!r}; pass "
+            "KFold(3).split(X), for example."
+        )
     for i, fold in enumerate(folds):
         rows = fold[0] if isinstance(fold, tuple) and len(fold) == 2 else fold
         rows = np.asarray(rows)

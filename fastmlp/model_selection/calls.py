@@ -259,6 +259,8 @@ class Call:
     ----------
     network : MLPClassifier, MLPRegressor or None
         With the parameters of the candidate; None for a call that was not understood.
+    is_known : bool
+        Whether the result was that of before.
     history : dict of str to list of float
         That of the fit, when it has run; empty if it did not begin.
     order : tuple
@@ -276,6 +278,7 @@ class Call:
     network: BaseMLP | None = None
     order: tuple[int, float] = (0, 0.0)
     _whole: Any = None  # the estimator with the candidate's parameters
+    is_known: bool = False
     history: dict[str, list[float]] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -347,7 +350,7 @@ class Call:
             return self._run()
         known = journal.get(key)
         if known is not None:
-            self.history = known["history"]
+            self.history, self.is_known = known["history"], True
             return dict(known["result"])
         result = self._run()
         journal.add(key, result, self.history)

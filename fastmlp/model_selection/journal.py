@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.exceptions import CheckpointWarning, warn
-from fastmlp.training import CheckpointError, differences, digest, in_words
+from fastmlp.training import Checkpoint, CheckpointError, differences, digest, in_words
 from fastmlp.utils.files import InUseError, atomic_write, locked
 from fastmlp.utils.interrupts import uninterrupted
 
@@ -80,7 +80,7 @@ class Journal:
         CheckpointError
             If the file is in use, no journal, or of another search.
         """
-        name = os.fsdecode(path)
+        name = os.fsdecode(Checkpoint.of(path).path)  # which checks it
         whole = os.path.abspath(name)
         if os.path.exists(whole) and not os.path.isfile(whole):
             raise CheckpointError(f"{name} is no regular file: use another path as checkpoint.")
@@ -205,17 +205,16 @@ def _read(name: str, path: str, here: dict[str, str]) -> dict[str, dict[str, Any
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if reason:
         raise CheckpointError(
-            f"{name} is no checkpoint of a search that this fastmlp can read: {reason}. Delete it "
-            "to begin anew, or use another path."
+            f"{name} is not a readable checkpoint of a search: {reason}. Use another path."
         )
     there = document["search"]
     names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
-    names.sort(key=lambda name: not name.startswith("data: "))
+    names.sort(key=lambda name: not (name.startswith("data: ") or name == "the estimator"))
     if names:
         del names[_MOST_NAMES:]
         raise CheckpointError(
             f"the checkpoint {name} belongs to another search: {differences(there, here, names)}. "
-            "Pass the same data and parameters, or another path to begin anew."
+            "Pass the same data and parameters, or another path to start over."
         )
     return document["results"]
 

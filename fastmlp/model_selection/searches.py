@@ -96,6 +96,7 @@ class GridSearchCV(_SharesData, sklearn.model_selection.GridSearchCV):
     - X is validated once, and folds are not copied;
     - the steps of a pipeline before the network are fitted once for each split and set of their own
       parameters;
+    - ``fit(X, y, checkpoint="search.ckpt")`` continues after Ctrl-C or a kill;
     - `pre_dispatch` is ignored.
 
     Other estimators are searched in scikit-learn's way (with `verbose`, a line says so), and so are
@@ -139,6 +140,20 @@ class HalvingGridSearchCV(_SharesData, sklearn.model_selection.HalvingGridSearch
     ``resource="max_iter"``, candidates that survive a round are trained further in the next one,
     instead of from the start: the result is the same. (Not with a named `lr_schedule`, whose rates
     depend on `max_iter`, or a generator as `random_state`.)
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.model_selection import HalvingGridSearchCV
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> grid = {"alpha": [1e-4, 1e-2, 1, 100], "activation": ["relu", "tanh"]}
+    >>> search = HalvingGridSearchCV(
+    ...     MLPClassifier(random_state=0, n_iter_no_change=100), grid,
+    ...     resource="max_iter", max_resources=64, factor=2,
+    ... )
+    >>> search.fit(X, y).n_resources_  # doctest: +SKIP
+    [8, 16, 32, 64]
     """
 
 

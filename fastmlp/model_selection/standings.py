@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,16 +53,25 @@ class Candidate:
 class Standings:
     """The candidates of a search; a watcher of its calls.
 
+    Parameters
+    ----------
+    resource : str, optional
+        The parameter that grows from round to round of a halving search.
+
     Attributes
     ----------
-    n_scores : int
-        Of all candidates and splits.
+    n_scores, n_known : int
+        Of all candidates and splits; those that were taken from a checkpoint.
+    errors : Counter
+        How many fits have failed, by the last line of their error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resource: str = "") -> None:
+        self._resource = resource
         self._candidates: dict[str, Candidate] = {}
         self._lock = threading.Lock()
-        self.n_scores = 0
+        self.n_scores = self.n_known = 0
+        self.errors: Counter[str] = Counter()
 
     def __call__(self, call: Call, result: Any) -> Candidate | None:
         """Add the result of a call; return its candidate if it has all scores now."""
@@ -73,6 +83,9 @@ class Standings:
         key = in_words(dict(sorted(parameters.items())))
         with self._lock:
             self.n_scores += 1
+            self.n_known += call.is_known
+            if result.get("fit_error"):
+                self.errors[result["fit_error"].strip().splitlines()[-1]] += 1
             new = Candidate(dict(parameters), n_splits=progress[1])
             candidate = self._candidates.setdefault(key, new)
             candidate.scores.append(float(result["test_scores"]))
@@ -80,7 +93,21 @@ class Standings:
             return candidate if candidate.is_complete else None
 
     def ranked(self) -> list[Candidate]:
-        """Return the candidates with all scores, the best first, failed ones last."""
+        """Return the candidates, the best first, failed ones last.
+
+        In a halving search each has its last round, and later rounds come first.
+        """
         with self._lock:
-            complete = [c for c in self._candidates.values() if c.is_complete]
-        return sorted(complete, key=lambda c: -c.mean if math.isfinite(c.mean) else math.inf)
+            found = list(self._candidates.values())
+        last: dict[str, Candidate] = {}
+        for candidate in sorted(found, key=self._round):
+            others = {k: v for k, v in candidate.parameters.items() if k != self._resource}
+            last[in_words(dict(sorted(others.items())))] = candidate
+        return sorted(last.values(), key=lambda c: (-self._round(c), _descending(c.mean)))
+
+    def _round(self, candidate: Candidate) -> float:
+        return float(candidate.parameters.get(self._resource, 0))
+
+
+def _descending(score: float) -> float:
+    return -score if math.isfinite(score) else math.inf

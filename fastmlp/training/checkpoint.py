@@ -600,7 +600,7 @@ def differences(there: Mapping[str, str], here: Mapping[str, str], names: list[s
             words.append(f"{name} differs")
         else:
             words.append(f"{name} is {old} there and {new} here")
-    return ", and ".join(words)
+    return ", ".join(words)
 
 
 # --------------------------------------------------------------------------------------- generators
