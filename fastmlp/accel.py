@@ -11,7 +11,8 @@ run a program (a script, or a directory or zip file with a ``__main__.py``) as P
 - the name of the class's module, ``fastmlp.estimators``, which is also the one in pickles: these
   load wherever fastmlp is installed, patched or not;
 - with ``solver="lbfgs", verbose=True``, a line per iteration;
-- the order of the lines that a verbose search prints, because its fits run in threads.
+- the order of the lines that a verbose search prints, because its fits run in threads (unless
+  networks have no `random_state`, and thus draw from NumPy's generator one after another).
 
 Warnings that both give come from the same module and line, `sklearn`'s, so that filters act alike.
 What only fastmlp warns about (`fastmlp.exceptions.FastMLPWarning`) is ignored, so that

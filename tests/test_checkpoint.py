@@ -251,9 +251,9 @@ class TestOtherFits:
             ({"random_state": 4}, "random_state is 3 there and 4 here"),
             (
                 {"lr_schedule": "linear"},
-                "lr_schedule is None there and 'linear' here, and max_iter",
+                "lr_schedule is None there and 'linear' here, max_iter",
             ),
-            ({"class_weight": "balanced", "dropout": 0.1}, "class_weight is .*, and dropout is "),
+            ({"class_weight": "balanced", "dropout": 0.1}, "class_weight is .*, dropout is "),
         ],
     )
     def test_other_parameters(self, path, parameters, words):

@@ -166,8 +166,7 @@ def test_a_search_goes_on(monkeypatch):
         (("--backend", "fast"), "fast"),
         (
             ("--hidden", 5, "--dropout", "0.1,0.2"),
-            "--dropout must be one probability, or one for each layer of every --hidden, got 0.1,0.2 "
-            "for 1 layers.",
+            "or one for each layer of every --hidden, got 0.1,0.2 for 1 layers.",
         ),
     ],
 )

@@ -1,24 +1,27 @@
 """Searches and cross-validation: scikit-learn's results, with shared data and in threads."""
 
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import warnings
 from collections import Counter
+from fractions import Fraction
 
 import joblib
 import numpy as np
 import pytest
 import sklearn
 import sklearn.model_selection as theirs
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 from scipy.stats import loguniform, randint
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -248,6 +251,21 @@ def test_functions(kind):
         )
 
 
+class Random(TransformerMixin, BaseEstimator):
+    """Multiply by another number after each fit."""
+
+    n_fits = 0
+
+    def fit(self, data, y=None):
+        type(self).n_fits += 1
+        self.factor_ = 1 / (1 + self.n_fits)
+        self.n_features_in_ = data.shape[1]
+        return self
+
+    def transform(self, data):
+        return data * self.factor_
+
+
 class Counting(TransformerMixin, BaseEstimator):
     """Divide by a number, and count fits."""
 
@@ -307,6 +325,80 @@ def test_fits_run_in_threads_the_longest_first():
     assert np.mean(sizes[-6:]) < 5
 
 
+CONSTANTS = [True, np.float32(0.5), np.longdouble(1) / 3, Fraction(1)]
+
+
+class Constant:
+    """A scorer that returns a constant."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __call__(self, model, data, y):
+        return CONSTANTS[self.number]
+
+
+Constant.__module__ = "sklearn.of_this_test"  # whose objects are what their attributes say
+
+
+def test_rows_of_every_kind():
+    rows, few = np.arange(300), np.arange(50)
+    for cv in [
+        [(-rows - 1, few), (rows, few)],
+        [(rows, rows), (np.arange(400), np.arange(400))],  # tested on what is trained on
+        [(np.arange(400) % 3 > 0, np.arange(400) % 3 == 0)],
+        [(np.repeat(few, 3), rows), (rows.astype(np.int8) % 100, few)],
+        iter([(rows, few)]),
+    ]:
+        cv = list(cv)
+        for options in ({}, {"return_train_score": True}):
+            compare("GridSearchCV", NET, {"alpha": [0, 1]}, cv=cv, **options)
+        compare("GridSearchCV", PIPELINE, {"net__alpha": [0, 1]}, cv=cv)
+
+
+def whole_of(model, data, y):
+    """Score by what only the whole pipeline and the original data have."""
+    return len(getattr(model, "steps", [])) + float(data.shape[1]) + model.score(data, y)
+
+
+def test_scorers_that_look_at_the_estimator_and_at_x():
+    for scoring in (whole_of, {"whole": whole_of, "accuracy": "accuracy"}):
+        for estimator, name in ((NET, "alpha"), (PIPELINE, "net__alpha")):
+            options = {"scoring": scoring, "return_train_score": True, "refit": False}
+            search = compare("GridSearchCV", estimator, {name: [0, 1]}, **options)
+            key = "mean_test_score" if scoring is whole_of else "mean_test_whole"
+            assert search.cv_results_[key].min() > 64
+
+
+def test_sparse_multilabel_targets():
+    labels = csr_matrix(np.column_stack([Y % 2, Y % 3 == 0, Y > 5]).astype(int))
+    compare("GridSearchCV", NET, {"alpha": [0, 1]}, X, labels, scoring=Subset(), refit=False)
+
+
+class Subset:
+    """Score by the number of predicted labels."""
+
+    def __call__(self, model, data, y):
+        return float(model.predict(data).sum())
+
+
+def test_a_seed_of_numpy_s_generator_determines_all_fits():
+    network = clone(NET).set_params(random_state=None)
+
+    def results():
+        np.random.seed(3)
+        grid = {"hidden_layer_sizes": [3, 4, 5, 6]}
+        search = ours.GridSearchCV(network, grid, cv=3, n_jobs=2).fit(X, Y)
+        halving = ours.HalvingGridSearchCV(
+            network, grid, cv=3, resource="max_iter", max_resources=8, factor=2, n_jobs=3
+        ).fit(X, Y)
+        return search.cv_results_, halving.cv_results_
+
+    for one, other in zip(results(), results(), strict=True):
+        assert_same(one, other)
+    assert network.random_state is None
+
+
 class TestHalving:
     @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
     @pytest.mark.parametrize("kind", ["network", "pipeline"])
@@ -347,6 +439,27 @@ class TestHalving:
         generator = np.random.RandomState(0)
         n_epochs, _ = self.epochs(clone(NET).set_params(random_state=generator))
         assert n_epochs == 2 * (4 * 4 + 2 * 8 + 1 * 16)
+
+    def test_epochs_of_another_step(self):
+        pipeline = Pipeline([("select", SelectFromModel(LogisticRegression())), ("net", NET)])
+        options = {"resource": "select__estimator__max_iter", "max_resources": 8, "factor": 2}
+        options |= {"min_resources": 1, "refit": False}
+        compare("HalvingGridSearchCV", pipeline, {"net__alpha": [0, 0.1, 1, 2]}, **options)
+
+    def test_steps_that_differ_in_every_round(self):
+        Random.n_fits = 0
+        pipeline = Pipeline([("random", Random()), ("net", NET)])
+        grid = {"net__alpha": [0, 1e-3, 0.1, 1]}
+        options = {"resource": "net__max_iter", "max_resources": 16, "factor": 2, "cv": 6}
+        count = Counter()
+
+        class Watching(Observer):
+            def epoch_ended(self, fit, report):
+                count["epochs"] += 1
+
+        with observing(Watching()):
+            ours.HalvingGridSearchCV(pipeline, grid, refit=False, n_jobs=1, **options).fit(X, Y)
+        assert count["epochs"] > 6 * (4 * 4 + 2 * 4 + 1 * 8)  # what is known of the last round
 
     def test_histories(self):
         _, search = self.epochs(NET)
@@ -609,6 +722,63 @@ class TestCheckpoint:
         assert path.read_bytes() == before
         search(clone(NET).set_params(n_threads=1, verbose=False)).fit(X, Y, checkpoint=path)
 
+    def test_parameters_that_cannot_be_compared(self, tmp_path):
+        path = tmp_path / "search.ckpt"
+        schedules = [lambda epoch: 0.3, lambda epoch: 1e-4]
+        with pytest.raises(CheckpointError, match=r"compared.*got lr_schedule=.*lambda"):
+            ours.GridSearchCV(NET, {"lr_schedule": schedules}, cv=2).fit(X, Y, checkpoint=path)
+        network = clone(NET).set_params(lr_schedule=schedules[0])
+        with pytest.raises(CheckpointError, match=r"got lr_schedule=.*lambda.*with a name"):
+            ours.GridSearchCV(network, {"alpha": [1]}, cv=2).fit(X, Y, checkpoint=path)
+        grid = {"random_state": [np.random.RandomState(0), np.random.RandomState(5)]}
+        search = ours.GridSearchCV(NET, grid, cv=2)
+        expected = search.fit(X, Y).cv_results_
+        path.unlink()
+        found = search.fit(X, Y, checkpoint=path).cv_results_
+        np.testing.assert_array_equal(found["mean_test_score"], expected["mean_test_score"])
+        assert expected["mean_test_score"][0] != expected["mean_test_score"][1]
+
+    def test_changed_pipelines_are_refused(self, tmp_path):
+        path = tmp_path / "search.ckpt"
+        encode = ColumnTransformer([("some", MinMaxScaler(), [0, 1, 2, 20, 30])])
+        steps = [("encode", encode), ("pca", PCA(4, random_state=0)), ("net", NET)]
+        other = ColumnTransformer([("some", MinMaxScaler(), [0, 1, 2, 20, 31])])
+
+        def search(steps):
+            return ours.GridSearchCV(Pipeline(steps), {"net__alpha": [0, 1]}, cv=2)
+
+        search(steps).fit(X, Y, checkpoint=path)
+        for changed in (
+            [("encode", other), *steps[1:]],
+            [("pca", PCA(4, random_state=0)), ("encode", MinMaxScaler()), steps[2]],
+            [steps[0], ("pca", PCA(4, random_state=1)), steps[2]],
+        ):
+            with pytest.raises(CheckpointError, match="belongs to another search"):
+                search(changed).fit(X, Y, checkpoint=path)
+
+    def test_scores_of_other_kinds(self, tmp_path):
+        for number in range(len(CONSTANTS)):
+            path = tmp_path / f"{number}.ckpt"
+            search = ours.GridSearchCV(NET, {"alpha": [0]}, cv=2, scoring=Constant(number))
+            first = search.fit(X, Y, checkpoint=path).cv_results_
+            assert_same(search.fit(X, Y, checkpoint=path).cv_results_, first)
+
+    def test_sparse_data_of_any_format(self, tmp_path):
+        for form in ("csr", "csc", "coo", "lil", "dok"):
+            search = ours.GridSearchCV(NET, {"alpha": [0]}, cv=2, error_score=0)
+            data = csr_matrix(X).asformat(form)
+            try:
+                search.fit(data, Y)
+            except TypeError:  # which cannot be indexed
+                continue
+            search.fit(data, Y, checkpoint=tmp_path / form)
+        square = csr_matrix(np.tri(len(Y)))
+        path = tmp_path / "square"
+        search.fit(square, Y, checkpoint=path)
+        other = csc_matrix((square.data, square.indices, square.indptr), square.shape)
+        with pytest.raises(CheckpointError, match="X differs"):
+            search.fit(other, Y, checkpoint=path)
+
     def test_bad_files(self, tmp_path):
         search = ours.GridSearchCV(NET, {"alpha": [0]}, cv=2)
         path = tmp_path / "search.ckpt"
@@ -620,13 +790,20 @@ class TestCheckpoint:
             (good.replace('"journal"', '"other"'), "lacks 'journal'"),
             (good.replace('"test_scores"', '"scores"'), "its field results is invalid"),
             (good.replace('"history": {', '"history": {"a": 1, '), "its field results"),
+            (good.replace('"result": {', '"result": 5, "other": {'), "its field results"),
+            (good.replace('"fit_time"', '"time"'), "its field results is invalid"),
+            (re.sub('"test_scores": [0-9.e-]+', '"test_scores": {}', good), "its field results"),
+            (re.sub('"test_scores": [0-9.e-]+', f'"test_scores": 1{"0" * 400}', good), "results"),
+            (re.sub('"test_scores": [0-9.e-]+', '"test_scores": {"a": 1}', good), "not possible"),
+            (re.sub('"n_test_samples": [0-9]+', '"n_test_samples": 7', good), "not possible"),
+            (good.replace('"fit_error"', '"train_scores": 0.5, "fit_error"'), "not possible"),
         ]:
             path.write_text(text)
             with pytest.raises(
-                CheckpointError, match=f"not a readable checkpoint of a search.*{reason}"
+                CheckpointError, match=f"not a readable checkpoint of .* search.*{reason}"
             ):
                 search.fit(X, Y, checkpoint=path)
-            assert path.read_text() == text
+            assert path.read_text() == text or reason == "not possible"
         with pytest.raises(CheckpointError, match="is no regular file"):
             search.fit(X, Y, checkpoint=tmp_path)
         with pytest.raises(OSError, match="nowhere"):

@@ -71,6 +71,7 @@ from fastmlp.training import (
     train,
     train_lbfgs,
 )
+from fastmlp.utils.generators import generator_of_context
 from fastmlp.utils.searches import TellsWorkers
 from fastmlp.utils.threads import sharing_threads
 
@@ -416,7 +417,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             "partial_fit" if incremental else "fit",
             backends.resolve(self.backend),
             str(ready.engine.parameters.flat.dtype),
-            (len(ready.y), ready.X.shape[1]),
+            (ready.y.shape[0], ready.X.shape[1]),
             len(ready.samples),
             1 if incremental and self.solver != "lbfgs" else self.max_iter,
             n_before,
@@ -538,7 +539,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             dtype = np.dtype(np.float32 if self.coefs_[0].dtype == np.float32 else np.float64)
         else:
             dtype = np.dtype(np.float32) if X.dtype == np.uint8 else X.dtype
-        random_state = check_random_state(self.random_state)
+        given = generator_of_context() if self.random_state is None else self.random_state
+        random_state = check_random_state(given)
         if run is not None:
             random_state = run.random_state(random_state)
         # scikit-learn's order of draws: initial weights, held-out samples, epochs.

@@ -6,19 +6,24 @@ import contextvars
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import _num_samples
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.progress_bar import ManyBar
 from fastmlp.estimators.samples import Share, SharedData
 from fastmlp.exceptions import InterruptedWarning, warn
 from fastmlp.training import EpochReport, Fit, Observer, observing
+from fastmlp.utils.generators import drawing_from
 from fastmlp.utils.threads import usable_threads
 
 __all__ = [
@@ -66,10 +71,25 @@ class Job:
     error: Exception | None = None
     is_done: bool = False
 
+    def __post_init__(self) -> None:
+        """Draw from the global generator, while the order is known."""
+        self._drawing = generator_in_order(self.model)
+
     def cost(self, n_samples: int, n_features: int) -> float:
         """Return roughly how long it will take, in any unit."""
         n_rows = n_samples if self.share.rows is None else len(self.share.rows)
         return estimated_cost(self.model, n_rows, n_features)
+
+
+def generator_in_order(model: BaseMLP) -> Callable[[], AbstractContextManager[None]]:
+    """Return a context for a fit in a thread: with a generator of its own if it has no seed.
+
+    It is drawn here, so that a seed of NumPy's global generator determines all fits.
+    """
+    if model.random_state is not None:
+        return nullcontext
+    generator = np.random.RandomState(np.random.randint(2**31))
+    return partial(drawing_from, generator)
 
 
 def estimated_cost(model: BaseMLP, n_samples: int, n_features: int) -> float:
@@ -154,7 +174,9 @@ def fit_many(
     models = _checked(estimators)
     n_threads = checked_jobs(n_jobs)
     data = SharedData(X, y)
-    n_samples = _n_samples(X)
+    n_samples = _num_samples(X)
+    if sample_weight is not None and not isinstance(sample_weight, numbers.Real):
+        check_consistent_length(X, sample_weight)
     chosen = [None] if folds is None else _checked_folds(folds, n_samples)
     jobs = [
         Job(
@@ -227,7 +249,7 @@ def run(
     def fit(job: Job) -> Job:
         if stop.is_set:
             return job
-        with sklearn.config_context(**config), observing(stop):
+        with sklearn.config_context(**config), observing(stop), job._drawing():
             try:
                 share: Any = job.share
                 job.model.fit(
@@ -351,7 +373,10 @@ def _checked_folds(folds: Iterable[Any], n_samples: int) -> list[NDArray | None]
         )
     for i, fold in enumerate(folds):
         rows = fold[0] if isinstance(fold, tuple) and len(fold) == 2 else fold
-        rows = np.asarray(rows)
+        try:
+            rows = np.asarray(rows)
+        except ValueError:  # ragged
+            rows = np.empty(0, object)
         if rows.dtype == bool and rows.shape == (n_samples,):
             rows = np.flatnonzero(rows)
         if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
@@ -370,11 +395,6 @@ def _checked_folds(folds: Iterable[Any], n_samples: int) -> list[NDArray | None]
             "folds must hold at least one fold, got none; a generator can be used only once."
         )
     return found
-
-
-def _n_samples(X: Any) -> int:
-    shape = getattr(X, "shape", None)
-    return int(shape[0]) if shape else len(X)
 
 
 def _n_features(X: Any) -> int:

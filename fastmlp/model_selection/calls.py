@@ -19,8 +19,9 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from numbers import Integral
 from typing import Any
 
@@ -36,21 +37,21 @@ from sklearn.utils import _safe_indexing
 
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.estimators.base import BaseMLP
-from fastmlp.estimators.many import estimated_cost
+from fastmlp.estimators.many import estimated_cost, generator_in_order
 from fastmlp.estimators.samples import Share, SharedData
 from fastmlp.model_selection.journal import Journal
-from fastmlp.training import CheckpointInMemory, in_words
+from fastmlp.training import CheckpointInMemory
 
 __all__ = ["Call", "Calls", "network_of"]
 
 #: scikit-learn's functions that fit an estimator on the rows `train` of X, and use it on `test`.
 _FUNCTIONS = ("_fit_and_score", "_fit_and_predict")
 
-#: Scorers that do nothing with X but to pass it to methods of the estimator.
+#: Scorers that do nothing with X but to pass it to methods of the estimator; and those of several.
 _SCORERS = tuple(
-    type(check_scoring(LinearRegression(), scoring))
-    for scoring in (None, make_scorer(r2_score), ["r2"])
+    type(check_scoring(LinearRegression(), scoring)) for scoring in (None, make_scorer(r2_score))
 )
+_SEVERAL = type(check_scoring(LinearRegression(), ["r2"]))
 
 
 def network_of(estimator: Any) -> BaseMLP | None:
@@ -118,19 +119,27 @@ class Calls:
         """Return what steps make of a split, fitted on the rows to train on."""
         return self._transformed.get(group, lambda: _Transformed.of(steps, split))
 
+    def continues(self, prefix: str) -> bool:
+        """Return whether candidates are trained further in each round, by more epochs.
+
+        `prefix` is that of the network's parameters.
+        """
+        return self._resource == f"{prefix}max_iter"
+
     def checkpoint(
-        self, network: BaseMLP, parameters: Mapping[str, Any], train: NDArray
+        self, network: BaseMLP, parameters: Mapping[str, Any], inputs: Any
     ) -> CheckpointInMemory | None:
-        """Return where a candidate's fits of all rounds are kept, or None if none goes on."""
-        if self._resource is None or self._resource.rpartition("__")[2] != "max_iter":
-            return None
+        """Return where a candidate's fits of all rounds are kept, or None if none goes on.
+
+        `inputs` tell what it is trained on: after random steps, something else in each round.
+        """
         seed = network.random_state
         # The rates of a named schedule depend on the number of epochs.
         if isinstance(network.lr_schedule, str) or not (seed is None or isinstance(seed, Integral)):
             return None
         others = {name: v for name, v in parameters.items() if name != self._resource}
         with self._lock:
-            key = joblib.hash((sorted(others.items()), train))
+            key = joblib.hash((sorted(others.items()), inputs))
             return self._checkpoints.setdefault(key, CheckpointInMemory())
 
 
@@ -156,6 +165,11 @@ class _Transformed:
     steps: Pipeline
     to_fit: SharedData
     to_predict: dict[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the inputs to train on."""
+        return str(joblib.hash(self.to_fit.X))
 
     @classmethod
     def of(cls, steps: Pipeline, split: _Split) -> "_Transformed":
@@ -219,12 +233,15 @@ class _Rows:
         X = split.X
         self.shape = X.shape if hasattr(X, "shape") else (len(X),)
         self._split, self._to_train, self._to_test = split, to_train, to_test
+        self._is_first = True
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def take(self, rows: Any, axis: int = 0) -> Any:
-        if np.array_equal(rows, self._split.train):
+        if self._is_first:  # the same rows may be tested on
+            assert np.array_equal(rows, self._split.train)
+            self._is_first = False
             return self._to_train
         assert np.array_equal(rows, self._split.test)
         return self._to_test()
@@ -278,6 +295,7 @@ class Call:
     network: BaseMLP | None = None
     order: tuple[int, float] = (0, 0.0)
     _whole: Any = None  # the estimator with the candidate's parameters
+    _drawing: Callable[[], AbstractContextManager[None]] = nullcontext
     is_known: bool = False
     history: dict[str, list[float]] = field(default_factory=dict)
 
@@ -294,8 +312,11 @@ class Call:
             self.network = network_of(self._whole)
         except Exception:  # the function will raise it in its place
             return
+        if self.network is not None and not self._can_be_replaced():
+            self.network = None
         if self.network is None:
             return
+        self._drawing = generator_in_order(self.network)
         shape = getattr(given["X"], "shape", ())
         cost = estimated_cost(self.network, len(given["train"]), (*shape, 1, 1)[1])
         group = 0
@@ -317,25 +338,22 @@ class Call:
         return self.network is not self._whole and len(self._whole.steps) > 1
 
     def _is_plain(self) -> bool:
-        """Return whether everything is of a kind that can be replaced."""
+        """Return whether the data and rows are of a kind that can be replaced."""
         given = self.given
-        asks_for_training = given.get("return_train_score", False)
-        rows = given["train"], given["test"]
+        n_samples = _n_samples(given["X"])
         return (
-            all(isinstance(r, np.ndarray) and r.ndim == 1 and r.dtype.kind in "iu" for r in rows)
+            all(_are_rows(given[name], n_samples) for name in ("train", "test"))
             and given.get("y") is not None
-            and (not asks_for_training or isinstance(given["scorer"], _SCORERS))
             and not any(hasattr(given.get(k), "_skl_callbacks") for k in ("estimator", "caller"))
         )
 
-    @property
-    def key(self) -> str | None:
-        """A digest of the candidate and the split; None if the call is not known."""
-        parameters = self.given.get("parameters")
-        if parameters is None:
-            return None
-        rows = self.given["train"], self.given["test"]
-        return str(joblib.hash((in_words(dict(sorted(parameters.items()))), *rows)))
+    def _can_be_replaced(self) -> bool:
+        """Return whether nobody but the network sees what stands for the estimator and X."""
+        given = self.given
+        if "scorer" not in given:  # but a method, of which the function checks whether it exists
+            return hasattr(self.network, given["method"])
+        is_whole = self.network is self._whole and not given.get("return_train_score", False)
+        return is_whole or _only_passes_on(given["scorer"])
 
     def run(self, journal: Journal | None = None) -> Any:
         """Return what the function returns, or has returned before.
@@ -345,19 +363,37 @@ class Call:
         journal : Journal, optional
             Results of before; gets this one.
         """
-        key = None if journal is None else self.key
-        if journal is None or key is None:
+        if journal is None or self.given.get("parameters") is None:
             return self._run()
+        key = journal.key(self.given)
         known = journal.get(key)
         if known is not None:
+            if not self._may_return(known["result"]):
+                journal.refuse()
             self.history, self.is_known = known["history"], True
             return dict(known["result"])
         result = self._run()
         journal.add(key, result, self.history)
         return result
 
+    def _may_return(self, result: Mapping[str, Any]) -> bool:
+        """Return whether the function may return this result."""
+        given = self.given
+        scores = {"test_scores"} | ({"train_scores"} if given["return_train_score"] else set())
+        if result["n_test_samples"] != len(given["test"]):
+            return False
+        if {name for name in result if name.endswith("_scores")} != scores:
+            return False
+        scorer = given["scorer"]
+        several = scorer._scorers if isinstance(scorer, _SEVERAL) else {}
+        for score in map(result.get, scores):
+            found = score.keys() if isinstance(score, dict) else set()
+            if found != several.keys() and isinstance(scorer, (*_SCORERS, _SEVERAL)):
+                return False
+        return True
+
     def _run(self) -> Any:
-        with sklearn.config_context(**self.config):
+        with sklearn.config_context(**self.config), self._drawing():
             changed = self._changed()
             if changed is None:
                 result = self.function(*self.args, **self.options)
@@ -385,18 +421,23 @@ class Call:
             data = self.calls.shared(split.X, split.y)
             to_train = Share(data, split.train)
             to_test: Callable[[], Any] = partial(split.inputs, "test")
+            prefix = ""
             if whole is not network:
-                name = whole.steps[-1][0]
-                if any(not key.startswith(f"{name}__") for key in fit_params):
+                prefix = f"{whole.steps[-1][0]}__"
+                if any(not key.startswith(prefix) for key in fit_params):
                     return None
-                fit_params = {k.removeprefix(f"{name}__"): v for k, v in fit_params.items()}
+                fit_params = {k.removeprefix(prefix): v for k, v in fit_params.items()}
             if self._has_steps:
                 found = self.calls.transformed(self.order[0], whole[:-1], split)
                 data = found.to_fit
                 to_train = _TransformedShare(data, source=found)
                 to_test = partial(found.inputs, "test")
             data.of(network)
-            checkpoint = self.calls.checkpoint(network, given.get("parameters") or {}, split.train)
+            checkpoint = None
+            if self.calls.continues(prefix):
+                inputs: Any = found.digest if self._has_steps else split.train
+                parameters = given.get("parameters") or {}
+                checkpoint = self.calls.checkpoint(network, parameters, inputs)
         except Exception:  # the function will raise it in its place, and perhaps for fewer rows
             return None
         if self._has_steps:
@@ -410,6 +451,30 @@ class Call:
             "X": _Rows(split, to_train, to_test),
             "fit_params": fit_params,
         }
+
+
+def _only_passes_on(scorer: Any) -> bool:
+    """Return whether a scorer does nothing with X but to pass it to methods of the estimator."""
+    if isinstance(scorer, _SEVERAL):
+        return all(map(_only_passes_on, scorer._scorers.values()))
+    return isinstance(scorer, _SCORERS)
+
+
+def _are_rows(rows: Any, n_samples: int) -> bool:
+    """Return whether these are indices that are not negative."""
+    return (
+        isinstance(rows, np.ndarray)
+        and rows.ndim == 1
+        and rows.dtype.kind in "iu"
+        and len(rows) > 0
+        and 0 <= rows.min()
+        and rows.max() < n_samples
+    )
+
+
+def _n_samples(X: Any) -> int:
+    shape = getattr(X, "shape", ())
+    return int(shape[0]) if shape else len(X)
 
 
 @cache

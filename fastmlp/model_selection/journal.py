@@ -1,10 +1,11 @@
 """The results of a search in a file: a killed search goes on where it ended.
 
-The file is a JSON document with the fields "journal" (its format), "fastmlp" (the version),
-"search" (what must be the same, as texts by name) and "results": what scikit-learn's function has
-returned for each candidate and split, by a digest of both, with the history of the fit.
+The file is a JSON document with the fields "journal" (its format), "search" (what must be the same,
+as texts by name) and "results": what scikit-learn's function has returned for each candidate and
+split, by a digest of both, with the history of the fit.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -13,13 +14,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-from scipy.sparse import issparse
 
 from fastmlp.exceptions import CheckpointWarning, warn
-from fastmlp.training import Checkpoint, CheckpointError, differences, digest, in_words
+from fastmlp.model_selection.identity import (
+    IGNORED,
+    UnknownIdentityError,
+    identity,
+    identity_of_data,
+)
+from fastmlp.training import Checkpoint, CheckpointError, differences
 from fastmlp.utils.files import InUseError, atomic_write, locked
 from fastmlp.utils.interrupts import uninterrupted
 
@@ -106,14 +112,37 @@ class Journal:
         """Return the number of results."""
         return len(self._results)
 
+    def key(self, given: Mapping[str, Any]) -> str:
+        """Return a digest of a candidate and a split.
+
+        Parameters
+        ----------
+        given : mapping
+            The arguments of scikit-learn's function.
+        """
+        words = [f"{k}={_identity(k, v)}" for k, v in sorted(given["parameters"].items())]
+        rows = [identity(np.asarray(given[name])) for name in ("train", "test")]
+        return hashlib.sha256("\n".join([*words, *rows]).encode()).hexdigest()
+
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return what is known of a candidate and a split: its result and history, or None."""
+        """Return the result and the history of a candidate and a split, or None."""
         return self._results.get(key)
+
+    def refuse(self) -> NoReturn:
+        """Raise that a result is none of this search."""
+        raise CheckpointError(
+            f"{self._name} is not a readable checkpoint of this search: it has results that are "
+            "not possible. Use another path."
+        )
 
     def add(self, key: str, result: Mapping[str, Any], history: Mapping[str, Any]) -> None:
         """Add a result, and write the file if it is time: that takes at most 1 % of it."""
+        try:
+            entry = {"result": _plain(result), "history": _plain(history)}
+        except TypeError:  # scores that are no numbers of JSON; they are computed again
+            return
         with self._lock:
-            self._results[key] = {"result": dict(result), "history": dict(history)}
+            self._results[key] = entry
             self._is_written = False
             if time.perf_counter() - self._written_at >= 100 * self._cost:
                 self._write()
@@ -122,12 +151,11 @@ class Journal:
         begun = time.perf_counter()
         document = {
             "journal": _FORMAT,
-            "fastmlp": version("fastmlp"),
             "search": self._search,
             "results": self._results,
         }
         try:
-            text = json.dumps(document, default=_plain, indent=0)
+            text = json.dumps(document, indent=0)
             with uninterrupted(), atomic_write(self._path, sync=True) as file:
                 file.write(text.encode())
         except OSError as error:
@@ -148,43 +176,52 @@ class Journal:
 
 
 _MOST_NAMES = 3  # in a sentence
+_LONG = 60  # characters, of a text that is not shown
+
+#: Parameters of the search that must be the same.
+_OF_SEARCH = ("scoring", "error_score", "return_train_score")
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of NumPy's for JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a score must be a number, got {type(value).__name__}")
+    """Return a result for JSON, from which it comes back as it was."""
+    if isinstance(value, np.float64 | np.integer | np.bool_ | np.float32):
+        value = value.item()
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    raise TypeError
+
+
+def _identity(name: str, value: Any) -> str:
+    """Return a text for a parameter, or refuse one that cannot be compared."""
+    try:
+        return identity(value)
+    except UnknownIdentityError as error:
+        raise CheckpointError(
+            f"a checkpoint needs parameters that can be compared with those of a later call, got "
+            f"{name}={error}; use a function or class with a name, in a module."
+        ) from None
 
 
 def _what_must_be_the_same(
     search: Any, X: Any, y: Any, params: Mapping[str, Any]
 ) -> dict[str, str]:
-    estimator = search.estimator
-    texts = {"the estimator": type(estimator).__name__}
-    for name, value in estimator.get_params().items():
-        if hasattr(value, "get_params"):  # its parameters have names of their own
-            texts[name] = type(value).__qualname__
-        elif name.rpartition("__")[2] not in _FREE:
-            texts[name] = " ".join(in_words(value).split())
-    return {
-        **texts,
-        **{name: in_words(getattr(search, name)) for name in _OF_SEARCH},
-        "data: X": _digest(X),
-        "data: y": _digest(y),
-        **{f"data: {name}": _digest(value) for name, value in params.items()},
+    """Return texts by name."""
+    parameters = search.estimator.get_params()
+    named = {
+        "the version of fastmlp": version("fastmlp"),
+        **{k: v for k, v in parameters.items() if k.rpartition("__")[2] not in IGNORED},
+        **{name: getattr(search, name) for name in _OF_SEARCH},
     }
-
-
-def _digest(data: Any) -> str:
-    """Return a text that tells data from others."""
-    if data is None or issparse(data):
-        return digest(data)
-    columns = getattr(data, "columns", None)
-    if columns is None:
-        return digest(np.asarray(data))
-    parts = [digest(np.asarray(data[name])) for name in columns]  # of one dtype each
-    return f"{in_words(list(columns))} {' '.join(parts)}"
+    texts = {
+        "the estimator": f"{type(search.estimator).__module__}.{type(search.estimator).__name__}"
+    }
+    texts |= {name: _identity(name, value) for name, value in named.items()}
+    data = {"X": X, "y": y, **params}
+    return texts | {f"data: {name}": identity_of_data(value) for name, value in data.items()}
 
 
 def _read(name: str, path: str, here: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -209,6 +246,9 @@ def _read(name: str, path: str, here: dict[str, str]) -> dict[str, dict[str, Any
         )
     there = document["search"]
     names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
+    # Of a pipeline, the parameter itself says more than the steps that have it.
+    nested = {n for n in names if len(there.get(n, "")) > _LONG or len(here.get(n, "")) > _LONG}
+    names = [n for n in names if n not in nested or n.startswith("data: ")] or names
     names.sort(key=lambda name: not (name.startswith("data: ") or name == "the estimator"))
     if names:
         del names[_MOST_NAMES:]
@@ -220,7 +260,14 @@ def _read(name: str, path: str, here: dict[str, str]) -> dict[str, dict[str, Any
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+    return type(value) in (bool, float) or (type(value) is int and abs(value) < 2**63)
+
+
+def _is_score(value: Any) -> bool:
+    """Return whether it is a number, or several by name."""
+    if type(value) is dict:
+        return bool(value) and all(map(_is_number, value.values()))
+    return _is_number(value)
 
 
 def _is_result(value: Any) -> bool:
@@ -228,25 +275,25 @@ def _is_result(value: Any) -> bool:
     if type(value) is not dict or value.keys() != {"result", "history"}:
         return False
     result, history = value["result"], value["history"]
-    scores = [v for k, v in result.items() if k in ("test_scores", "train_scores")]
     return (
-        "test_scores" in result
-        and type(result.get("fit_error")) in (str, type(None))
-        and all(
-            _is_number(s) or (type(s) is dict and all(map(_is_number, s.values()))) for s in scores
-        )
-        and all(_is_number(result[k]) for k in result.keys() - {*_SCORES, "fit_error"})
+        type(result) is dict
+        and _RESULT <= result.keys() <= {*_RESULT, "train_scores"}
+        and _is_score(result["test_scores"])
+        and _is_score(result.get("train_scores", 0))
+        and type(result["fit_error"]) in (str, type(None))
+        and type(result["n_test_samples"]) is int
+        and all(type(result[k]) is float for k in ("fit_time", "score_time"))
         and type(history) is dict
         and all(type(v) is list and all(map(_is_number, v)) for v in history.values())
     )
 
 
-_SCORES = ("test_scores", "train_scores")
+_RESULT = {"test_scores", "fit_error", "n_test_samples", "fit_time", "score_time"}
+
 
 #: What each field of the document must be.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    "journal": lambda v: v == _FORMAT,
-    "fastmlp": lambda v: type(v) is str,
+    "journal": lambda v: type(v) is int and v == _FORMAT,
     "search": lambda v: (
         type(v) is dict
         and all(name.isprintable() for name in v)

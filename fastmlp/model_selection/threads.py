@@ -80,9 +80,11 @@ def in_threads(
     ThreadsBackend or None
     """
     active, _ = get_active_backend()
-    reason = ""
-    if network_of(estimator) is None:
+    network, reason = network_of(estimator), ""
+    if network is None:
         reason = f"{type(estimator).__name__} is not an MLP of fastmlp, or a pipeline to one"
+    elif not says_more and network.random_state is None:
+        reason = "numbers are drawn from NumPy's global generator, in order"
     elif active.nesting_level or type(active).__name__ != "LokyBackend":
         reason = f"joblib's backend is {type(active).__name__}"
     if reason:

@@ -1,9 +1,35 @@
-"""States of NumPy's `RandomState` as JSON, checked: NumPy reads out of bounds if they are wrong."""
+"""NumPy's generators: one in the place of the global one, and states as JSON.
+
+States are checked, because NumPy reads out of bounds if they are wrong.
+"""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+
+_own: ContextVar[np.random.RandomState | None] = ContextVar("generator", default=None)
+
+
+@contextmanager
+def drawing_from(generator: np.random.RandomState) -> Iterator[None]:
+    """Give fits in this context a generator in the place of the global one.
+
+    Threads would draw from that in no order.
+    """
+    token = _own.set(generator)
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
+def generator_of_context() -> np.random.RandomState | None:
+    """Return the generator in the place of the global one, or None."""
+    return _own.get()
 
 
 def plain_generator(generator: np.random.RandomState) -> list[Any] | None:
