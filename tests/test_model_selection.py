@@ -567,18 +567,37 @@ class TestTheOthers:
             assert getattr(ours, name).__doc__
 
 
-def test_callbacks_of_scikit_learn():
-    callback = pytest.importorskip("sklearn.callback")
-    log = callback.ScoringMonitor(scoring="accuracy") if hasattr(callback, "ScoringMonitor") else 0
-    if not log:
-        pytest.skip("this scikit-learn has no such callback")
-    logs = []
-    for module in (ours, theirs):
-        network = clone(NET)
-        network.set_callbacks(callback.ScoringMonitor(scoring="accuracy"))
-        module.GridSearchCV(network, {"alpha": [0, 1]}, cv=2).fit(X, Y)
-        logs.append(network._skl_callbacks)
-    assert len(logs[0]) == len(logs[1])
+def test_callbacks_of_scikit_learn(understood):
+    callback = pytest.importorskip("sklearn.callback", reason="callbacks came with 1.9")
+
+    class Recording(callback.FitCallback):
+        """Of the estimator or the search: the tasks that begin and end."""
+
+        def __init__(self):
+            self.tasks = []
+
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, *, X=None):
+            self.tasks.append((context.task_name, None if X is None else X.shape))
+
+        def on_fit_task_end(self, estimator, context):
+            self.tasks.append(context.task_name)
+
+    for where in ("network", "search"):
+        found = []
+        for module in (ours, theirs):
+            recording = Recording()
+            search = module.GridSearchCV(clone(NET), {"alpha": [0, 1]}, cv=2, n_jobs=1)
+            (search.estimator if where == "network" else search).set_callbacks(recording)
+            search.fit(X, Y)
+            found.append(sorted(map(str, recording.tasks)))
+        assert found[0] == found[1] and (where == "network" or found[0])
+    assert not understood["shared"]
 
 
 def test_the_data_are_not_copied():
