@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import zipfile
 
@@ -17,6 +18,7 @@ from fastmlp.utils.files import (
     atomic_files,
     atomic_write,
     is_temporary,
+    locked,
     workspace,
     write_npz,
 )
@@ -490,3 +492,24 @@ def test_an_archive_is_numpys(tmp_path):
         file.seek(0)
         with np.load(file) as loaded:
             np.testing.assert_equal(dict(loaded), arrays)
+
+
+def test_a_lock_removes_what_killed_writers_have_left(tmp_path):
+    target = tmp_path / "run.ckpt"
+    script = f"""
+        import os, signal
+        from fastmlp.utils.files import atomic_write
+        with atomic_write({str(target)!r}) as file:
+            file.write(b"half")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    for content in (None, b"whole"):
+        if content is not None:
+            target.write_bytes(content)
+        subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+        assert len(list(tmp_path.iterdir())) == 2 + (content is not None)
+        with locked(target):
+            pass
+        assert list(tmp_path.iterdir()) == ([] if content is None else [target])
+        assert content is None or target.read_bytes() == content

@@ -225,6 +225,7 @@ def locked(path: AnyPath) -> Iterator[None]:
 
     A lock file stands next to it meanwhile, which the system unlocks when the process ends, however
     it ends. (Where files cannot be locked, as on Windows and some network drives, nobody is kept.)
+    What killed processes have left that wrote the file is removed.
 
     Parameters
     ----------
@@ -252,6 +253,7 @@ def locked(path: AnyPath) -> Iterator[None]:
                 )
             # Unless the one who had it has removed it before it was locked here.
             if lock.exists() and os.path.samestat(os.fstat(file), os.stat(lock)):
+                _clear(target.parent, _prefix(target.name), replaced=target.exists())
                 try:
                     yield
                 finally:
@@ -349,7 +351,7 @@ def workspace(directory: AnyPath, name: str = "") -> Iterator[Path]:
     OSError
         The directory is not writable.
     """
-    prefix = f".fastmlp-{zlib.crc32(os.fsencode(name)):08x}-"
+    prefix = _prefix(name)
     _clear(directory, prefix, replaced=False)
     with _lock_file(directory, prefix) as lock:
         folder = lock.with_suffix(".part")
@@ -359,6 +361,11 @@ def workspace(directory: AnyPath, name: str = "") -> Iterator[Path]:
             _clear(directory, prefix, replaced=True)
         finally:
             _remove(folder, replaced=False)
+
+
+def _prefix(name: str) -> str:
+    """Return how the names of the workspaces for a target begin."""
+    return f".fastmlp-{zlib.crc32(os.fsencode(name)):08x}-"
 
 
 def is_temporary(name: str) -> bool:
