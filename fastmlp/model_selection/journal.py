@@ -1,4 +1,4 @@
-"""The results of a search in a file: a killed search goes on where it ended.
+"""The results of a search in a file, from which a killed search continues.
 
 The file is a JSON document with the fields "journal" (its format), "search" (what must be the same,
 as texts by name) and "results": what scikit-learn's function has returned for each candidate and
@@ -33,10 +33,12 @@ __all__ = ["Journal"]
 
 _FORMAT = 1
 
-#: Parameters of the search that must be the same, and parameters of estimators that need not be;
-#: the last are lists of estimators.
+#: Parameters of the search that must be the same.
 _OF_SEARCH = ("scoring", "error_score", "return_train_score")
-_FREE = ("n_threads", "verbose", "steps", "transformers")
+
+_MOST_NAMES = 3  # in a sentence
+_LONG = 60  # characters, of a text that is not shown
+_RESULT = {"test_scores", "fit_error", "n_test_samples", "fit_time", "score_time"}
 
 
 class Journal:
@@ -175,13 +177,6 @@ class Journal:
         self._cost = self._written_at - begun
 
 
-_MOST_NAMES = 3  # in a sentence
-_LONG = 60  # characters, of a text that is not shown
-
-#: Parameters of the search that must be the same.
-_OF_SEARCH = ("scoring", "error_score", "return_train_score")
-
-
 def _plain(value: Any) -> Any:
     """Return a result for JSON, from which it comes back as it was."""
     if isinstance(value, np.float64 | np.integer | np.bool_ | np.float32):
@@ -286,9 +281,6 @@ def _is_result(value: Any) -> bool:
         and type(history) is dict
         and all(type(v) is list and all(map(_is_number, v)) for v in history.values())
     )
-
-
-_RESULT = {"test_scores", "fit_error", "n_test_samples", "fit_time", "score_time"}
 
 
 #: What each field of the document must be.
