@@ -30,7 +30,6 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
 from sklearn.metrics import check_scoring, make_scorer, r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
@@ -49,9 +48,9 @@ _FUNCTIONS = ("_fit_and_score", "_fit_and_predict")
 
 #: Scorers that do nothing with X but to pass it to methods of the estimator; and those of several.
 _SCORERS = tuple(
-    type(check_scoring(LinearRegression(), scoring)) for scoring in (None, make_scorer(r2_score))
+    type(check_scoring(MLPRegressor(), scoring)) for scoring in (None, make_scorer(r2_score))
 )
-_SEVERAL = type(check_scoring(LinearRegression(), ["r2"]))
+_SEVERAL = type(check_scoring(MLPRegressor(), ["r2"]))
 
 
 def network_of(estimator: Any) -> BaseMLP | None:
