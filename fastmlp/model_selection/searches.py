@@ -117,8 +117,8 @@ class GridSearchCV(_SharesData, sklearn.model_selection.GridSearchCV):
     >>> from fastmlp.model_selection import GridSearchCV
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> network = MLPClassifier(solver="lbfgs", random_state=0)
-    >>> search = GridSearchCV(network, {"alpha": [1e-4, 1, 1e4]}).fit(X, y)
+    >>> network = MLPClassifier(solver="lbfgs", max_iter=2000, random_state=0)
+    >>> search = GridSearchCV(network, {"alpha": [0.1, 1, 1e4]}).fit(X, y)
     >>> search.best_params_["alpha"] < 1e4
     True
     """
