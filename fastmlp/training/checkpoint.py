@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeAlias
 
@@ -44,6 +45,11 @@ _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 #: A generator's state in JSON: key, position, and the normal number that is left over, if any.
 Generator: TypeAlias = list[Any]
+
+
+@cache
+def _version() -> str:
+    return version("fastmlp")  # reads a file
 
 
 class CheckpointError(ValueError):
@@ -465,7 +471,7 @@ class Run:
             history = [[epoch.get(name, np.nan) for name in names] for epoch in entries[:n_epochs]]
             document = {
                 "format": _FORMAT,
-                "fastmlp": version("fastmlp"),
+                "fastmlp": _version(),
                 "numpy": np.__version__,
                 "fit": self._fit,
                 "backend": self._backend,
