@@ -175,7 +175,16 @@ def test_bad_options(options, sentence):
     assert not list(Path().iterdir())
 
 
-def test_live_table(monkeypatch):
+def test_values_without_an_option():
+    result = CliRunner().invoke(cli.app, ["search", "--hidden", "9", "50"], prog_name="fastmlp")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: fastmlp search does not take '50': write the name of an option before each value. "
+        "'fastmlp search -h' lists them all.\n"
+    )
+
+
+def test_live_table():
     standings = Standings()
     rows = [["1", "0.9", "0.1", "2.0", "5"]]
     headings = ["rank", "accuracy", "±", "seconds", "hidden"]

@@ -1,5 +1,6 @@
 """Command classes: usage errors as one sentence, and help without types of flags."""
 
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -140,6 +141,12 @@ def _in_words(error: Any) -> str:
         meant = closest(name.lstrip("-").replace("_", "-"), long, _SYNONYMS)
         question = f". Did you mean --{meant}?" if meant else "."
         return f"{ctx.command_path} has no option {name}{question} {_help_of(ctx)} lists them all."
+    extra = re.match(r"Got unexpected extra arguments? *(?:\(s\))? *\((.*)\)$", message)
+    if extra is not None:
+        return (
+            f"{ctx.command_path} does not take {extra[1]!r}: write the name of an option before "
+            f"each value. {_help_of(ctx)} lists them all."
+        )
     param = getattr(error, "param", None)
     if param is not None:
         name = param.opts[0] if param.param_type_name == "option" else param.metavar or param.name
