@@ -205,10 +205,9 @@ def test_live_table():
     assert "rank" not in shown()
 
 
-def call(parameters, known=False):
-    made = SimpleNamespace(is_known=known)
-    made.given = {"parameters": parameters, "split_progress": (0, 2)}
-    return made
+def call(parameters, split):
+    given = {"parameters": parameters, "split_progress": (split, 2)}
+    return SimpleNamespace(is_known=False, given=given)
 
 
 def test_standings():
@@ -220,10 +219,10 @@ def test_standings():
         ({"alpha": 4, "max_iter": 3}, [0.6]),
         ({"alpha": 1, "max_iter": 9}, [0.6, 0.7]),
     ]:
-        for score in scores:
+        for split, score in reversed(list(enumerate(scores))):
             error = "Traceback\nValueError: no\n" if np.isnan(score) else None
             result = {"test_scores": score, "fit_time": 1.0, "fit_error": error}
-            ended = standings(call(parameters), result)
+            ended = standings(call(parameters, split), result)
         assert (ended is not None) == (len(scores) == 2)
     ranked = standings.ranked()
     assert [candidate.parameters["alpha"] for candidate in ranked] == [1, 2, 4, 3]

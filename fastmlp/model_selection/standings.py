@@ -23,15 +23,15 @@ class Candidate:
     parameters : dict
     n_splits : int
         How many scores it will have.
-    scores : list of float
-        One per split, in the order in which they were known.
+    scores : dict of int to float
+        By split, those that are known.
     seconds : float
         Time of its fits.
     """
 
     parameters: dict[str, Any]
     n_splits: int
-    scores: list[float] = field(default_factory=list)
+    scores: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -42,12 +42,16 @@ class Candidate:
     @property
     def mean(self) -> float:
         """Mean of the scores; NaN if one has failed."""
-        return float(np.mean(self.scores))
+        return float(np.mean(self._in_order))
 
     @property
     def spread(self) -> float:
         """Standard deviation of the scores, as in `cv_results_`."""
-        return float(np.std(self.scores))
+        return float(np.std(self._in_order))
+
+    @property
+    def _in_order(self) -> list[float]:
+        return [self.scores[split] for split in sorted(self.scores)]
 
 
 class Standings:
@@ -88,7 +92,7 @@ class Standings:
                 self.errors[result["fit_error"].strip().splitlines()[-1]] += 1
             new = Candidate(dict(parameters), n_splits=progress[1])
             candidate = self._candidates.setdefault(key, new)
-            candidate.scores.append(float(result["test_scores"]))
+            candidate.scores[progress[0]] = float(result["test_scores"])
             candidate.seconds += result["fit_time"]
             return candidate if candidate.is_complete else None
 
