@@ -833,6 +833,9 @@ class TestCheckpoint:
             search.fit(X, Y, checkpoint=path)
         with pytest.raises(ValueError, match="checkpoint is for searches of fastmlp's networks"):
             ours.GridSearchCV(LogisticRegression(), {"C": [1]}).fit(X, Y, checkpoint=path)
+        with joblib.parallel_config("threading"):  # whose fits nobody would store
+            with pytest.raises(ValueError, match="but joblib's backend is ThreadingBackend"):
+                search.fit(X, Y, checkpoint=path)
         assert not path.exists()
 
     def test_frames_and_strings(self, tmp_path):

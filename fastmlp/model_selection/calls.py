@@ -99,7 +99,7 @@ class Calls:
         name = getattr(function, "__name__", "")
         if name in _FUNCTIONS and function.__module__.startswith("sklearn.model_selection"):
             given = _signature(function).bind(*args, **options).arguments
-        made = Call(call, args, options, function, config, given, self)
+        made = Call(args, options, function, config, given, self)
         made.prepare()
         return made
 
@@ -262,8 +262,8 @@ class Call:
 
     Parameters
     ----------
-    call, args, options
-        joblib's task.
+    args, options
+        Of joblib's task.
     function : callable
     config : dict
         scikit-learn's configuration for it.
@@ -284,7 +284,6 @@ class Call:
         few are kept; otherwise the longest fit.
     """
 
-    call: Any
     args: tuple[Any, ...]
     options: dict[str, Any]
     function: Callable[..., Any]

@@ -110,10 +110,6 @@ class Journal:
                 "path."
             ) from None
 
-    def __len__(self) -> int:
-        """Return the number of results."""
-        return len(self._results)
-
     def key(self, given: Mapping[str, Any]) -> str:
         """Return a digest of a candidate and a split.
 

@@ -7,9 +7,8 @@ from typing import Any, Self
 import sklearn.model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
-from fastmlp.model_selection.calls import network_of
 from fastmlp.model_selection.journal import Journal
-from fastmlp.model_selection.threads import in_threads
+from fastmlp.model_selection.threads import in_threads, reason_against
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 
@@ -55,12 +54,14 @@ class _SharesData:
         ------
         fastmlp.training.CheckpointError
             If the checkpoint belongs to another search, or is damaged.
+        ValueError
+            If there is a checkpoint, and the fits do not run in threads.
         """
         vars(self).pop("fit_histories_", None)
-        if checkpoint is not None and network_of(self.estimator) is None:
+        if checkpoint is not None and (reason := reason_against(self.estimator)):
             raise ValueError(
-                "checkpoint is for searches of fastmlp's networks, or of pipelines to one, got "
-                f"{type(self.estimator).__name__}; omit it."
+                f"checkpoint is for searches of fastmlp's networks in threads, but {reason}; omit "
+                "it."
             )
         with ExitStack() as stack:
             journal = None

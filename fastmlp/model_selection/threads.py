@@ -26,7 +26,7 @@ from fastmlp.model_selection.standings import Standings
 from fastmlp.training import observing
 from fastmlp.utils.threads import usable_threads
 
-__all__ = ["ThreadsBackend", "in_threads", "watching"]
+__all__ = ["ThreadsBackend", "in_threads", "reason_against", "watching"]
 
 
 #: Whether to say and show what scikit-learn does not; not in its programs under `fastmlp.accel`.
@@ -46,6 +46,19 @@ def watching(watcher: Watcher) -> Iterator[None]:
         yield
     finally:
         _watchers.reset(token)
+
+
+def reason_against(estimator: Any) -> str:
+    """Return why an estimator is not trained in threads; empty if it is."""
+    active, _ = get_active_backend()
+    network = network_of(estimator)
+    if network is None:
+        return f"{type(estimator).__name__} is not an MLP of fastmlp, or a pipeline to one"
+    if not says_more and network.random_state is None:
+        return "numbers are drawn from NumPy's global generator, in order"
+    if active.nesting_level or type(active).__name__ != "LokyBackend":
+        return f"joblib's backend is {type(active).__name__}"
+    return ""
 
 
 @contextmanager
@@ -79,15 +92,7 @@ def in_threads(
     ------
     ThreadsBackend or None
     """
-    active, _ = get_active_backend()
-    network, reason = network_of(estimator), ""
-    if network is None:
-        reason = f"{type(estimator).__name__} is not an MLP of fastmlp, or a pipeline to one"
-    elif not says_more and network.random_state is None:
-        reason = "numbers are drawn from NumPy's global generator, in order"
-    elif active.nesting_level or type(active).__name__ != "LokyBackend":
-        reason = f"joblib's backend is {type(active).__name__}"
-    if reason:
+    if reason := reason_against(estimator):
         if verbose and says_more:
             print(f"fastmlp: {reason}; fits run in scikit-learn's way.", file=sys.stderr)  # noqa: T201
         yield None
