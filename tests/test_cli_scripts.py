@@ -531,7 +531,7 @@ finally:  # the process is used further
         ("train --hidden 3 --dropout 0.1,0.2", "one for each hidden layer, got 0.1,0.2 for 3 u"),
         ("train --epochs", "--epochs requires an argument: see 'fastmlp train -h'."),
         ("train --quiet=3", "--quiet does not take a value: see 'fastmlp train -h'."),
-        ("train mnist", "(mnist): see 'fastmlp train -h'."),
+        ("train mnist", "fastmlp train does not take 'mnist': write the name of an option"),
         ("evaluate", "fastmlp evaluate needs MODEL: see 'fastmlp evaluate -h'."),
         ("data convert a", "fastmlp data convert needs TARGET: see 'fastmlp data convert -h'."),
         ("show --n x", "--n must be an integer of at least 1, got 'x'."),

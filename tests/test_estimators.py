@@ -382,13 +382,13 @@ class TestFailure:
 
 
 class TestWithinAnEpoch:
-    """A progress bar that moves within an epoch; this one takes some tenths of a second."""
+    """A bar that moves within an epoch: checks are 0.2 s apart, and this one takes longer."""
 
     X = np.random.RandomState(0).standard_normal((40_000, 50)).astype(np.float32)
     y = (X[:, 0] > 0).astype(int)
 
     def model(self, backend):
-        return MLPClassifier((256, 256), max_iter=1, batch_size=500, backend=backend, n_threads=1)
+        return MLPClassifier((512, 512), max_iter=1, batch_size=500, backend=backend, n_threads=1)
 
     @pytest.mark.slow
     def test_it_is_told_what_is_done_and_nothing_changes(self, backend):
