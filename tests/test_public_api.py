@@ -29,6 +29,7 @@ PUBLIC = {
                            "ModelFileWarning", "NegativeWeightWarning", "OneHotLabelsWarning",
                            "SlowBackendWarning", "TableWarning", "TargetScaleWarning",
                            "WarmStartWarning"],
+    "fastmlp.cards": ["card", "record", "to_markdown"],
     "fastmlp.idx": ["IDXError", "IDXInfo", "info", "read", "write"],
     "fastmlp.images": ["ImageFolder", "Pictures", "UnreadableFileWarning", "check_destination",
                        "find_parts", "find_pictures", "is_picture", "labels_from_text",
@@ -40,6 +41,7 @@ PUBLIC = {
     "fastmlp.tables": ["Column", "ColumnsOfDtype", "RobustSmoothScaler", "TableColumns",
                        "TableOneHotEncoder", "describe", "find_target", "find_task",
                        "make_table_pipeline", "read_table", "take_target"],
+    "fastmlp.mlflow": ["EpochLogger", "log_model"],
     "fastmlp.optuna": ["PruningCallback"],
     "fastmlp.training": ["Fit", "Observer", "Outcome", "observing"],
 }  # fmt: skip

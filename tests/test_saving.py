@@ -1,8 +1,10 @@
 """Whole pipelines in files: what comes back is what was saved, and what is hostile is refused."""
 
+import copy
 import io
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -644,7 +646,7 @@ def test_refused_modules_are_not_imported(skops_file, tmp_path):
 
 def test_what_is_trusted_by_fastmlp_is_harmless():
     """Classes, and metrics or scores of features; all exist in one of the supported versions."""
-    names = saving._trusted_types()
+    names = saving.trusted_types()
     assert "fastmlp.persistence.StoredModel" in names
     assert {name for name in names if name.startswith("fastmlp.")} == {
         "fastmlp.estimators.MLPEnsemble",
@@ -917,3 +919,44 @@ def test_ctrl_c_finishes_the_file(skops_file, tmp_path, monkeypatch):
         fastmlp.save(skops_file[1], tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert fastmlp.load(tmp_path / "model").predict(TABLE).shape == (60,)
+
+
+SIGNS = (X[:, 0] > 0).astype(int)
+
+
+class TestWithSkopsAlone:
+    """A model in a file of skops, or a pickle: one type of ours to trust, and nothing is lost."""
+
+    @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "lbfgs"])
+    def test_only_the_estimator_is_to_be_trusted(self, solver):
+        model = MLPClassifier((4,), solver=solver, max_iter=3, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X, SIGNS)
+        content = skops.io.dumps(model)
+        needed = skops.io.get_untrusted_types(data=content)
+        assert needed == ["fastmlp.estimators.MLPClassifier"]
+        assert_continues_alike(model, skops.io.loads(content, trusted=needed))
+
+    def test_pickles(self):
+        model = MLPClassifier((4,), max_iter=3, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X, SIGNS)
+        assert_continues_alike(model, pickle.loads(pickle.dumps(model)))
+        old = object.__new__(MLPClassifier)  # a pickle from before state was plain
+        old.__setstate__(vars(model) | {"_optimizer": copy.deepcopy(model._optimizer)})
+        assert_continues_alike(model, old)
+
+
+def assert_continues_alike(model, other):
+    assert type(other._state) is type(model._state)
+    assert other.loss_curve_ == model.loss_curve_ if hasattr(model, "loss_curve_") else True
+    if model.solver == "lbfgs":
+        np.testing.assert_array_equal(model.predict_proba(X), other.predict_proba(X))
+        return
+    for each in (model, other):
+        each.random_state = 1
+        each.partial_fit(X, SIGNS)
+    for ours, theirs in zip(model.coefs_, other.coefs_, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -23,6 +23,7 @@ from fastmlp.cli import (
     recipes,
     search,
     show,
+    show_model,
     train,
 )
 from fastmlp.cli.output import showing_notes
@@ -91,6 +92,7 @@ _add(search.search)
 _add(evaluate.evaluate)
 _add(predict.predict)
 _add(show.show)
+_add(show_model.show_model)
 _add(confusions.confusions)
 _add(parity.parity, failure="if a difference is too large")
 _add(bench.bench, failure="if losses are too far apart")

@@ -229,6 +229,7 @@ def search(
     with noting_warnings():
         subject.save(best, out)
         scores, print_scores = subject.score_test(best)
+        subject.save(best, out, scores)
     if plot is not None:
         from fastmlp.displays import SearchDisplay
 
@@ -288,8 +289,8 @@ class _Subject:
         Of the network's parameters.
     X, y, X_test, y_test
     task : {"classification", "regression"}
-    metadata : dict
-        Saved with the model.
+    metadata : callable
+        Returns what is saved with a model; of the model, and of its test scores if they are known.
     score_test : callable
         Returns the scores of a model on the test data by name, and what prints them if they are
         no numbers.
@@ -304,7 +305,7 @@ class _Subject:
     X_test: Any
     y_test: Any
     task: str
-    metadata: dict[str, Any]
+    metadata: Callable[[Any, dict[str, Any] | None], dict[str, Any]]
     score_test: Callable[[Any], tuple[dict[str, Any], Callable[[], None] | None]]
 
     @property
@@ -321,10 +322,11 @@ class _Subject:
         }
         return known.get(name, name.replace("_", " "))
 
-    def save(self, model: Any, out: Path) -> None:
+    def save(self, model: Any, out: Path, scores: dict[str, Any] | None = None) -> None:
+        """Save a model, with its test scores if they are known."""
         import fastmlp
 
-        fastmlp.save(model, out, metadata=self.metadata)
+        fastmlp.save(model, out, metadata=self.metadata(model, scores))
 
 
 def _images(
@@ -338,6 +340,7 @@ def _images(
 ) -> _Subject:
     """Return images to search on."""
     from fastmlp import MLPClassifier
+    from fastmlp.cards import record
 
     loaded = image_data.load(name, data_home, size)
     image_data.check_classes(name, loaded)
@@ -352,7 +355,13 @@ def _images(
         random_state=seed,
         **fixed,
     )
-    metadata = image_data.metadata(name, loaded)
+
+    def metadata(model: Any, scores: dict[str, Any] | None) -> dict[str, Any]:
+        about = image_data.metadata(name, loaded)
+        if scores is None:
+            return about
+        named = {f"{score} on {len(y_test)} test images": v for score, v in scores.items()}
+        return {**about, "card": record(X, y, name=name, scores=named)}
 
     def score_test(model: Any) -> tuple[dict[str, Any], Callable[[], None] | None]:
         return {"accuracy": float(model.score(X_test, y_test))}, None
@@ -387,6 +396,10 @@ def _table(
     n_rows = len(table.X) * (cv - 1) // cv
     pipeline = make_table_pipeline(table.task, n_rows=n_rows, n_estimators=1, **options)
 
+    def metadata(model: Any, scores: dict[str, Any] | None) -> dict[str, Any]:
+        about = table.metadata(model)
+        return about if scores is None else {**about, "card": table.card(scores)}
+
     def score_test(model: Any) -> tuple[dict[str, Any], Callable[[], None] | None]:
         found = tables.metrics(model, table.X_test, table.y_test, table.y)
         heading = f"{len(table.X_test):,} rows held out"
@@ -394,7 +407,7 @@ def _table(
 
     return _Subject(
         "table", table.name, pipeline, "mlp__", table.X, table.y, table.X_test, table.y_test,
-        table.task, table.metadata(), score_test,
+        table.task, metadata, score_test,
     )  # fmt: skip
 
 

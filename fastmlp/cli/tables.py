@@ -1,5 +1,6 @@
 """Tables on the command line: reading, training data, scores and predictions."""
 
+import hashlib
 import sys
 import time
 import zipfile
@@ -37,6 +38,7 @@ DEFAULT_FILE = Path("model.skops")
 OUT_ENDINGS = (".csv", ".parquet", ".jsonl")
 
 _ROWS_AT_ONCE = 100_000  # that are predicted
+_MOST_CATEGORIES = 512  # of a column that are remembered
 _MOST_COLUMNS = 40  # that are listed
 _ROWS_TO_JUDGE = 20  # the median of fewer is unreliable
 _FAR = 3.0  # distances of the quartiles between two medians
@@ -143,8 +145,40 @@ class TrainingTable:
         typer.echo(f"task: {self.task} ({self.why_task})")
         typer.echo(f"{len(self.X):,} rows to train on, {len(self.X_test):,} held out\n")
 
-    def metadata(self) -> dict[str, Any]:
-        """Return the metadata of the table, to be saved with a model."""
+    def card(self, scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+        """Return what the card of a model says of the table, and of its scores.
+
+        Parameters
+        ----------
+        scores : mapping
+            On the held-out rows, as `metrics_as_json` returns them.
+        """
+        from fastmlp.cards import record
+
+        held_out = f"on {len(self.X_test)} rows held out"
+        return record(
+            self.X,
+            self.y,
+            name=self.name,
+            sha256=self._sha256(),
+            scores={
+                f"{name} {held_out}": score["model"]
+                for name, score in scores.items()
+                if score["model"] is not None
+            },
+            **{"target column": self.target},
+        )
+
+    def _sha256(self) -> str | None:
+        """Return the digest of the file, None of standard input."""
+        path = Path(self.name).expanduser()
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def metadata(self, pipeline: "Pipeline") -> dict[str, Any]:
+        """Return the metadata of the table, to be saved with a model fitted on it."""
         return {
             "kind": "table",
             "data": self.name,
@@ -153,7 +187,27 @@ class TrainingTable:
             "columns": {
                 column.name: column.kind for column in self.columns if column.name != self.target
             },
+            "ranges": _ranges(pipeline["columns"].transform(self.X[:_ROWS_AT_ONCE])),
         }
+
+
+def _ranges(frame: "pd.DataFrame") -> dict[str, list[Any]]:
+    """Return low, typical and high numbers of columns, or their categories, frequent ones first.
+
+    Low and high are percentiles, so that a single outlier does not stretch a slider.
+    """
+    import numpy as np
+
+    found: dict[str, list[Any]] = {}
+    for name, column in frame.items():
+        if column.dtype == "category":
+            found[str(name)] = column.value_counts().index[:_MOST_CATEGORIES].tolist()
+            continue
+        values = column.to_numpy(np.float64)
+        values = values[np.isfinite(values)]
+        if len(values):
+            found[str(name)] = np.percentile(values, (1, 50, 99)).tolist()
+    return found
 
 
 def print_columns(name: str, n_rows: int, columns: Sequence["Column"]) -> None:

@@ -64,6 +64,7 @@ def train_images(
     outputs : Outputs
     """
     from fastmlp import persistence
+    from fastmlp.cards import record
     from fastmlp.cli.epoch_display import EpochDisplay
     from fastmlp.estimators import MLPClassifier
     from fastmlp.report import write_report
@@ -120,11 +121,24 @@ def train_images(
     if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
+    about = image_data.metadata(name, loaded)
     if outputs.model_file is not None:  # first, so that another Ctrl-C does not prevent it
-        persistence.save(model, outputs.model_file, metadata=image_data.metadata(name, loaded))
+        persistence.save(model, outputs.model_file, metadata=about)
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
     accuracies = {part: None if xy is None else model.score(*xy) for part, xy in parts.items()}
+    if outputs.model_file is not None:
+        about["card"] = record(
+            X,
+            y,
+            name=name,
+            scores={
+                f"accuracy on {len(parts[part][1])} {part} images": score  # type: ignore[index]
+                for part, score in accuracies.items()
+                if score is not None
+            },
+        )
+        persistence.save(model, outputs.model_file, metadata=about)
     scores = {part: f"{score:.3f}" for part, score in accuracies.items() if score is not None}
     published = {}
     if name == chosen.dataset and parameters == own and not augment and not interrupted:

@@ -79,11 +79,14 @@ def train_table(
         raise typer.Exit(INTERRUPTED)
     model = found[0]
     if outputs.model_file is not None:  # first, so that another Ctrl-C does not prevent it
-        fastmlp.save(pipeline, outputs.model_file, metadata=table.metadata())
+        fastmlp.save(pipeline, outputs.model_file, metadata=table.metadata(pipeline))
     scores = tables.metrics(pipeline, table.X_test, table.y_test, table.y)
+    if outputs.model_file is not None:
+        about = {**table.metadata(pipeline), "card": table.card(tables.metrics_as_json(scores))}
+        fastmlp.save(pipeline, outputs.model_file, metadata=about)
     written = [] if outputs.plots is None else _draw(pipeline, table, outputs.plots, val_name)
     if outputs.report is not None:
-        about = {
+        facts = {
             "file": table.name,
             "rows": f"{len(table.X):,} trained on, {len(table.X_test):,} held out",
             "target": f"{table.target} ({table.why_target})",
@@ -96,7 +99,7 @@ def train_table(
             X_train=table.X,
             y_train=table.y,
             title=f"{table.target} of {Path(table.name).name}",
-            data_about=about,
+            data_about=facts,
             val_name=val_name,
         )
     backend = backends.resolve(model.backend)

@@ -265,6 +265,28 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.max_grad_norm = max_grad_norm
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle: only plain objects, for skops, which trusts few types."""
+        state = dict(super().__getstate__())
+        if type(state.get("_state")) is TrainingState:
+            state["_state"] = vars(state["_state"]).copy()
+        if isinstance(state.get("_optimizer"), Optimizer):
+            optimizer = state["_optimizer"]
+            state["_optimizer"] = {"name": optimizer.name, **vars(optimizer)}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled state."""
+        state = dict(state)
+        if isinstance(state.get("_state"), dict):
+            state["_state"] = TrainingState(**state["_state"])
+        if isinstance(state.get("_optimizer"), dict):
+            fields = dict(state["_optimizer"])
+            optimizer = object.__new__(OPTIMIZERS[fields.pop("name")])
+            vars(optimizer).update(fields)
+            state["_optimizer"] = optimizer
+        super().__setstate__(state)
+
     @classmethod
     def _get_param_names(cls) -> list[str]:
         """Return the names of the parameters, which scikit-learn looks up for every clone."""

@@ -9,7 +9,7 @@ type and attributes of every part. The file is a ZIP archive:
     *.npy, *.npz     arrays; each of fastmlp's estimators is one, the bytes of its own file
 
 So fastmlp's estimators are checked by `models`. The types of the other parts are checked before any
-of them is created: only those of `_trusted_types`, those that skops trusts, and those named by the
+of them is created: only those of `trusted_types`, those that skops trusts, and those named by the
 caller of `load` are accepted.
 """
 
@@ -177,7 +177,7 @@ _TRUSTED = (
 )
 
 
-def _trusted_types() -> list[str]:
+def trusted_types() -> list[str]:
     """Return the full names of the types and functions that files may contain."""
     from sklearn.metrics import get_scorer, get_scorer_names
 
@@ -485,7 +485,7 @@ def _untrusted(stream: BinaryIO, trusted: Iterable[str]) -> list[str]:
                 "checked; fastmlp only saves NumPy's RandomState with its default generator"
             )
     names = _skops().io.get_untrusted_types(file=stream)
-    return sorted(set(names) - {*_trusted_types(), *trusted})
+    return sorted(set(names) - {*trusted_types(), *trusted})
 
 
 def _loaders(schema: Any) -> set[str]:
@@ -502,7 +502,7 @@ def _read(stream: BinaryIO, trusted: Iterable[str]) -> BaseEstimator:
     with warnings.catch_warnings():
         # One for each part; a single one of fastmlp's summarizes them.
         warnings.simplefilter("ignore", InconsistentVersionWarning)
-        model = _skops().io.load(stream, trusted=[*_trusted_types(), *trusted])
+        model = _skops().io.load(stream, trusted=[*trusted_types(), *trusted])
     if not isinstance(model, BaseEstimator | BaseMLP):
         raise ValueError(f"it contains an object of type {type(model).__name__} instead of a model")
     return model

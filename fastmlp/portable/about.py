@@ -1,0 +1,135 @@
+"""What a person, a page or a form needs to know of a model."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+
+from fastmlp import cards
+from fastmlp.portable.tables import PlainTable
+from fastmlp.utils.image_shapes import square_shape
+
+__all__ = ["about"]
+
+_MOST_CATEGORIES = 512  # of a column that are listed
+_MOST_FEATURES = 512  # of a model that are listed
+
+
+def about(model: Any, name: str) -> dict[str, Any]:
+    """Describe a fitted model as JSON, for those who are to give it data.
+
+    Parameters
+    ----------
+    model : estimator
+        Of fastmlp, an ensemble, or a pipeline; with ``metadata_`` if it was trained by the command
+        line.
+    name : str
+
+    Returns
+    -------
+    dict
+        name : str
+        kind : "images", "table" or "rows"
+            What it predicts: images of `shape`, rows with named columns, or rows of numbers.
+        task : "classification", "multilabel" or "regression"
+        classes : list of str, int, float or bool, or None
+        shape : [rows, columns] or None
+        background : float or None
+            Gray level around the training images, 0 for black to 255 for white.
+        n_features : int
+        target : str or None
+            Name of the column that is predicted.
+        columns : list of dict, or None
+            Of tables, and of rows of not too many features: name, kind ("number", "boolean",
+            "date" or "category"), typical (a value to begin with), low and high (of numbers; dates
+            are ISO texts) or values (of categories, the frequent ones first; of booleans, as they
+            are written), None where it is not known.
+        card : dict
+            The model card; see `fastmlp.cards.card`.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.datasets import load_digits
+    >>> (X, y), _ = load_digits()
+    >>> model = MLPClassifier(input_scale=1 / 16, tol=1e-3, random_state=1).fit(X, y)
+    >>> found = about(model, "digits")
+    >>> found["kind"], found["shape"], found["classes"][:3]
+    ('images', [8, 8], [0, 1, 2])
+    """
+    metadata = getattr(model, "metadata_", None) or {}
+    table = PlainTable.of(model) if isinstance(model, Pipeline) else None
+    n_features = int(model.n_features_in_) if hasattr(model, "n_features_in_") else 0
+    kind, shape = "rows", None
+    if table is not None:
+        kind = "table"
+    elif metadata.get("kind") == "images":
+        kind, shape = "images", list(metadata["shape"])
+    elif "kind" not in metadata and not hasattr(model, "feature_names_in_"):
+        square = square_shape(n_features)  # of a model that Python has saved
+        if square is not None and square[0] >= 8:
+            kind, shape = "images", list(square)
+    return {
+        "name": name,
+        "kind": kind,
+        "task": _task(model),
+        "classes": model.classes_.tolist() if hasattr(model, "classes_") else None,
+        "shape": shape,
+        "background": metadata.get("background", 0.0) if kind == "images" else None,
+        "n_features": n_features,
+        "target": metadata.get("target"),
+        "columns": None if kind == "images" else _columns(model, table, metadata, n_features),
+        "card": cards.card(model),
+    }
+
+
+def _task(model: Any) -> str:
+    if not is_classifier(model):
+        return "regression"
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    last = getattr(last, "estimators_", [last])[0]
+    labels = getattr(last, "_label_binarizer", None)
+    if labels is not None and labels.y_type_.startswith("multilabel"):
+        return "multilabel"
+    return "classification"
+
+
+def _columns(
+    model: Any, table: PlainTable | None, metadata: dict[str, Any], n_features: int
+) -> list[dict[str, Any]] | None:
+    """Return the columns of a table, or the features of rows."""
+    if table is None:
+        if not 0 < n_features <= _MOST_FEATURES:
+            return None
+        names = getattr(model, "feature_names_in_", [f"x{i}" for i in range(n_features)])
+        return [{"name": str(name), **_number("number", None)} for name in names]
+    ranges = metadata.get("ranges", {})
+    columns = []
+    for column in table.columns:
+        known = ranges.get(column.name)
+        if column.kind == "category":
+            values = list(known or column.inputs)[:_MOST_CATEGORIES]
+            entry = {"kind": "category", "typical": values[0] if values else None, "values": values}
+        elif column.kind == "boolean":
+            words = column.words or (False, True)
+            is_true = column.center > 0.5
+            entry = {"kind": "boolean", "typical": words[is_true], "values": list(words)}
+        else:
+            if known is None and column.is_binary:
+                known = [0.0, column.center, 1.0]
+            elif known is None:  # the quartiles are half of 1 / scale from the median, if alike
+                reach = 1.5 / column.scale if column.scale else 0.0
+                known = [column.center - reach, column.center, column.center + reach]
+            entry = _number(column.kind, known)
+        columns.append({"name": column.name, **entry})
+    return columns
+
+
+def _number(kind: str, known: list[float] | None) -> dict[str, Any]:
+    """Return the range of a column of numbers or dates."""
+    low, typical, high = known or (None, None, None)
+    if kind == "date" and known:
+        days = [np.datetime64(int(day), "D") for day in known]
+        low, typical, high = (str(day) for day in days)
+    return {"kind": kind, "typical": typical, "low": low, "high": high}
