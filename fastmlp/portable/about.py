@@ -130,6 +130,6 @@ def _number(kind: str, known: list[float] | None) -> dict[str, Any]:
     """Return the range of a column of numbers or dates."""
     low, typical, high = known or (None, None, None)
     if kind == "date" and known:
-        days = [np.datetime64(int(day), "D") for day in known]
-        low, typical, high = (str(day) for day in days)
+        days = [str(np.datetime64(int(day), "D")) for day in known]
+        return {"kind": kind, "typical": days[1], "low": days[0], "high": days[2]}
     return {"kind": kind, "typical": typical, "low": low, "high": high}

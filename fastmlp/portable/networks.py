@@ -92,7 +92,7 @@ class PlainNetwork:
         if self.input_scale is not None:
             scale, shift = self.input_scale
             x = x * scale.astype(self.dtype) + shift.astype(self.dtype)
-        values = []
+        values: list[NDArray] = []
         for coef, intercept in zip(self.coefs, self.intercepts, strict=True):
             x = x @ coef + intercept
             is_last = len(values) == len(self.coefs) - 1
@@ -252,9 +252,8 @@ def _task(model: Any) -> str:
             f"the model must know two classes or more, got only {model.classes_.tolist()}: train "
             "it on samples of several."
         )
-    return {"binary": "binary", "multiclass": "multiclass"}.get(
-        model._label_binarizer.y_type_, "multilabel"
-    )
+    kind: str = model._label_binarizer.y_type_
+    return kind if kind in ("binary", "multiclass") else "multilabel"
 
 
 def _network(model: Any) -> PlainNetwork:

@@ -142,9 +142,11 @@ class PlainTable:
 
 def _numbers(transformer: Any) -> tuple[dict[str, dict[str, Any]], int]:
     """Return what is done with the columns of numbers, and the number of their inputs."""
-    if not hasattr(transformer, "named_steps"):  # there are none
+    if not hasattr(transformer, "named_steps"):
         return {}, 0
     scaler, imputer = transformer.named_steps["scale"], transformer.named_steps["impute"]
+    if not hasattr(scaler, "feature_names_in_"):  # there were no such columns to fit it on
+        return {}, 0
     names = list(map(str, scaler.feature_names_in_))
     with_missing = list(imputer.indicator_.features_)
     found = {
