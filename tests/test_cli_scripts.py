@@ -153,6 +153,8 @@ def documents(command):
             return [document_of("predict", model, "X.npy", "--proba")]
         case "show":
             return [document_of("show", "--data", "digits", "--n", 2)]
+        case "show-model":
+            return [document_of("show-model", model)]
         case "confusions":
             found = document_of("confusions", model, "--data", "digits")
             pair = f"{found['pairs'][0]['true']},{found['pairs'][0]['predicted']}"

@@ -121,8 +121,8 @@ def train_images(
     if interrupted and not getattr(model, "n_iter_", 0):
         note("no epoch was finished, so nothing is saved.")
         raise typer.Exit(INTERRUPTED)
-    about = image_data.metadata(name, loaded)
     if outputs.model_file is not None:  # first, so that another Ctrl-C does not prevent it
+        about = image_data.metadata(name, loaded)
         persistence.save(model, outputs.model_file, metadata=about)
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
