@@ -154,7 +154,8 @@ def documents(command):
         case "show":
             return [document_of("show", "--data", "digits", "--n", 2)]
         case "show-model":
-            return [document_of("show-model", model)]
+            run(*TRAIN, "--epochs", 1)
+            return [document_of("show-model", "model.npz")]
         case "confusions":
             found = document_of("confusions", model, "--data", "digits")
             pair = f"{found['pairs'][0]['true']},{found['pairs'][0]['predicted']}"
