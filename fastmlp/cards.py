@@ -123,8 +123,8 @@ def card(model: Any) -> dict[str, dict[str, Any]]:
     --------
     >>> from fastmlp import MLPRegressor
     >>> X = np.arange(8.0).reshape(4, 2)
-    >>> card(MLPRegressor((3,), solver="lbfgs", random_state=0).fit(X, X[:, 0]))["parameters"]
-    {'hidden_layer_sizes': [3], 'solver': 'lbfgs', 'random_state': 0}
+    >>> card(MLPRegressor(hidden_layer_sizes=3, solver="lbfgs").fit(X, X[:, 0]))["parameters"]
+    {'hidden_layer_sizes': 3, 'solver': 'lbfgs'}
     """
     metadata = getattr(model, "metadata_", None) or {}
     recorded = metadata.get("card") or {}

@@ -17,11 +17,13 @@ from fastmlp.cli import (
     confusions,
     data,
     evaluate,
+    export,
     info,
     parity,
     predict,
     recipes,
     search,
+    serve,
     show,
     show_model,
     train,
@@ -91,6 +93,8 @@ _add(train.train)
 _add(search.search)
 _add(evaluate.evaluate)
 _add(predict.predict)
+app.command(cls=Command, epilog=serve.EXIT_STATUS)(serve.serve)
+_add(export.export, failure="if the export does not predict what the model predicts")
 _add(show.show)
 _add(show_model.show_model)
 _add(confusions.confusions)

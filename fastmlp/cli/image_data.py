@@ -25,6 +25,7 @@ _SIGNATURES = (
     *(b"P%d" % kind for kind in range(1, 8)),
 )
 _PICTURES_AT_ONCE = 1000
+_WHITES = 1, 16, 255  # values of white pixels: of black and white, scikit-learn's digits, bytes
 _GRID = 4  # blocks per side of an image whose gray levels are compared
 _SAMPLES_TO_JUDGE = 30  # fewer samples vary too much
 _LEAST_SPREAD = 5.0  # gray levels; added because constant blocks have no spread
@@ -180,6 +181,7 @@ def metadata(data: str, loaded: ImageData) -> dict[str, Any]:
         "data": data,
         "shape": list(loaded.shape),
         "background": background(images),
+        "white": next(white for white in _WHITES if X.max(initial=0) <= white),
         "grays": grays.mean(axis=0).round(1).tolist(),
         "spread of grays": grays.std(axis=0).round(1).tolist(),
     }
@@ -266,6 +268,9 @@ def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]
         here, there = ("light", "dark") if found > _LIGHT else ("dark", "light")
         note(f"the background is {here}, not {there} as in training: gray levels are inverted.")
         rows = 255 - rows
+    white = getattr(model, "metadata_", {}).get("white", 255)  # 16 of scikit-learn's digits
+    if white != 255:
+        rows = (rows.astype("uint16") * white // 255).astype("uint8")
     return rows.reshape(len(rows), -1), names
 
 

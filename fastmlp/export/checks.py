@@ -1,7 +1,7 @@
 """Whether an exported model predicts what the model predicts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Check:
         Size of the export.
     microseconds : float or None
         Per row, if it was measured.
+    found : array of shape (n_rows, n_outputs) or None
+        The predictions of the export.
     """
 
     by: str
@@ -41,6 +43,7 @@ class Check:
     largest: float
     n_bytes: int
     microseconds: float | None = None
+    found: NDArray | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         labels = ""
@@ -172,7 +175,7 @@ def compared(
     if not plain.is_classifier:
         spread = float(np.std(wanted, axis=0).max(initial=0.0))
         largest /= spread or 1.0
-        return Check(by, len(wanted), None, largest, n_bytes, microseconds)
+        return Check(by, len(wanted), None, largest, n_bytes, microseconds, found)
     labels, own = (plain.labels(numbers) for numbers in (found, wanted))
     differ = (labels != own).reshape(len(wanted), -1).any(axis=1)
-    return Check(by, len(wanted), int(differ.sum()), largest, n_bytes, microseconds)
+    return Check(by, len(wanted), int(differ.sum()), largest, n_bytes, microseconds, found)

@@ -14,6 +14,7 @@ __all__ = ["about"]
 
 _MOST_CATEGORIES = 512  # of a column that are listed
 _MOST_FEATURES = 512  # of a model that are listed
+_WHITES = (1.0, 16.0, 255.0)  # of floats, scikit-learn's digits, and bytes
 
 
 def about(model: Any, name: str) -> dict[str, Any]:
@@ -37,6 +38,9 @@ def about(model: Any, name: str) -> dict[str, Any]:
         shape : [rows, columns] or None
         background : float or None
             Gray level around the training images, 0 for black to 255 for white.
+        white : float or None
+            The value of a white pixel: 255 for bytes, 16 for scikit-learn's digits. If it was not
+            recorded in training, the smallest of 1, 16 and 255 for which `input_scale` gives 1.
         n_features : int
         target : str or None
             Name of the column that is predicted.
@@ -77,6 +81,7 @@ def about(model: Any, name: str) -> dict[str, Any]:
         "classes": model.classes_.tolist() if hasattr(model, "classes_") else None,
         "shape": shape,
         "background": metadata.get("background", 0.0) if kind == "images" else None,
+        "white": metadata.get("white", _white(model)) if kind == "images" else None,
         "n_features": n_features,
         "target": metadata.get("target"),
         "columns": None if kind == "images" else _columns(model, table, metadata, n_features),
@@ -95,6 +100,18 @@ def _task(model: Any) -> str:
     return "classification"
 
 
+def _white(model: Any) -> float:
+    """Return the value of a white pixel by the fitted input scaling."""
+    first = getattr(model, "estimators_", [model])[0]
+    scaling = getattr(first, "input_scale_", None)
+    if scaling is None:
+        return 255.0
+    # Pixels that are standardized have deviations below 255.
+    scale = np.abs(scaling[0]).astype(np.float64)
+    reach = 1 / scale[scale > 0].min(initial=np.inf)
+    return next((white for white in _WHITES if reach <= white * (1 + 1e-6)), 255.0)
+
+
 def _columns(
     model: Any, table: PlainTable | None, metadata: dict[str, Any], n_features: int
 ) -> list[dict[str, Any]] | None:
@@ -103,7 +120,11 @@ def _columns(
         if not 0 < n_features <= _MOST_FEATURES:
             return None
         names = getattr(model, "feature_names_in_", [f"x{i}" for i in range(n_features)])
-        return [{"name": str(name), **_number("number", None)} for name in names]
+        ranges_of_features = _scaled_ranges(model, n_features)
+        return [
+            {"name": str(name), **_number("number", known)}
+            for name, known in zip(names, ranges_of_features, strict=True)
+        ]
     ranges = metadata.get("ranges", {})
     columns = []
     for column in table.columns:
@@ -124,6 +145,18 @@ def _columns(
             entry = _number(column.kind, known)
         columns.append({"name": column.name, **entry})
     return columns
+
+
+def _scaled_ranges(model: Any, n_features: int) -> list[list[float] | None]:
+    """Return two standard deviations around the mean of features that the model standardizes."""
+    first = getattr(model, "estimators_", [model])[0]
+    scaling = getattr(first, "input_scale_", None)
+    if scaling is None or getattr(first, "input_scale", None) != "standard":
+        return [None] * n_features
+    found: list[list[float] | None] = []
+    for scale, shift in zip(*(part.astype(np.float64).tolist() for part in scaling), strict=True):
+        found.append([(z - shift) / scale for z in (-2, 0, 2)] if scale else None)
+    return found
 
 
 def _number(kind: str, known: list[float] | None) -> dict[str, Any]:

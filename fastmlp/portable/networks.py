@@ -210,7 +210,7 @@ def plain(model: Any) -> PlainModel:
     >>> import numpy as np
     >>> from fastmlp import MLPRegressor
     >>> X = np.arange(8.0).reshape(4, 2)
-    >>> model = MLPRegressor((3,), solver="lbfgs", random_state=0).fit(X, X[:, 0])
+    >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs").fit(X, X[:, 0])
     >>> found = plain(model)
     >>> found.task, found.networks[0].units
     ('regression', (2, 3, 1))
@@ -220,10 +220,10 @@ def plain(model: Any) -> PlainModel:
     if isinstance(model, Pipeline):
         table = PlainTable.of(model)
         if table is None:
-            names = ", ".join(type(step).__name__ for _, step in model.steps)
+            steps = ", ".join(type(step).__name__ for _, step in model.steps)
             raise TypeError(
                 "of pipelines, only those of fastmlp.tables are known as plain arrays, got the "
-                f"steps {names}: export to ONNX with skl2onnx, or only the last step."
+                f"steps {steps}: export to ONNX with skl2onnx, or only the last step."
             )
         return replace(plain(model.steps[-1][1]), table=table)
     if not isinstance(model, MLPClassifier | MLPRegressor | MLPEnsemble):
