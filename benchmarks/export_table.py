@@ -6,7 +6,7 @@ The models have all tasks, activations, scalings and dtypes, and some are ensemb
 tests/random_models.py. Each is exported in every format and predicts 100 rows that it has not seen,
 in onnxruntime, PyTorch, NumPy, Node.js and compiled C. Then pipelines of random tables, whose rows
 have missing values and unknown categories; then the size and time of one network. All of it takes
-some minutes. Formats that are not available are left out with the reason.
+some ten minutes. Formats that are not available are left out with the reason.
 
 Exits with 1 if a label differs in a format that is not rounded to fewer bits, or a probability of a
 float32 model by more than 1e-6.
@@ -150,7 +150,7 @@ def page(of_models, of_tables, sizes):
             "differences are those of a probability or, for models that predict numbers, of a",
             "prediction divided by the standard deviation of all predictions.",
             "",
-            f"{about['cpu']}; {versions}.",
+            f"{about['cpu']} ({about['instruction_set']}); {versions}.",
             "",
             f"## {n_models} random models, 100 rows each",
             "",

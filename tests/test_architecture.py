@@ -190,6 +190,7 @@ class TestDocument:
         {
             "import fastmlp": {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"},
             "import fastmlp.idx": {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"},
+            "import fastmlp.export": {"numba", "matplotlib", "typer", "rich", "sklearn", "onnx"},
             "import fastmlp.augment": {"numba", "matplotlib", "typer", "rich", "sklearn", "pooch"},
             # scikit-learn 1.9 itself loads rich
             "from fastmlp import MLPClassifier": {"numba", "matplotlib", "typer", "pooch"},

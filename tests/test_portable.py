@@ -205,13 +205,16 @@ def test_ranges_of_the_training_data_are_used(pipeline):
 
 
 def test_about_images_and_rows():
-    digits = classifier().fit(np.zeros((30, 64)), np.arange(30) % 3)
+    digits = classifier(input_scale=1 / 16).fit(np.zeros((30, 64)), np.arange(30) % 3)
+    assert about(digits, "d")["white"] == 16
     assert about(digits, "d")["shape"] == [8, 8]
     digits.metadata_ = {"kind": "rows"}
     assert about(digits, "d")["kind"] == "rows"
     digits.metadata_ = {"kind": "images", "shape": [4, 16], "background": 255.0}
     found = about(digits, "d")
     assert (found["kind"], found["shape"], found["background"]) == ("images", [4, 16], 255.0)
+    unscaled = classifier().fit(np.zeros((30, 64)), np.arange(30) % 3)
+    assert about(unscaled, "r")["kind"] == "rows"
     rows = about(classifier().fit(pd.DataFrame(X, columns=list("abcde")), LABELS), "r")
     assert [column["name"] for column in rows["columns"]] == list("abcde")
     assert rows["task"] == "multilabel"

@@ -26,8 +26,6 @@ from fastmlp.cli.pictures import check_writable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastmlp.export import Check
-
 #: Largest difference of an export that is not rounded to fewer bits: of a probability, and of a
 #: prediction in standard deviations, which are small if all predictions are alike.
 TOLERANCE, TOLERANCE_OF_NUMBERS = 1e-4, 1e-3
@@ -287,7 +285,7 @@ class _Scores:
     name: str
     n_samples: int
     model: float
-    export: float | None
+    export: float
 
 
 @dataclass
@@ -342,8 +340,7 @@ class _Exported:
         facts["rows"] = "generated" if source is None else f"test samples of {source}"
         if self.check.microseconds is not None:
             facts["time"] = f"{self.check.microseconds:.3g} µs per row, one thread"
-        scores = self.scores
-        if scores is not None and scores.export is not None:
+        if (scores := self.scores) is not None:
             facts[f"test {scores.name}"] = f"{scores.export:.4f}, of the model {scores.model:.4f}"
         return facts
 
@@ -376,7 +373,7 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1000:,.0f} kB" if n_bytes < 1e6 else f"{n_bytes / 1e6:,.1f} MB"
 
 
-def _scores(model: Any, rows: _Rows, check: "Check") -> _Scores:
+def _scores(model: Any, rows: _Rows, check: Any) -> _Scores:
     """Return how rounding changes the score."""
     from sklearn.metrics import accuracy_score, r2_score
 
@@ -386,17 +383,11 @@ def _scores(model: Any, rows: _Rows, check: "Check") -> _Scores:
     described = plain(model)
     with noting_warnings():
         predictions = model.predict(given(described, rows.X))
-    name, metric = "R²", r2_score
-    found: Any = getattr(check, "found", None)
+    name, metric, found = "R²", r2_score, check.found
     if described.is_classifier:
-        name, metric = "accuracy", accuracy_score
-        found = None if found is None else described.labels(found)
-    return _Scores(
-        name,
-        len(rows.X),
-        float(metric(rows.y, predictions)),
-        None if found is None else float(metric(rows.y, found)),
-    )
+        name, metric, found = "accuracy", accuracy_score, described.labels(check.found)
+    scores = (float(metric(rows.y, predicted)) for predicted in (predictions, found))
+    return _Scores(name, len(rows.X), *scores)
 
 
 def _to_onnx(model: Any, path: Path, dtype: str | None, rows: _Rows) -> _Exported:
@@ -440,7 +431,9 @@ def _to_c(model: Any, path: Path, dtype: str | None, rows: _Rows) -> _Exported:
     chosen = dtype or "float32"
     name = re.sub(r"[^A-Za-z0-9_]", "_", path.stem)
     name = name if re.match("[A-Za-z]", name) else f"model_{name}"
-    header = to_c(model, path, dtype=chosen, X=rows.X, name=name)
+    # Of tables, rows would only be recorded for the self-test: nobody's data belong in a header.
+    X = rows.X if rows.X is not None and not is_pipeline(model) else None
+    header = to_c(model, path, dtype=chosen, X=X, name=name)
     is_rounded = chosen in _FORMATS["c"].rounded and rows.y is not None
     return _Exported(
         path, rows, check_c(model, header, rows.X if is_rounded else rows.some()), chosen

@@ -3,17 +3,19 @@
 import typer
 
 from fastmlp.cli.models import load_model
-from fastmlp.cli.options import Json, ModelFile
+from fastmlp.cli.options import Json, ModelFile, Quiet
 from fastmlp.cli.output import print_facts, print_json
 
 
-def show_model(model_file: ModelFile, as_json: Json = False) -> None:
+def show_model(model_file: ModelFile, as_json: Json = False, quiet: Quiet = False) -> None:
     """Print the card of a saved model: what it is, its data, scores, training and versions.
+
+    'fastmlp export --to card' writes the same as Markdown.
 
     For example:
 
         fastmlp show-model model.npz
-        fastmlp export model.npz --to card         # the same as Markdown
+        fastmlp show-model model.npz --json
     """
     from fastmlp import cards
 

@@ -14,6 +14,7 @@ __all__ = ["about"]
 
 _MOST_CATEGORIES = 512  # of a column that are listed
 _MOST_FEATURES = 512  # of a model that are listed
+_LARGE_SIDE, _SMALL_SIDE = 16, 8  # of images: with fewer pixels, rows may be those of a table
 _WHITES = (1.0, 16.0, 255.0)  # of floats, scikit-learn's digits, and bytes
 
 
@@ -72,7 +73,7 @@ def about(model: Any, name: str) -> dict[str, Any]:
         kind, shape = "images", list(metadata["shape"])
     elif "kind" not in metadata and not hasattr(model, "feature_names_in_"):
         square = square_shape(n_features)  # of a model that Python has saved
-        if square is not None and square[0] >= 8:
+        if square is not None and (square[0] >= _LARGE_SIDE or _reads_bytes(model, square[0])):
             kind, shape = "images", list(square)
     return {
         "name": name,
@@ -98,6 +99,15 @@ def _task(model: Any) -> str:
     if labels is not None and labels.y_type_.startswith("multilabel"):
         return "multilabel"
     return "classification"
+
+
+def _reads_bytes(model: Any, side: int) -> bool:
+    """Return whether all inputs are scaled by one small factor, as those of small images are."""
+    scaling = getattr(getattr(model, "estimators_", [model])[0], "input_scale_", None)
+    if scaling is None or side < _SMALL_SIDE:
+        return False
+    scale, shift = scaling
+    return bool((scale == scale[0]).all() and 0 < scale[0] <= 1 / 8 and not shift.any())
 
 
 def _white(model: Any) -> float:
