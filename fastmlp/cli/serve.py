@@ -58,7 +58,7 @@ def serve(
     receive_seconds: Annotated[
         float,
         _limit(**number("greater than 0", lambda x: x > 0), help="Time for a request to arrive."),
-    ] = 20,
+    ] = 30,
     predict_seconds: Annotated[
         float,
         _limit(**number("greater than 0", lambda x: x > 0), help="Time to answer a request."),
@@ -80,7 +80,7 @@ def serve(
 
         fastmlp serve model.npz --open
 
-        fastmlp serve digits.npz penguins.skops --port 0 --reload
+        fastmlp serve digits.npz iris.skops --reload
         curl --data-binary @seven.png http://127.0.0.1:8000/predict?model=digits
     """
     server = _server(
@@ -115,6 +115,7 @@ def serve(
     # again, in which no request is answered.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     server.run(tell)
 
 

@@ -12,18 +12,21 @@ from starlette.responses import Response
 
 from fastmlp.serve.models import ServedModel
 from fastmlp.serve.predicting import Outcome
+from fastmlp.serve.service import json_answer
 
-__all__ = ["csv_answer", "prediction_document", "wants_csv"]
+__all__ = ["csv_answer", "predictions_answer", "wants_csv"]
 
 
-def prediction_document(model: ServedModel, outcome: Outcome) -> dict[str, Any]:
-    """Return predictions as the short form of the API has them."""
+def predictions_answer(outcome: Outcome, model: ServedModel, note: str | None = None) -> Response:
+    """Return predictions as JSON, with a note on what was done to the rows, if it is given."""
     document: dict[str, Any] = {"model": model.name, "predictions": outcome.values.tolist()}
     if model.classes is not None:
         document["classes"] = model.classes
     if outcome.probabilities is not None:
         document["probabilities"] = outcome.probabilities.tolist()
-    return document
+    if note is not None:
+        document["note"] = note
+    return json_answer(document)
 
 
 def wants_csv(request: Request) -> bool:
@@ -31,7 +34,7 @@ def wants_csv(request: Request) -> bool:
     return "text/csv" in request.headers.get("accept", "")
 
 
-def csv_answer(model: ServedModel, outcome: Outcome, frame: Any = None) -> Response:
+def csv_answer(outcome: Outcome, model: ServedModel, frame: Any = None) -> Response:
     """Return predictions as CSV, with the columns of a table before them if it is given."""
     names, columns = _columns(model, outcome)
     if frame is not None:

@@ -27,6 +27,8 @@ BODY = "fastmlp.body"
 #: Bodies from this size on are received into one array.
 _LARGE = 256 << 10
 
+_SCRATCH_BYTES = 64 << 10
+
 #: Connections beyond the limit that are answered, as a fraction of it; others are closed.
 _SURPLUS = 0.5
 
@@ -48,21 +50,23 @@ class LargeBody(asyncio.BufferedProtocol):
     connection : asyncio.Protocol
     ask : callable
         Tells the client that the body is wanted, if it waits for that.
+
+    Attributes
+    ----------
+    n_bytes : int
+        The length.
     """
 
     def __init__(self, length: int, connection: Any, ask: Callable[[], None]) -> None:
         self._content = np.empty(length, np.uint8).data  # unlike bytearray's, not written to
+        self._scratch: memoryview | None = None  # of bytes that nobody wants
         self._n_received = 0
+        self.n_bytes = length
         self._connection = connection
         self._ask = ask
         self._is_aborted = False
         self._n_wanted = 0
         self._arrived: asyncio.Future[None] | None = None
-
-    @property
-    def n_bytes(self) -> int:
-        """Number of all bytes."""
-        return len(self._content)
 
     @property
     def n_received(self) -> int:
@@ -72,16 +76,18 @@ class LargeBody(asyncio.BufferedProtocol):
     @property
     def n_missing(self) -> int:
         """Number of bytes that have not arrived."""
-        return len(self._content) - self._n_received
+        return self.n_bytes - self._n_received
 
     def feed(self, part: bytes) -> None:
         """Take bytes that have arrived together with the headers."""
-        stop = self._n_received + len(part)
-        self._content[self._n_received : stop] = part
+        if self._scratch is None:
+            self._content[self._n_received : self._n_received + len(part)] = part
         self._advance(len(part))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes belong."""
+        if self._scratch is not None:
+            return self._scratch[: self.n_missing]
         return self._content[self._n_received :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -101,6 +107,10 @@ class LargeBody(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Tell the connection."""
         self._connection.resume_writing()
+
+    def discard(self) -> None:
+        """Keep no more of it, because the request is answered."""
+        self._content = self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
 
     def abort(self) -> None:
         """End it, because the client has gone."""
@@ -130,7 +140,7 @@ class LargeBody(asyncio.BufferedProtocol):
         ------
         ClientDisconnect
         """
-        return await self.first(len(self._content))
+        return await self.first(self.n_bytes)
 
     def _advance(self, n_bytes: int) -> None:
         self._n_received += n_bytes
@@ -267,9 +277,11 @@ def connection_class(limits: Limits, refuse: ASGIApp) -> type[HttpToolsProtocol]
             super().on_message_complete()
 
         def on_response_complete(self) -> None:
-            if not self.pipeline:
-                self._large = None  # the memory of a connection that waits for the next request
-                self._scope.pop(BODY, None)
+            if not self.pipeline:  # or the body is that of the next request, which has begun
+                large = self._scope.pop(BODY, None)
+                if large is not None and large.n_missing:
+                    large.discard()
+                self._large = None  # a connection that waits for a request needs no memory
             super().on_response_complete()
 
         def send_400_response(self, msg: str) -> None:

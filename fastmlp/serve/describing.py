@@ -233,6 +233,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>fastmlp: the API</title>
+<link rel="icon" href="data:,">
 <style>
 :root {{ color-scheme: light dark; }}
 body {{ font: 1rem/1.5 system-ui, sans-serif; }}
@@ -272,14 +273,16 @@ def docs(service: Service) -> str:
     for model in service.library:
         path = f"/models/{_quoted(model.name)}/predict"
         models.append(f"<h2>{escape(model.name)}</h2>\n<p>{escape(model.in_words)}</p>")
-        commands = [f"curl{token} --data-binary @rows.csv -H 'Content-Type: text/csv' URL{path}"]
+        commands = [
+            f"curl{token} --data-binary @rows.csv -H 'Content-Type: text/csv' {service.url}{path}"
+        ]
         if model.shape is not None:
-            commands.insert(0, f"curl{token} --data-binary @picture.png URL{path}")
+            commands.insert(0, f"curl{token} --data-binary @picture.png {service.url}{path}")
         elif model.columns and len(model.columns) <= 20:
             import json
 
             body = json.dumps(_example_of_rows(model))
-            commands.insert(0, f"curl{token} --data '{body}' URL{path}")
+            commands.insert(0, f"curl{token} --data '{body}' {service.url}{path}")
         models.append(f"<pre>{escape(chr(10).join(commands))}</pre>")
     return _PAGE.format(
         token=_TOKEN if service.needs_token else "",

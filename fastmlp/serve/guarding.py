@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from fastmlp.serve.errors import RequestError
 
@@ -12,10 +12,9 @@ __all__ = ["Guard", "is_loopback", "read_token"]
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-#: Paths that need no token: what monitors the server, and the pages, which ask for it.
+#: Paths that need no token: what monitors the server, and the page, which asks for it.
 _OPEN = frozenset(
-    ["/", "/docs", "/openapi.json", "/ping", "/health", "/version", "/v2"]
-    + ["/v2/health/live", "/v2/health/ready"]
+    ["/", "/ping", "/health", "/version", "/v2", "/v2/health/live", "/v2/health/ready"]
 )
 _MIN_TOKEN = 16
 
@@ -49,7 +48,7 @@ def read_token(path: Path) -> str:
 
 
 class Guard:
-    """Middleware that refuses those who may not ask.
+    """Refuses those who may not ask.
 
     With a token, requests must have it. Without one, only programs on this machine reach the
     server, among them browsers, which other people's pages may tell to send requests: therefore the
@@ -58,25 +57,22 @@ class Guard:
 
     Parameters
     ----------
-    app : ASGI application
-    token : str or None
+    token : str, optional
     hosts : iterable of str
         Names of this machine besides those of the loopback interface.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts: Iterable[str]) -> None:
-        self._app = app
+    def __init__(self, token: str | None = None, hosts: Iterable[str] = ()) -> None:
         self._token = None if token is None else token.encode()
         self._hosts = frozenset(host.encode().lower() for host in (*_LOOPBACK, *hosts))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or raise `RequestError`."""
+    def check(self, scope: Scope) -> None:
+        """Raise `RequestError` if a request must not be answered."""
         headers = dict(scope["headers"])
         if self._token is None:
             self._check_origin(scope["method"], headers)
         elif scope["path"] not in _OPEN:
             self._check_token(headers.get(b"authorization", b""))
-        await self._app(scope, receive, send)
 
     def _check_token(self, given: bytes) -> None:
         assert self._token is not None

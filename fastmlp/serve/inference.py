@@ -32,8 +32,9 @@ _VERSION = "1"  # of every model
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _INPUT = "input"
 
-#: Rows that are predicted while others arrive, at least and at most.
-_PART_ROWS, _MOST_PART_ROWS = 512, 2048
+#: Bytes of the rows that are predicted while others arrive; starting threads for fewer takes longer
+#: than it saves.
+_PART_BYTES = 4 << 20
 
 #: Datatypes of the columns of tables. Booleans that are written as words are BYTES.
 _OF_KIND = {"number": "FP64", "boolean": "BOOL", "date": "BYTES", "category": "BYTES"}
@@ -61,7 +62,7 @@ def routes(service: Service) -> list[Route]:
                     return answer
         async with service.body(request) as content:
             asked, X = await service.decoded(content, _read, json_length, model)
-            return _answer(model, asked, await service.predict(model, X))
+            return await _answered(service, model, asked, await service.predict(model, X))
 
     async def server(request: Request) -> Response:
         import fastmlp
@@ -143,15 +144,16 @@ async def _in_parts(
     asked, X = _read(await large.first(n_json), json_length, model)
     if X.nbytes < ALONE_BYTES:
         return None
+    row_bytes = X.nbytes // len(X)
+    part_rows = max(_PART_BYTES // row_bytes, 1)
     parts, start = [], 0
     while start < len(X):
-        row_bytes = X.nbytes // len(X)
-        await large.first(n_json + min(start + _PART_ROWS, len(X)) * row_bytes)
-        stop = min(start + _MOST_PART_ROWS, (large.n_received - n_json) // row_bytes)
+        await large.first(n_json + min(start + part_rows, len(X)) * row_bytes)
+        stop = min((large.n_received - n_json) // row_bytes, len(X))
         parts.append(await service.predict(model, X[start:stop]))
         start = stop
     await large.complete()
-    return _answer(model, asked, joined(parts))
+    return await _answered(service, model, asked, joined(parts))
 
 
 def _read(
@@ -185,7 +187,15 @@ def _read(
     )
 
 
-def _answer(model: ServedModel, asked: InferRequest, outcome: Outcome) -> Response:
+async def _answered(
+    service: Service, model: ServedModel, asked: InferRequest, outcome: Outcome
+) -> Response:
+    if asked.wants_bytes_only:  # which takes no time
+        return _answer(outcome, model, asked)
+    return await service.encoded(outcome, _answer, model, asked)
+
+
+def _answer(outcome: Outcome, model: ServedModel, asked: InferRequest) -> Response:
     document, parts = encoded(asked, model.name, _VERSION, _outputs(model, outcome))
     if not parts:
         return json_answer(document)

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from fastmlp.serve.errors import RequestError
 from fastmlp.serve.models import ServedModel
+from fastmlp.serve.predicting import Outcome
 from fastmlp.serve.rows import NumberRows, kind_of
 from fastmlp.serve.service import Service, json_answer, parsed_json
 
@@ -28,7 +29,7 @@ def routes(service: Service) -> list[Route]:
             else:
                 X = await service.decoded(content, _rows, model)
             outcome = await service.predict(model, X)
-        return json_answer({"predictions": outcome.values.tolist()})
+        return await service.encoded(outcome, _answer)
 
     async def ping(request: Request) -> Response:
         return PlainTextResponse("\n")
@@ -44,6 +45,10 @@ def routes(service: Service) -> list[Route]:
         Route("/health", ping),
         Route("/version", version),
     ]
+
+
+def _answer(outcome: Outcome) -> Response:
+    return json_answer({"predictions": outcome.values.tolist()})
 
 
 def _rows(content: memoryview, model: ServedModel) -> Any:

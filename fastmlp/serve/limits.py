@@ -29,7 +29,7 @@ class Limits:
     rows : int
         Of a request.
     receive_seconds : float
-        Until a request has arrived: for its headers, and again for its body.
+        Until a request has arrived, from its first byte to its last.
     predict_seconds : float
         Until a request that has arrived is answered.
     connections : int
@@ -38,7 +38,7 @@ class Limits:
 
     body_bytes: int = 64 << 20
     rows: int = 100_000
-    receive_seconds: float = 20.0
+    receive_seconds: float = 30.0
     predict_seconds: float = 60.0
     connections: int = 512
 

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class ServedModel:
                 [column["name"] for column in self.columns] or None,
                 max_rows,
                 has_own_names=hasattr(model, "feature_names_in_"),
+                are_gray_levels=self.shape is not None,
             )
         self.is_classifier = self.about["task"] != "regression"
         self.example = _example(self, predictor)
@@ -105,7 +106,7 @@ class ServedModel:
         shape = self.about["shape"]
         return None if shape is None else (shape[0], shape[1])
 
-    @cached_property
+    @property
     def classes(self) -> list[Any] | None:
         """The classes, for JSON."""
         return self.about["classes"]
@@ -198,9 +199,6 @@ class Library:
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
 
-    def __len__(self) -> int:
-        return len(self._models)
-
     def get(self, name: str | None) -> ServedModel:
         """Return a model, or the only one.
 
@@ -209,22 +207,21 @@ class Library:
         RequestError
             If there is none of this name, or several and no name is given.
         """
+        if name is None and len(self._models) == 1:
+            return next(iter(self._models.values()))
+        if name in self._models:
+            return self._models[name]
         names = list(self._models)
         shown = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
         if name is None:
-            if len(names) > 1:
-                raise RequestError(
-                    f"several models are served, {shown}: say which one, by ?model={names[0]}."
-                )
-            name = names[0]
-        found = self._models.get(name)
-        if found is None:
-            given = name if len(name) <= 60 else f"{name[:57]}..."
-            end = did_you_mean(given, names)
             raise RequestError(
-                f"there is no model {given!r}{end if end != '.' else f', there is {shown}.'}", 404
+                f"several models are served, {shown}: say which one, by ?model={names[0]}."
             )
-        return found
+        given = name if len(name) <= 60 else f"{name[:57]}..."
+        end = did_you_mean(given, names)
+        raise RequestError(
+            f"there is no model {given!r}{end if end != '.' else f', there is {shown}.'}", 404
+        )
 
     async def watch(self) -> None:
         """Replace models when their files change, for ever."""

@@ -38,7 +38,8 @@ def routes(service: Service) -> list[Route]:
     def make_page() -> str:
         from fastmlp.page import render
 
-        models = [model.about for model in service.library]
+        # With a token, the page asks for the models once it has it.
+        models = [] if service.needs_token else [model.about for model in service.library]
         return render(models, runs="server", token_required=service.needs_token)
 
     kept: dict[str, tuple[int, str]] = {}

@@ -226,18 +226,22 @@ class Batches:
         while batch := self._next():
             n_rows = sum(request.X.shape[0] for request in batch)
             self._observe(len(batch), n_rows)
-            X = batch[0].X if len(batch) == 1 else np.concatenate([each.X for each in batch])
-            if 0 < n_rows * self._predictor.work <= _FEW:
-                try:
-                    _tell(batch, self._predictor(X))
-                except Exception as error:
-                    _fail(batch, error)
-                continue
-            self._predicted = batch
-            done = asyncio.get_running_loop().run_in_executor(self._executor, self._predictor, X)
-            done.add_done_callback(self._finish)
-            return
+            if not 0 < n_rows * self._predictor.work <= _FEW:
+                self._predicted = batch
+                loop = asyncio.get_running_loop()
+                done = loop.run_in_executor(self._executor, self._predict, batch)
+                done.add_done_callback(self._finish)
+                return
+            try:
+                _tell(batch, self._predict(batch))
+            except Exception as error:
+                _fail(batch, error)
         self._is_busy = False
+
+    def _predict(self, batch: list[_Waiting]) -> Outcome:
+        if len(batch) == 1:
+            return self._predictor(batch[0].X)
+        return self._predictor(np.concatenate([request.X for request in batch]))
 
     def _next(self) -> list[_Waiting]:
         """Take what may be predicted at once; it has one dtype, which determines the result's."""

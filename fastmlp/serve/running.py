@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from typing import Any
 import uvicorn
 import uvicorn.protocols.http.httptools_impl  # its absence is to be told now
 
-from fastmlp.serve.app import create_app, refuse_connection
+from fastmlp.serve.app import App, refuse_connection
 from fastmlp.serve.connections import connection_class
-from fastmlp.serve.guarding import is_loopback, read_token
+from fastmlp.serve.guarding import Guard, is_loopback, read_token
 from fastmlp.serve.limits import KEEP_ALIVE_SECONDS, Limits
 from fastmlp.serve.metrics import Metrics
 from fastmlp.serve.models import Library, Load
@@ -24,7 +25,7 @@ from fastmlp.utils.threads import usable_threads
 
 __all__ = ["Settings", "Server"]
 
-_CHECK_SECONDS = 1.0  # between two looks at what takes too long
+_CHECK_SECONDS = 1.0  # between two looks at what takes too long, at most
 _BACKLOG = 2048
 
 
@@ -94,9 +95,9 @@ class Server:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self._service = service = Service(
-            self.library, limits, metrics, self._executor, token is not None
+            self.library, limits, metrics, self._executor, self.url, token is not None
         )
-        app = create_app(service, token, [settings.host], logs=settings.logs)
+        app = App(service, Guard(token, [settings.host]), logs=settings.logs)
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -146,8 +147,10 @@ class Server:
     async def _watch_time(self) -> None:
         """End requests that take too long to arrive or to be answered, for ever."""
         loop = asyncio.get_running_loop()
+        limits = self._settings.limits
+        seconds = min(limits.receive_seconds / 4, limits.predict_seconds / 4, _CHECK_SECONDS)
         while True:
-            await asyncio.sleep(_CHECK_SECONDS)
+            await asyncio.sleep(seconds)
             for connection in list(self._server.server_state.connections):
                 connection.check_time(loop.time())  # type: ignore[union-attr]
             self._service.check_time(loop.time())
@@ -178,16 +181,18 @@ def _listening(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
-        if hasattr(socket, "SO_REUSEPORT"):  # not Windows, where it would share the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except socket.gaierror as error:
+    except OSError as error:
         raise ValueError(
             f"--host must be a name or address of this machine, got {host!r}: {error.strerror}."
         ) from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":  # where it would share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         raise ValueError(
             f"port {port} of {host} cannot be used ({(error.strerror or str(error)).lower()}): "
             "choose another, or --port 0 for any that is free."

@@ -23,8 +23,8 @@ __all__ = ["Service", "json_answer", "parsed_json"]
 
 T = TypeVar("T")
 
-#: Bodies from this size on are read by a thread.
-_LARGE = 256 << 10
+#: Bodies from this size on are decoded by a thread, and the answers to as many rows encoded.
+_LARGE_BYTES, _MANY_ROWS = 64 << 10, 256
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Service:
     limits : Limits
     metrics : Metrics
     executor : ThreadPoolExecutor
+    url : str
+        Of the server, for those who are shown it.
     needs_token : bool
     bytes_held : int
         Of bodies that are in memory.
@@ -46,6 +48,7 @@ class Service:
     limits: Limits
     metrics: Metrics
     executor: ThreadPoolExecutor
+    url: str = "http://127.0.0.1:8000"
     needs_token: bool = False
     bytes_held: int = field(default=0, init=False)
 
@@ -101,14 +104,16 @@ class Service:
     async def _received(self, request: Request, held: "_Held") -> bytes:
         """Return a body of few bytes, or of unknown length."""
         parts: list[bytes] = []
+        n_bytes = 0
         while True:
             message = await request.receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             parts.append(message["body"])
-            held.at_least(sum(map(len, parts)))
-            if held.n_bytes > self.limits.body_bytes:
+            n_bytes += len(parts[-1])
+            if n_bytes > self.limits.body_bytes:
                 await self._refuse_large(request)
+            held.at_least(n_bytes)
             if not message.get("more_body"):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -129,9 +134,15 @@ class Service:
 
     async def decoded(self, content: memoryview, decode: Callable[..., T], *arguments: Any) -> T:
         """Call a function with a body; if it is large, in a thread."""
-        if len(content) < _LARGE:
+        if len(content) < _LARGE_BYTES:
             return decode(content, *arguments)
         return await self.in_thread(decode, content, *arguments)
+
+    async def encoded(self, outcome: Outcome, encode: Callable[..., T], *arguments: Any) -> T:
+        """Call a function with predictions; if they are many, in a thread."""
+        if len(outcome.values) < _MANY_ROWS:
+            return encode(outcome, *arguments)
+        return await self.in_thread(encode, outcome, *arguments)
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function that takes a while in a thread."""

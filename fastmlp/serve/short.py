@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fastmlp.serve import explaining
-from fastmlp.serve.answers import csv_answer, prediction_document, wants_csv
+from fastmlp.serve.answers import csv_answer, predictions_answer, wants_csv
 from fastmlp.serve.errors import RequestError
 from fastmlp.serve.models import ServedModel
 from fastmlp.serve.pictures import is_picture, read_picture
@@ -35,9 +35,8 @@ def routes(service: Service) -> list[Route]:
                 X = await service.decoded(content, _rows, model)
             outcome = await service.predict(model, X)
         if wants_csv(request):
-            return csv_answer(model, outcome)
-        document = prediction_document(model, outcome)
-        return json_answer(document if note is None else {**document, "note": note})
+            return await service.encoded(outcome, csv_answer, model)
+        return await service.encoded(outcome, predictions_answer, model, note)
 
     async def explain(request: Request) -> Response:
         model = service.model_of(request)
@@ -130,5 +129,5 @@ async def _predict_csv(
         X = await service.in_thread(model.rows.of_frame, frame)
     outcome = await service.predict(model, X)
     if wants_csv(request):
-        return await service.in_thread(csv_answer, model, outcome, frame)
-    return json_answer(prediction_document(model, outcome))
+        return await service.encoded(outcome, csv_answer, model, frame)
+    return await service.encoded(outcome, predictions_answer, model)

@@ -61,6 +61,11 @@ class InferRequest:
     outputs: dict[str, bool] | None = None
     is_binary: bool = False
 
+    @property
+    def wants_bytes_only(self) -> bool:
+        """Whether all outputs are to be bytes."""
+        return self.is_binary if self.outputs is None else all(self.outputs.values())
+
 
 @dataclass(frozen=True)
 class Output:
