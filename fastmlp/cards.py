@@ -72,7 +72,18 @@ def record(
     >>> found["data"]["rows"], found["data"]["classes"]
     (3, {'a': 2, 'b': 1})
     """
-    n_rows, n_features = X.shape if hasattr(X, "shape") else np.shape(X)
+    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    if len(shape) != 2 or len(np.shape(y)) == 0 or np.shape(y)[0] != shape[0]:
+        raise ValueError(
+            "X and y must be the training data, of shapes (n_samples, n_features) and (n_samples,) "
+            f"or (n_samples, n_outputs), got {shape} and {np.shape(y)}."
+        )
+    if not isinstance(scores, Mapping | None):
+        raise ValueError(
+            'scores must be numbers by what they measure, such as {"test accuracy": 0.97}, got '
+            f"{scores!r}."
+        )
+    n_rows, n_features = shape
     data: dict[str, Any] = {} if name is None else {"name": name}
     data |= {"rows": int(n_rows), "features": int(n_features)}
     labels = np.asarray(y)
@@ -126,19 +137,24 @@ def card(model: Any) -> dict[str, dict[str, Any]]:
     >>> card(MLPRegressor(hidden_layer_sizes=3, solver="lbfgs").fit(X, X[:, 0]))["parameters"]
     {'hidden_layer_sizes': 3, 'solver': 'lbfgs'}
     """
-    metadata = getattr(model, "metadata_", None) or {}
-    recorded = metadata.get("card") or {}
+    metadata = _section(getattr(model, "metadata_", None))
+    recorded = _section(metadata.get("card"))
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
     networks = [n for n in getattr(last, "estimators_", [last]) if hasattr(n, "coefs_")]
-    found: dict[str, dict[str, Any]] = {
+    found: dict[str, Mapping[str, Any]] = {
         "model": _model(model, last, networks, metadata),
-        "data": recorded.get("data", {}),
-        "scores": recorded.get("scores", {}),
+        "data": _section(recorded.get("data")),
+        "scores": _section(recorded.get("scores")),
         "training": _training(networks, recorded),
         "parameters": _parameters(networks[0]) if networks else {},
-        "versions": recorded.get("versions", {}),
+        "versions": _section(recorded.get("versions")),
     }
-    return {name: section for name, section in found.items() if section}
+    return {name: dict(section) for name, section in found.items() if section}
+
+
+def _section(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is; the file of a model may hold anything in its place."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _model(model: Any, last: Any, networks: list[Any], metadata: Mapping[str, Any]) -> dict:
@@ -160,7 +176,7 @@ def _model(model: Any, last: Any, networks: list[Any], metadata: Mapping[str, An
         facts["predicts"] = metadata["target"]
     if hasattr(model, "classes_"):
         facts["classes"] = _some(model.classes_.tolist(), _MOST_CLASSES)
-    if metadata.get("shape"):
+    if isinstance(metadata.get("shape"), list):
         facts["image size"] = " x ".join(map(str, metadata["shape"]))
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
@@ -238,10 +254,10 @@ def to_markdown(model: Any, name: str) -> str:
 
 
 def _summary(model: Any) -> str:
-    recorded = (getattr(model, "metadata_", None) or {}).get("card", {})
-    data = recorded.get("data", {})
+    metadata = _section(getattr(model, "metadata_", None))
+    data = _section(_section(metadata.get("card")).get("data"))
     words = "A multilayer perceptron"
-    if "rows" in data:
+    if isinstance(data.get("rows"), int):
         words += f", trained by fastmlp on {data['rows']:,} rows"
         words += f" of {_escaped(data['name'])}" if "name" in data else ""
     else:
@@ -250,19 +266,20 @@ def _summary(model: Any) -> str:
 
 
 def in_words(value: Any) -> str:
-    """Return a value of a card as text in one line."""
+    """Return a value of a card, or a name, as text in one line that can be printed."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {in_words(entry)}" for key, entry in value.items())
+        return ", ".join(f"{in_words(k)}: {in_words(entry)}" for k, entry in value.items())
     if isinstance(value, list):
         return ", ".join(map(in_words, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _escaped(text: Any) -> str:
     """Return text for a cell of a Markdown table."""
     words = " ".join(str(text).split())
-    for character in "\\`*_<>|[]#":
+    for character in "\\`*_<>|[]#&":
         words = words.replace(character, "\\" + character)
     return words

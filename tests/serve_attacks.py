@@ -20,6 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from urllib.parse import quote, urlsplit
 
 #: Seconds to wait before the next part of a request.
@@ -84,6 +85,20 @@ def request(
     lines |= headers or {}
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
     return head.encode("latin-1") + b"\r\n" + body
+
+
+@cache
+def bomb() -> bytes:
+    """Return a small file of gzip with many bytes in it."""
+    return gzip.compress(b"0," * 10_000_000)
+
+
+@cache
+def _compressed(content: bytes) -> bytes:
+    return zlib.compress(content)
+
+
+_ZEROS = bytes(10_000_000)
 
 
 def _predict_path(rng: random.Random, target: Target) -> str:
@@ -219,7 +234,7 @@ def wrong_csv(rng: random.Random, target: Target) -> Attack:
     body = rng.choice(
         [b"", b"\n\n\n", b"a,b\n", b"1,2\n1\n", b"a,b\n1,2,3\n", b"a,a\n1,2\n", b'"', b'a\n"b']
         + [b"\0\0\0", b"," * 100_000, b"a," * 20_000 + b"\n" + b"1," * 20_000, b"x" * 1_000_000]
-        + [b"a\n" * 200_000, gzip.compress(b"0," * 5_000_000), b"PK\x03\x04" + bytes(100)]
+        + [b"a\n" * 200_000, bomb(), b"PK\x03\x04" + bytes(100)]
         + [b"PAR1" + bytes(100) + b"PAR1", b"\x93NUMPY" + bytes(100), b"BZh9" + bytes(50)]
         + [b'{"a": 1}\n', b"<html></html>", b"\xff\xfea\0,\0b\0", b"nan,inf\n", b"1;2;3\n4;5\n"]
         + [b"(" * 100_000, b"\xff\xff\xff\xff" + bytes(50), b"ARROW1" + bytes(50), b"=1+1\n=1\n"]
@@ -235,13 +250,13 @@ def wrong_picture(rng: random.Random, target: Target) -> Attack:
 
     def png(width: int, height: int, content: bytes = b"", depth: int = 8, color: int = 0) -> bytes:
         header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-        pixels = chunk(b"IDAT", zlib.compress(content))
+        pixels = chunk(b"IDAT", _compressed(content))
         return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
-    text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))
+    text = chunk(b"zTXt", b"a\0\0" + _compressed(5 * _ZEROS))
     body = rng.choice(
         [png(60_000, 60_000), png(2**31 - 1, 2**31 - 1), png(9_000, 9_000), png(0, 0), png(1, 0)]
-        + [png(28, 28), png(28, 28, bytes(100)), png(28, 28, bytes(10**7)), png(5, 5, b"", 3, 9)]
+        + [png(28, 28), png(28, 28, bytes(100)), png(28, 28, _ZEROS), png(5, 5, b"", 3, 9)]
         + [png(1, 1, b"\0\0")[:-20], png(1, 1, b"\0\0")[:33] + text, b"\x89PNG", b"", b"GIF89a"]
         + [b"\xff\xd8\xff\xe0" + rng.randbytes(500), b"BM" + rng.randbytes(100), b"P5 9 9 255\n"]
         + [b"P6 99999999 99999999 255\n", b"RIFF\xff\xff\xff\xffWEBPVP8 ", b"II*\0" + bytes(8)]
@@ -263,7 +278,7 @@ def wrong_kind(rng: random.Random, target: Target) -> Attack:
 
 def encoded_body(rng: random.Random, target: Target) -> Attack:
     encoding = rng.choice(["gzip", "deflate", "br", "gzip, gzip", "x" * 300, ""])
-    body = gzip.compress(bytes(20_000_000))
+    body = bomb()
     headers = {"Content-Encoding": encoding}
     return Attack("", [request(_predict_path(rng, target), body, headers=headers)])
 

@@ -5,12 +5,14 @@ import json
 import warnings
 
 import numpy as np
+import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPEnsemble, MLPRegressor, cards, cli
+from fastmlp.portable import about
 
 X = np.random.RandomState(0).normal(size=(60, 3))
 Y = np.where(X[:, 0] > 0, "yes", "no")
@@ -114,6 +116,46 @@ class TestMarkdown:
         text = cards.to_markdown(model, "a|b")
         assert "\\<script\\>\\|\\[x\\](y) \\# z" in text
         assert "\n# z" not in text
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"card": [1]},
+        {"card": "x"},
+        {"card": {"data": 3, "scores": [1], "versions": None}},
+        {"card": {"data": {"rows": "many"}}},
+        {"shape": 5, "kind": "images"},
+        {"kind": "images", "shape": [10**9, 10**9]},
+        {"ranges": 3, "target": {"a": 1}},
+    ],
+)
+def test_the_file_of_a_model_may_hold_anything(metadata, tmp_path):
+    fastmlp.save(fitted(), tmp_path / "model.npz", metadata=metadata)
+    model = fastmlp.load(tmp_path / "model.npz")
+    assert cards.card(model)["model"]["estimator"] == "MLPClassifier"
+    assert cards.to_markdown(model, "title")
+    assert about(model, "name")["kind"] == "rows"
+    run("show-model", str(tmp_path / "model.npz"))
+
+
+def test_control_characters_are_not_printed(tmp_path):
+    hostile = {"card": {"data": {"\x1b]0;title\x07": "\x1b[2J"}}}
+    fastmlp.save(fitted(), tmp_path / "model.npz", metadata=hostile)
+    assert "\x1b" not in run("show-model", str(tmp_path / "model.npz"))
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "message"),
+    [
+        ((X, Y[:3]), {}, r"X and y must be the training data.*\(60, 3\) and \(3,\)"),
+        (("a.csv", Y), {}, "X and y must be the training data"),
+        ((X, Y), {"scores": 3}, "scores must be numbers by what they measure"),
+    ],
+)
+def test_records_of_something_else(args, options, message):
+    with pytest.raises(ValueError, match=message):
+        cards.record(*args, **options)
 
 
 def run(*args):

@@ -835,3 +835,34 @@ def test_a_row_of_a_table_is_a_dict():
     frame = pd.DataFrame({"a": [1.5, np.nan], "when": pd.to_datetime(["2001-02-03", None])})
     rows = as_rows(frame)
     assert rows == [{"a": 1.5, "when": "2001-02-03"}, {"a": None, "when": None}]
+
+
+@pytest.mark.slow  # of PyTorch
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_that_underflow_before_they_are_divided_by_their_sum(dtype, run, torch, tmp_path):
+    """Of a squared error: all are tiny, and their ratios are the probabilities."""
+    model = MLPClassifier(hidden_layer_sizes=(), loss="squared_error", max_iter=2, dtype=dtype)
+    model.fit(X[:, :3].astype(dtype), np.arange(90) % 3)
+    model.coefs_[0][:], model.intercepts_[0][:] = np.eye(3), 0
+    rows = np.array([[-20, -19, -21], [-45, -41, -60], [-1000, -1000, -2000]], dtype)
+    wanted = model.predict_proba(rows)
+    found = run(export.to_onnx(model), {"X": rows})
+    np.testing.assert_allclose(found["probabilities"], wanted, rtol=1e-5)
+    np.testing.assert_array_equal(found["label"], model.predict(rows))
+    export.to_torch(model, tmp_path / "model.pt")
+    names = {"X": rows}
+    exec("\n".join(export.torch_lines(model, tmp_path / "model.pt")), names)
+    np.testing.assert_allclose(names["probabilities"], wanted, rtol=1e-5)
+
+
+def test_ensembles_of_different_networks():
+    members = [MLPRegressor(activation=name, max_iter=2) for name in ("relu", "tanh")]
+    model = MLPEnsemble(members[0], 2).fit(X, X[:, 0])
+    model.estimators_ = [member.fit(X, X[:, 0]) for member in members]
+    with pytest.raises(ValueError, match="got an ensemble of 2 different kinds"):
+        export.to_safetensors(model)
+
+
+def test_a_page_of_a_subclass_is_refused():
+    with pytest.raises(TypeError, match="only fastmlp's own estimators can be exported"):
+        export.to_html(Subclass(max_iter=2).fit(X, THREE))

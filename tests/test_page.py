@@ -306,14 +306,14 @@ class TestWhite:
     @pytest.mark.parametrize("input_scale", ["standard", "range", "constant"])
     @pytest.mark.filterwarnings("ignore:.* constant")
     def test_by_input_scale(self, white, input_scale):
-        images = np.random.RandomState(0).randint(0, 2, (50, 64)) * float(white)
+        images = np.random.RandomState(0).randint(0, 2, (50, 256)) * float(white)
         images[:, :3] = 0
-        scales = {"constant": 1 / white, "range": (np.full(64, 2 / white), -1.0)}
+        scales = {"constant": 1 / white, "range": (np.full(256, 2 / white), -1.0)}
         model = MLPClassifier((3,), max_iter=2, input_scale=scales.get(input_scale, input_scale))
         assert self.white_of(to_html(model.fit(images, np.arange(50) % 2))) == white
 
     def test_given(self):
-        model = MLPClassifier((3,), max_iter=2).fit(np.eye(64), np.arange(64) % 2)
+        model = MLPClassifier((3,), max_iter=2).fit(np.eye(256), np.arange(256) % 2)
         assert self.white_of(to_html(model)) == 255
         assert self.white_of(to_html(model, white=1)) == 1
 
@@ -568,7 +568,7 @@ class TestRender:
             render([self.described()], runs="here", networks=networks)
 
     def test_only_what_is_needed(self):
-        image_page = to_html(MLPClassifier((3,), max_iter=2).fit(np.eye(64), np.arange(64) % 2))
+        image_page = to_html(MLPClassifier((3,), max_iter=2).fit(np.eye(256), np.arange(256) % 2))
         table_page = render([self.described()], runs="server")
         everything = render([], runs="server")
         assert "class DrawingView" in image_page and "class FormView" not in image_page
@@ -1607,8 +1607,7 @@ class TestServer:
                 field.send_keys(entered)
                 page.find("#token button").click()
                 if entered == "wrong":
-                    page.until("document.querySelector('[data-part=verdict]')?.textContent")
-                    page.stroke(*SEVEN)
+                    page.until("!document.querySelector('#token [role=alert]').hidden")
         page.until("document.querySelector('[data-part=verdict]')?.textContent")
         page.stroke(*SEVEN)
         page.until("document.querySelector('[data-part=verdict] strong')")

@@ -25,4 +25,6 @@ def show_model(model_file: ModelFile, as_json: Json = False, quiet: Quiet = Fals
         return
     for i, (title, section) in enumerate(found.items()):
         typer.echo(("\n" if i else "") + title.upper())
-        print_facts({name: cards.in_words(value) for name, value in section.items()})
+        print_facts(
+            {cards.in_words(name): cards.in_words(value) for name, value in section.items()}
+        )

@@ -70,6 +70,12 @@ def weights(model: PlainModel, what: str, dtype: str | None = None) -> dict[str,
             f"{what} has no place for what the pipeline does with the columns of a table: export "
             "to ONNX, or only the pipeline's last step, which reads encoded columns."
         )
+    kinds = {(network.units, network.activation, network.output) for network in model.networks}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{what} must hold networks of the same layers and activations, got an ensemble of "
+            f"{len(kinds)} different kinds: export to ONNX."
+        )
     if dtype not in (None, *FLOATS):
         raise ValueError(f"dtype must be None, 'float32' or 'float64', got {dtype!r}.")
     found = {}

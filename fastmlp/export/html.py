@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from fastmlp.export.checks import Check, as_inputs, compared, expected, sample_rows
+from fastmlp.export.common import exportable
 from fastmlp.page import render
 from fastmlp.page.weights import decoded, encoded
-from fastmlp.portable import PlainModel, about, plain
+from fastmlp.portable import PlainModel, about
 from fastmlp.utils.files import AnyPath, atomic_write
 
 __all__ = ["check_html", "to_html"]
@@ -78,7 +79,7 @@ def to_html(
     >>> check_html(model, html, X_test).n_labels
     0
     """
-    found = plain(model)
+    found = exportable(model)
     name = title or (Path(path).stem if path is not None else found.estimator)
     described = about(model, name)
     if white is not None:
@@ -116,7 +117,7 @@ def check_html(model: Any, html: str, rows: Any = None) -> Check:
     RuntimeError
         If Node cannot run the script.
     """
-    found = plain(model)
+    found = exportable(model)
     if rows is None:
         rows = sample_rows(model, found, _N_ROWS)
     if hasattr(rows, "iloc"):

@@ -139,7 +139,11 @@ def _network(graph: Builder, X: str, network: PlainNetwork, task: str, real: np.
     for layer, (coef, intercept) in enumerate(zip(network.coefs, network.intercepts, strict=True)):
         X = graph.node("Gemm", X, graph.constant(coef, real), graph.constant(intercept, real))
         is_last = layer == len(network.coefs) - 1
-        X = _activated(graph, network.output if is_last else network.activation, X, real)
+        name = network.output if is_last else network.activation
+        if is_last and task == "multiclass" and name == "logistic":  # which is divided by its sum
+            X = _gated(graph, graph.constant(1, real), X, real)
+        else:
+            X = _activated(graph, name, X, real)
     if network.target_scale is not None:
         X = _unscaled(graph, X, network.target_scale, real)
     if task == "binary":
@@ -174,6 +178,9 @@ def _unscaled(graph: Builder, X: str, target_scale: Sequence[NDArray], real: np.
     wide = graph.node("Div", graph.node("Sub", wide, shift), scale)
     return graph.node("Cast", wide, to=element(real))
 
+
+#: Of exponentials that are far from overflow.
+_EXPONENTS = {"float32": 87.0, "float64": 690.0}
 
 #: Activations that are operators, and their attributes.
 _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -215,7 +222,8 @@ def _gated(graph: Builder, z: str, u: str, real: np.dtype) -> str:
     As z / (1 + exp(-u)), which has all digits where it is near 0: runtimes bound Sigmoid below, at
     about 1e-8, and 1 + Tanh cancels.
     """
-    e = graph.node("Exp", graph.node("Neg", u))
+    bound = graph.constant(_EXPONENTS[real.name], real)  # some runtimes divide by inf to NaN
+    e = graph.node("Exp", graph.node("Min", graph.node("Neg", u), bound))
     return graph.node("Div", z, graph.node("Add", e, graph.constant(1, real)))
 
 

@@ -176,7 +176,7 @@ def torch_lines(model: Any, path: AnyPath = "model.pt", *, dtype: str | None = N
         "import torch",
         "from torch import nn",
         f"{name} = {make}{double}",
-        f"{name}.load_state_dict(torch.load({json.dumps(str(path))}, weights_only=True))",
+        f"{name}.load_state_dict(torch.load({str(path)!r}, weights_only=True))",
         *_last_lines(plain, f"{outputs}.detach()"),
     ]
 
@@ -223,7 +223,8 @@ def _result(plain: PlainModel, outputs: "torch.Tensor") -> "torch.Tensor":
     if plain.task == "binary":
         return torch.cat([1 - outputs, outputs], dim=1)
     if _is_normalized(plain):
-        return torch.nn.functional.normalize(outputs, p=1, dim=1)
+        outputs = outputs + torch.finfo(outputs.dtype).tiny
+        return outputs / outputs.sum(1, keepdim=True)
     return outputs
 
 
@@ -231,8 +232,8 @@ def _in_python(plain: PlainModel, outputs: str) -> str:
     """Return how the outputs of one network become those that are averaged."""
     if plain.networks[0].output == "exp":
         return f"{outputs}.exp()"
-    if _is_normalized(plain):
-        return f"nn.functional.normalize({outputs}, p=1, dim=1)"
+    if _is_normalized(plain):  # the constant counts where all outputs underflow
+        return f"nn.functional.normalize({outputs} + 1e-38, p=1, dim=1, eps=0)"
     return outputs
 
 

@@ -5,7 +5,13 @@
 class HereTable extends HereModel {
   inputsOf(row) {
     if (this.model.table) return encodeRow(this.model.table, row);
-    return Array.isArray(row) ? row : this.about.columns.map(({name}) => row[name]);
+    return Array.isArray(row) ? row : this.namesOf().map((name) => row[name]);
+  }
+
+  /** Return the names of the features: their own, or x0, x1, ... */
+  namesOf() {
+    const {columns, names, n_features: n} = this.about;
+    return columns?.map(({name}) => name) ?? names ?? Array.from({length: n}, (_, i) => `x${i}`);
   }
 
   async explain(row) {
@@ -45,19 +51,16 @@ class HereTable extends HereModel {
 
   /** Return the table in a text. Rows of numbers need no names. */
   readRows(text) {
-    const {kind, columns, n_features: n} = this.about;
-    const table = readTable(text, kind === "rows");
-    if (table.header) return table;
-    const names = columns?.map(({name}) => name) ?? Array.from({length: n}, (_, i) => `x${i}`);
-    return {...table, header: names};
+    const table = readTable(text, this.about.kind === "rows");
+    return table.header ? table : {...table, header: this.namesOf()};
   }
 
   /** Return the rows of a table as questions; columns are matched by name. */
   rowsOf(header, records, decimalComma) {
-    const {columns, kind, n_features: n} = this.about;
-    const needed = kind === "table" ? this.model.table.columns : columns ?? [];
+    const {names, kind, n_features: n} = this.about;
+    const needed = kind === "table" ? this.model.table.columns : this.namesOf().map((name) => ({name, kind: "number"}));
     const missing = needed.filter(({name}) => !header.includes(name)).map(({name}) => `"${name}"`);
-    if (needed.length && !missing.length) {
+    if (!missing.length) {
       const values = needed.map((column) => {
         const place = header.indexOf(column.name);
         const found = valuesOf(column, records.map((record) => record[place]), decimalComma);
@@ -67,7 +70,7 @@ class HereTable extends HereModel {
       return records.map((_, row) =>
         Object.fromEntries(needed.map(({name}, place) => [name, values[place][row]])));
     }
-    if (kind === "table") {
+    if (kind === "table" || names) {
       const more = missing.length > 5 ? ` and ${missing.length - 5} more` : "";
       throw new Error(`The file must have the columns that the model was trained on, but lacks ${missing.slice(0, 5).join(", ")}${more}.`);
     }

@@ -45,6 +45,8 @@ def about(model: Any, name: str) -> dict[str, Any]:
         n_features : int
         target : str or None
             Name of the column that is predicted.
+        names : list of str or None
+            Of the features, if the model was trained on named ones.
         columns : list of dict, or None
             Of tables, and of rows of not too many features: name, kind ("number", "boolean",
             "date" or "category"), typical (a value to begin with), low and high (of numbers; dates
@@ -64,17 +66,20 @@ def about(model: Any, name: str) -> dict[str, Any]:
     ('images', [8, 8], [0, 1, 2])
     """
     metadata = getattr(model, "metadata_", None) or {}
+    if not isinstance(metadata, dict):
+        metadata = {}
     table = PlainTable.of(model) if isinstance(model, Pipeline) else None
     n_features = int(model.n_features_in_) if hasattr(model, "n_features_in_") else 0
     kind, shape = "rows", None
     if table is not None:
         kind = "table"
-    elif metadata.get("kind") == "images":
+    elif metadata.get("kind") == "images" and _is_shape(metadata.get("shape"), n_features):
         kind, shape = "images", list(metadata["shape"])
     elif "kind" not in metadata and not hasattr(model, "feature_names_in_"):
         square = square_shape(n_features)  # of a model that Python has saved
         if square is not None and (square[0] >= _LARGE_SIDE or _reads_bytes(model, square[0])):
             kind, shape = "images", list(square)
+    names = getattr(model, "feature_names_in_", None) if table is None else None
     return {
         "name": name,
         "kind": kind,
@@ -84,7 +89,8 @@ def about(model: Any, name: str) -> dict[str, Any]:
         "background": metadata.get("background", 0.0) if kind == "images" else None,
         "white": metadata.get("white", _white(model)) if kind == "images" else None,
         "n_features": n_features,
-        "target": metadata.get("target"),
+        "target": None if metadata.get("target") is None else str(metadata["target"]),
+        "names": None if names is None else list(map(str, names)),
         "columns": None if kind == "images" else _columns(model, table, metadata, n_features),
         "card": cards.card(model),
     }
@@ -99,6 +105,16 @@ def _task(model: Any) -> str:
     if labels is not None and labels.y_type_.startswith("multilabel"):
         return "multilabel"
     return "classification"
+
+
+def _is_shape(value: Any, n_features: int) -> bool:
+    """Return whether a field of a file's metadata is the shape of images of so many pixels."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and side > 0 for side in value)
+        and value[0] * value[1] == n_features
+    )
 
 
 def _reads_bytes(model: Any, side: int) -> bool:
@@ -135,7 +151,8 @@ def _columns(
             {"name": str(name), **_number("number", known)}
             for name, known in zip(names, ranges_of_features, strict=True)
         ]
-    ranges = metadata.get("ranges", {})
+    ranges = metadata.get("ranges")
+    ranges = ranges if isinstance(ranges, dict) else {}
     columns = []
     for column in table.columns:
         known = ranges.get(column.name)

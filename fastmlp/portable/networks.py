@@ -167,7 +167,7 @@ class PlainModel:
         -------
         array of shape (n_samples, n_outputs)
         """
-        parts = [self._of_network(network.outputs(X)) for network in self.networks]
+        parts = [self._of_network(network, network.outputs(X)) for network in self.networks]
         return sum(parts[1:], parts[0]) / len(parts)
 
     def labels(self, probabilities: NDArray) -> NDArray:
@@ -177,10 +177,10 @@ class PlainModel:
         assert self.classes is not None
         return self.classes[probabilities.argmax(axis=1)]
 
-    def _of_network(self, outputs: NDArray) -> NDArray:
+    def _of_network(self, network: PlainNetwork, outputs: NDArray) -> NDArray:
         if self.task == "binary":
             return np.hstack([1 - outputs, outputs])
-        if self.task == "multiclass" and self.networks[0].output == "logistic":
+        if self.task == "multiclass" and network.output == "logistic":
             outputs = outputs + np.finfo(outputs.dtype).tiny  # equal if all are 0
             return outputs / outputs.sum(axis=1, keepdims=True)
         return outputs

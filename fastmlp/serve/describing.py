@@ -1,8 +1,11 @@
 """What the API is: an OpenAPI document, and a page that lists it."""
 
+import json
 from collections.abc import Mapping
 from html import escape
+from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 from fastmlp.serve.inference import metadata
 from fastmlp.serve.models import ServedModel
@@ -17,8 +20,6 @@ _KINDS = {"number": "number", "boolean": "boolean", "date": "string", "category"
 
 def openapi(service: Service) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the server, with the models that it serves."""
-    import fastmlp
-
     names = [model.name for model in service.library]
     model_query = {
         "name": "model",
@@ -48,7 +49,7 @@ def openapi(service: Service) -> dict[str, Any]:
         paths |= _paths_of(model)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "fastmlp", "version": fastmlp.__version__},
+        "info": {"title": "fastmlp", "version": version("fastmlp")},
         "paths": paths,
         "components": {
             "schemas": {
@@ -57,8 +58,11 @@ def openapi(service: Service) -> dict[str, Any]:
                     "properties": {"error": {"type": "string"}},
                     "required": ["error"],
                 },
-                **{f"{model.name} rows": _rows(model) for model in service.library},
-                **{f"{model.name} predictions": _predictions(model) for model in service.library},
+                **{_component(model, "rows"): _rows(model) for model in service.library},
+                **{
+                    _component(model, "predictions"): _predictions(model)
+                    for model in service.library
+                },
             }
         },
     }
@@ -86,7 +90,7 @@ def _paths_of(model: ServedModel) -> dict[str, Any]:
             "post": {
                 "summary": f"Predict rows by {described}",
                 "requestBody": _body(_bodies(model)),
-                "responses": _responses(_reference(f"{name} predictions")),
+                "responses": _responses(_reference(_component(model, "predictions"))),
             }
         },
         f"/models/{quoted}/explain": {
@@ -112,8 +116,8 @@ def _predict(service: Service, parameters: list[Any]) -> dict[str, Any]:
     """Return the operation that takes the rows of any model."""
     models = list(service.library)
     bodies = {kind: schema for model in models for kind, schema in _bodies(model).items()}
-    bodies[_JSON] = _any_of([_reference(f"{model.name} rows") for model in models])
-    predictions = _any_of([_reference(f"{model.name} predictions") for model in models])
+    bodies[_JSON] = _any_of([_reference(_component(model, "rows")) for model in models])
+    predictions = _any_of([_reference(_component(model, "predictions")) for model in models])
     return {
         "summary": "Predict rows",
         "parameters": parameters,
@@ -129,7 +133,7 @@ def _any_of(schemas: list[Any]) -> Any:
 def _bodies(model: ServedModel) -> dict[str, Any]:
     """Return the kinds of bodies that a model takes, and their schemas."""
     bodies: dict[str, Any] = {
-        _JSON: _reference(f"{model.name} rows"),
+        _JSON: _reference(_component(model, "rows")),
         "text/csv": {"type": "string"},
     }
     if model.shape is not None:
@@ -216,12 +220,15 @@ def _responses(schema: Any) -> dict[str, Any]:
 
 
 def _reference(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{_quoted(name)}"}
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _component(model: ServedModel, what: str) -> str:
+    """Return the name of a schema, which OpenAPI allows few characters."""
+    return f"{_quoted(model.name).replace('%', '_').replace('~', '_')}.{what}"
 
 
 def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
     return quote(text, safe="")
 
 
@@ -279,8 +286,6 @@ def docs(service: Service) -> str:
         if model.shape is not None:
             commands.insert(0, f"curl{token} --data-binary @picture.png {service.url}{path}")
         elif model.columns and len(model.columns) <= 20:
-            import json
-
             body = json.dumps(_example_of_rows(model))
             commands.insert(0, f"curl{token} --data '{body}' {service.url}{path}")
         models.append(f"<pre>{escape(chr(10).join(commands))}</pre>")

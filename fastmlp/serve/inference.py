@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from numpy.typing import NDArray
@@ -45,10 +46,10 @@ def routes(service: Service) -> list[Route]:
 
     def model_of(request: Request) -> ServedModel:
         model = service.model_of(request)
-        version = request.path_params.get("version", _VERSION)
-        if version != _VERSION:
+        asked = request.path_params.get("version", _VERSION)
+        if asked != _VERSION:
             raise RequestError(
-                f"the model {model.name!r} has the version {_VERSION} only, got {shown(version)}.",
+                f"the model {model.name!r} has the version {_VERSION} only, got {shown(asked)}.",
                 404,
             )
         return model
@@ -65,11 +66,9 @@ def routes(service: Service) -> list[Route]:
             return await _answered(service, model, asked, await service.predict(model, X))
 
     async def server(request: Request) -> Response:
-        import fastmlp
-
         extensions = ["binary_tensor_data"]
         return json_answer(
-            {"name": "fastmlp", "version": fastmlp.__version__, "extensions": extensions}
+            {"name": "fastmlp", "version": version("fastmlp"), "extensions": extensions}
         )
 
     async def live(request: Request) -> Response:

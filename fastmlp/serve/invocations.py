@@ -1,5 +1,6 @@
 """The routes of MLflow's scoring server: ``POST /invocations`` and what monitors it."""
 
+from importlib.metadata import version
 from typing import Any
 
 from starlette.requests import Request
@@ -34,16 +35,14 @@ def routes(service: Service) -> list[Route]:
     async def ping(request: Request) -> Response:
         return PlainTextResponse("\n")
 
-    async def version(request: Request) -> Response:
-        import fastmlp
-
-        return PlainTextResponse(fastmlp.__version__)
+    async def own_version(request: Request) -> Response:
+        return PlainTextResponse(version("fastmlp"))
 
     return [
         Route("/invocations", invocations, methods=["POST"]),
         Route("/ping", ping),
         Route("/health", ping),
-        Route("/version", version),
+        Route("/version", own_version),
     ]
 
 

@@ -72,6 +72,7 @@ class ServedModel:
         is_table = self.plain is not None and self.plain.table is not None
         last = model.steps[-1][1] if is_table else model
         predictor = Predictor(last, self.plain)
+        max_rows = max(max_rows, 1 + len(self.columns))  # as many as the page asks to explain one
         self.rows: NumberRows | TableRows | FrameRows
         if self.plain is not None and self.plain.table is not None:
             self.rows = TableRows(self.plain.table, model, max_rows)
@@ -81,7 +82,7 @@ class ServedModel:
             self.rows = NumberRows(
                 self.about["n_features"],
                 _dtype(last),
-                [column["name"] for column in self.columns] or None,
+                [column["name"] for column in self.columns] or self.about["names"],
                 max_rows,
                 has_own_names=hasattr(model, "feature_names_in_"),
                 are_gray_levels=self.shape is not None,

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -82,7 +83,12 @@ def _kind_of_body(request: Request, content: memoryview) -> str:
         )
     # What curl says of anything, if it is told nothing else, or what browsers do not know.
     is_unknown = kind in ("", "application/octet-stream", "application/x-www-form-urlencoded")
-    return "picture" if is_unknown and is_picture(content) else "json"
+    if not is_unknown:
+        return "json"
+    if is_picture(content):
+        return "picture"
+    start = bytes(content[:64]).lstrip()[:1]
+    return "json" if start in (b"", b"[", b"{") else "csv"
 
 
 def _rows(content: memoryview, model: ServedModel) -> Any:
@@ -113,6 +119,8 @@ def _picture(model: ServedModel, content: memoryview) -> tuple[Any, str | None]:
             f"the model {model.name!r} takes rows, got a picture: send JSON or CSV.", 415
         )
     X, is_inverted = read_picture(content, model.shape, model.about["background"])
+    if (white := model.about["white"]) < 255:  # 16 of scikit-learn's digits
+        X = (X * (white / 255)).astype(np.float32)
     if not is_inverted:
         return X, None
     return X, "the background is not as in training: gray levels were inverted."

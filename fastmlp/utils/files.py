@@ -160,7 +160,8 @@ class _Part:
     def finish(self) -> None:
         """Flush the file to disk."""
         if isinstance(self.file, io.BytesIO):
-            self.target.write_bytes(self.file.getbuffer())
+            with self.file.getbuffer() as content:
+                self.target.write_bytes(content)
         self.file.close()
         if self.folder is not None and self.target.exists():
             # Keep the permissions.
