@@ -400,7 +400,10 @@ def _to_onnx(model: Any, path: Path, dtype: str | None, rows: _Rows) -> _Exporte
         shown = []
         for value in list(values)[:4]:
             kind = value.type.tensor_type
-            axes = ", ".join(axis.dim_param or str(axis.dim_value) for axis in kind.shape.dim)
+            axes = ", ".join(
+                axis.dim_param or (str(axis.dim_value) if axis.dim_value else "N")
+                for axis in kind.shape.dim
+            )
             name = helper.tensor_dtype_to_string(kind.elem_type)
             name = name.removeprefix("TensorProto.").lower()
             name = {"float": "float32", "double": "float64"}.get(name, name)

@@ -456,7 +456,7 @@ def write(predicted: "pd.DataFrame", out: Path | None) -> None:
     from fastmlp.utils.files import atomic_write
 
     if out is None:
-        predicted.to_csv(sys.stdout, index=False, lineterminator="\n")
+        exactly(predicted).to_csv(sys.stdout, index=False, lineterminator="\n")
         return
     with atomic_write(out) as file:
         if out.suffix.lower() == ".parquet":
@@ -465,7 +465,7 @@ def write(predicted: "pd.DataFrame", out: Path | None) -> None:
             text = exactly(predicted).to_json(orient="records", lines=True, date_format="iso")
             file.write(text.encode())
         else:
-            file.write(predicted.to_csv(index=False, lineterminator="\n").encode())
+            file.write(exactly(predicted).to_csv(index=False, lineterminator="\n").encode())
     typer.echo(f"{out}: {len(predicted):,} predictions")
 
 

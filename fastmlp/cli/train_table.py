@@ -145,6 +145,7 @@ def _next_commands(data: str, target: str | None, outputs: Outputs) -> dict[str,
     commands = {
         f"fastmlp predict {saved} {name}": "one prediction per row, for any such file",
         f"fastmlp evaluate {saved} --data {name}": "scores; use new rows",
+        f"fastmlp serve {saved} --open": "a form in the browser, and an HTTP API",
     }
     if outputs.report is None:
         chosen = f" --target {shlex.quote(target)}" if target else ""

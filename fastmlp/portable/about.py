@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import OneToOneFeatureMixin, is_classifier
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
 from fastmlp import cards
 from fastmlp.portable.tables import PlainTable
@@ -143,7 +144,7 @@ def _columns(
 ) -> list[dict[str, Any]] | None:
     """Return the columns of a table, or the features of rows."""
     if table is None:
-        if not 0 < n_features <= _MOST_FEATURES:
+        if not 0 < n_features <= _MOST_FEATURES or not _reads_numbers(model):
             return None
         names = getattr(model, "feature_names_in_", [f"x{i}" for i in range(n_features)])
         ranges_of_features = _scaled_ranges(model, n_features)
@@ -172,6 +173,17 @@ def _columns(
             entry = _number(column.kind, known)
         columns.append({"name": column.name, **entry})
     return columns
+
+
+def _reads_numbers(model: Any) -> bool:
+    """Return whether all features are numbers, as far as a pipeline tells."""
+    if not isinstance(model, Pipeline):
+        return True
+    first = model.steps[0][1]
+    is_scaler = (
+        isinstance(first, OneToOneFeatureMixin) and not get_tags(first).input_tags.categorical
+    )
+    return is_scaler or len(model.steps) == 1
 
 
 def _scaled_ranges(model: Any, n_features: int) -> list[list[float] | None]:

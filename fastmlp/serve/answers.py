@@ -64,7 +64,12 @@ def _columns(model: ServedModel, outcome: Outcome) -> tuple[list[str], Sequence[
     if outcome.probabilities is not None:
         names += [f"probability of {label}" for label in model.classes or ()]
         columns += list(outcome.probabilities.T)
-    return names, [np.asarray(column) for column in columns]
+    return names, [_exactly(np.asarray(column)) for column in columns]
+
+
+def _exactly(column: NDArray) -> NDArray:
+    """Return numbers in float64 that print with the digits of float32: 268.4, not 268.3999939."""
+    return column.astype(str).astype(np.float64) if column.dtype == np.float32 else column
 
 
 def _free(name: str, taken: set[str]) -> str:
