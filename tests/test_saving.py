@@ -949,6 +949,17 @@ class TestWithSkopsAlone:
         assert_continues_alike(model, old)
 
 
+def test_a_copy_is_trained_on_independently():
+    """Of its optimizer nothing is shared: the original goes on as if there were no copy."""
+    model = MLPClassifier((4,), random_state=0)
+    model.partial_fit(X, SIGNS, classes=[0, 1])
+    wanted = copy.deepcopy(model).partial_fit(X, SIGNS)
+    copy.copy(model).partial_fit(X, SIGNS)
+    model.partial_fit(X, SIGNS)
+    for ours, theirs in zip(model.coefs_, wanted.coefs_, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def assert_continues_alike(model, other):
     assert type(other._state) is type(model._state)
     assert other.loss_curve_ == model.loss_curve_ if hasattr(model, "loss_curve_") else True

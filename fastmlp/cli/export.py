@@ -207,6 +207,8 @@ def _check_out(out: Path, to: str, model_file: Path) -> None:
         raise ValueError(f"--out must end in {' or '.join(form.endings)} for --to {to}, got {out}.")
     if out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"--out must be a file in a directory that exists, got {out}.")
+    if out.exists() and not out.is_file():  # such as a pipe, which could not be read back
+        raise ValueError(f"--out must be a file that can be read back, got {out}: use another one.")
     if out.exists() and model_file.exists() and out.samefile(model_file):
         raise ValueError(f"--out must not be the model, got {out}: use another file.")
     check_writable(out.resolve().parent, out)

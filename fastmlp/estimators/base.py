@@ -265,6 +265,15 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.max_grad_norm = max_grad_norm
 
+    def __copy__(self) -> Self:
+        """Return a copy with the same weights, whose training goes on independently."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        for name in ("_state", "_optimizer"):
+            if name in vars(other):
+                vars(other)[name] = copy.deepcopy(vars(other)[name])
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle: only plain objects, for skops, which trusts few types."""
         state = dict(super().__getstate__())

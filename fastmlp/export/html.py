@@ -165,9 +165,20 @@ def _node() -> str | None:
     return node if major is not None and int(major[1]) >= _OLDEST_NODE else None
 
 
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a table with the largest numbers, which JSON has, instead of infinities.
+
+    The scaling of a table's columns clips both to the same.
+    """
+    return {
+        name: float(np.nan_to_num(value, nan=np.nan)) if isinstance(value, float) else value
+        for name, value in row.items()
+    }
+
+
 def _run_in_node(node: str, html: str, rows: Any) -> dict[str, Any]:
     """Return the predictions of the page's script."""
-    content = rows.tolist() if isinstance(rows, np.ndarray) else list(rows)
+    content = rows.tolist() if isinstance(rows, np.ndarray) else list(map(_finite, rows))
     with (
         tempfile.TemporaryDirectory() as folder,
         as_file(files("fastmlp.page").joinpath("check.js")) as script,

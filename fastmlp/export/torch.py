@@ -176,7 +176,7 @@ def torch_lines(model: Any, path: AnyPath = "model.pt", *, dtype: str | None = N
         "import torch",
         "from torch import nn",
         f"{name} = {make}{double}",
-        f"{name}.load_state_dict(torch.load({str(path)!r}, weights_only=True))",
+        f"{name}.load_state_dict(torch.load({json.dumps(str(path), ensure_ascii=False)}, weights_only=True))",
         *_last_lines(plain, f"{outputs}.detach()"),
     ]
 

@@ -235,10 +235,16 @@ def plain(model: Any) -> PlainModel:
     members = model.estimators_ if isinstance(model, MLPEnsemble) else [model]
     first = members[0]
     names = getattr(first, "feature_names_in_", None)
+    classes = first.classes_ if isinstance(first, MLPClassifier) else None
+    if classes is not None and classes.dtype.kind not in "biufUO":
+        raise ValueError(
+            f"class labels must be numbers, booleans or text, got {classes.dtype}: encode them "
+            "as text, for example, and train again."
+        )
     return PlainModel(
         task=_task(first),
         networks=tuple(map(_network, members)),
-        classes=first.classes_ if isinstance(first, MLPClassifier) else None,
+        classes=classes,
         estimator=type(first).__name__,
         feature_names=None if names is None else list(map(str, names)),
     )
