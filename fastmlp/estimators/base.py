@@ -268,10 +268,9 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
     def __copy__(self) -> Self:
         """Return a copy with the same weights, whose training goes on independently."""
         other = object.__new__(type(self))
-        vars(other).update(vars(self))
-        for name in ("_state", "_optimizer"):
-            if name in vars(other):
-                vars(other)[name] = copy.deepcopy(vars(other)[name])
+        own = {name: copy.deepcopy(vars(self).get(name)) for name in ("_state", "_optimizer")}
+        other.__dict__.update(vars(self))
+        other.__dict__.update({name: value for name, value in own.items() if name in vars(self)})
         return other
 
     def __getstate__(self) -> dict[str, Any]:

@@ -172,11 +172,12 @@ def torch_lines(model: Any, path: AnyPath = "model.pt", *, dtype: str | None = N
         name, make = "nets", f"nn.ModuleList({make} for _ in range({n_networks}))"
         outputs = f"(sum({outputs} for net in nets) / {n_networks})"
     double = ".double()" if chosen == "float64" else ""
+    file = json.dumps(str(path), ensure_ascii=False)
     return [
         "import torch",
         "from torch import nn",
         f"{name} = {make}{double}",
-        f"{name}.load_state_dict(torch.load({json.dumps(str(path), ensure_ascii=False)}, weights_only=True))",
+        f"{name}.load_state_dict(torch.load({file}, weights_only=True))",
         *_last_lines(plain, f"{outputs}.detach()"),
     ]
 
