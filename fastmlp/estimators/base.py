@@ -284,14 +284,15 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled state."""
+        """Restore a pickled state; the next fit refuses what is not of a previous one."""
         state = dict(state)
-        if isinstance(state.get("_state"), dict):
-            state["_state"] = TrainingState(**state["_state"])
-        if isinstance(state.get("_optimizer"), dict):
-            fields = dict(state["_optimizer"])
-            optimizer = object.__new__(OPTIMIZERS[fields.pop("name")])
-            vars(optimizer).update(fields)
+        found = state.get("_state")
+        if isinstance(found, dict) and found.keys() == vars(TrainingState()).keys():
+            state["_state"] = TrainingState(**found)
+        found = state.get("_optimizer")
+        if isinstance(found, dict) and found.get("name") in OPTIMIZERS:
+            optimizer = object.__new__(OPTIMIZERS[found["name"]])
+            vars(optimizer).update({key: entry for key, entry in found.items() if key != "name"})
             state["_optimizer"] = optimizer
         super().__setstate__(state)
 
