@@ -316,14 +316,14 @@ def test_fits_run_in_threads_the_longest_first():
             threads.add(threading.get_ident())
             sizes.append(fit.model.hidden_layer_sizes)
             if len(sizes) <= 2:
-                time.sleep(0.5)  # the first two begin while the others are not known yet
+                time.sleep(0.5)  # the first one or two begin while the others are not known yet
 
     grid = {"hidden_layer_sizes": [2, 3, 4, 5, 6, 7, 8, 60]}
     with observing(Watching()):
         ours.GridSearchCV(NET, grid, cv=2, refit=False, n_jobs=2).fit(X, Y)
     assert threading.get_ident() not in threads and len(threads) == 2
     assert sorted(sizes) == sorted([*grid["hidden_layer_sizes"]] * 2)
-    assert sizes[2:4] == [60, 60] and np.mean(sizes[-4:]) < 5
+    assert sizes[:4].count(60) == 2 and np.mean(sizes[-4:]) < 5
 
 
 CONSTANTS = [True, np.float32(0.5), np.longdouble(1) / 3, Fraction(1)]
