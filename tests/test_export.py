@@ -866,3 +866,10 @@ def test_ensembles_of_different_networks():
 def test_a_page_of_a_subclass_is_refused():
     with pytest.raises(TypeError, match="only fastmlp's own estimators can be exported"):
         export.to_html(Subclass(max_iter=2).fit(X, THREE))
+
+
+def test_a_page_of_a_model_with_named_features():
+    """It is compared without scikit-learn's warning about names, which would fail this test."""
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    model = MLPClassifier((4,), max_iter=2).fit(frame, THREE)
+    assert export.check_html(model, export.to_html(model, dtype="float32")).n_labels == 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastmlp.cli.output import note, note_columns, note_unknown_classes, noting_warnings
 from fastmlp.cli.progress import file_display
+from fastmlp.utils.gray_levels import WHITES, are_opposite, background
 from fastmlp.utils.image_shapes import square_shape
 
 if TYPE_CHECKING:
@@ -25,12 +26,10 @@ _SIGNATURES = (
     *(b"P%d" % kind for kind in range(1, 8)),
 )
 _PICTURES_AT_ONCE = 1000
-_WHITES = 1, 16, 255  # values of white pixels: of black and white, scikit-learn's digits, bytes
 _GRID = 4  # blocks per side of an image whose gray levels are compared
 _SAMPLES_TO_JUDGE = 30  # fewer samples vary too much
 _LEAST_SPREAD = 5.0  # gray levels; added because constant blocks have no spread
 _FAR = 0.65  # standard deviations
-_DARK, _LIGHT = 85, 170  # gray levels below and above which a background is dark or light
 
 
 @dataclass(frozen=True)
@@ -181,18 +180,10 @@ def metadata(data: str, loaded: ImageData) -> dict[str, Any]:
         "data": data,
         "shape": list(loaded.shape),
         "background": background(images),
-        "white": next(white for white in _WHITES if X.max(initial=0) <= white),
+        "white": next(white for white in WHITES if X.max(initial=0) <= white),
         "grays": grays.mean(axis=0).round(1).tolist(),
         "spread of grays": grays.std(axis=0).round(1).tolist(),
     }
-
-
-def background(images: "NDArray") -> float:
-    """Return the median gray of the borders of images of shape (n_samples, rows, columns)."""
-    import numpy as np
-
-    borders = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
-    return float(np.median(np.concatenate([border.ravel() for border in borders])))
 
 
 def _grays(images: "NDArray") -> "NDArray":
@@ -262,10 +253,8 @@ def pictures_for(model: Any, path: Path) -> tuple["NDArray[np.uint8]", list[str]
     rows, names = images.read_pictures(path, shape)
     trained_on = getattr(model, "metadata_", {}).get("background")
     found = background(rows)
-    if trained_on is not None and (
-        (trained_on < _DARK and found > _LIGHT) or (trained_on > _LIGHT and found < _DARK)
-    ):
-        here, there = ("light", "dark") if found > _LIGHT else ("dark", "light")
+    if trained_on is not None and are_opposite(trained_on, found):
+        here, there = ("light", "dark") if found > trained_on else ("dark", "light")
         note(f"the background is {here}, not {there} as in training: gray levels are inverted.")
         rows = 255 - rows
     white = getattr(model, "metadata_", {}).get("white", 255)  # 16 of scikit-learn's digits

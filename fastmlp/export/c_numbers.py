@@ -74,11 +74,7 @@ def _number(column: PlainColumn, value: Any) -> float:
     if column.kind == "category":
         words = list(column.inputs)
         return words.index(str(value)) if str(value) in words else -1
-    if column.kind == "date":
-        return float(np.datetime64(value, "us").astype(int) / 86_400e6)
-    if column.words is not None and isinstance(value, str):
-        return column.words.index(value)
-    return float(value)
+    return column.number(value)
 
 
 def network_inputs(model: PlainModel, numbers: NDArray) -> NDArray:

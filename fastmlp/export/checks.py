@@ -124,19 +124,12 @@ def as_inputs(plain: PlainModel, rows: Any) -> NDArray:
     """Return rows as inputs of the networks, by the plain description of a table if it is one."""
     if plain.table is None:
         return np.asarray(rows)
-    numbers = []
-    for row in rows:
-        values = dict(row)
-        for column in plain.table.columns:
-            value = values.get(column.name)
-            if value is None:
-                continue
-            if column.kind == "date":
-                values[column.name] = np.datetime64(value, "us").astype(int) / 86_400e6
-            elif column.words is not None and isinstance(value, str):
-                values[column.name] = float(column.words.index(value))
-        numbers.append(values)
-    return plain.table.inputs(numbers)
+    columns = [column for column in plain.table.columns if column.kind != "category"]
+    numbers = [
+        {c.name: c.number(row[c.name]) for c in columns if row.get(c.name) is not None}
+        for row in rows
+    ]
+    return plain.table.inputs([{**row, **own} for row, own in zip(rows, numbers, strict=True)])
 
 
 def expected(model: Any, plain: PlainModel, rows: Any) -> NDArray:

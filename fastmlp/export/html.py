@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.export.checks import Check, as_inputs, compared, expected, sample_rows
-from fastmlp.export.common import exportable
+from fastmlp.export.checks import Check, as_inputs, compared, sample_rows
+from fastmlp.export.common import exportable, predicted
 from fastmlp.page import render
 from fastmlp.page.weights import decoded, encoded
 from fastmlp.portable import PlainModel, about
@@ -125,18 +125,18 @@ def check_html(model: Any, html: str, rows: Any = None) -> Check:
         wanted = np.asarray(wanted).reshape(len(rows), -1)
         rows = _rows_of_frame(model, found, rows)
     else:
-        wanted = expected(model, found, rows)
+        wanted = predicted(model, found, rows)
     stored = next(iter(_data(html, "networks").values()))
     n_bytes = len(html.encode())
     node = _node()
     if node is None:
-        predicted = decoded(stored, found.classes).probabilities(as_inputs(found, rows))
+        numbers = decoded(stored, found.classes).probabilities(as_inputs(found, rows))
         by = f"NumPy, weights of the file, {stored['stored']}"
-        return compared(found, wanted, predicted, by, n_bytes)
+        return compared(found, wanted, numbers, by, n_bytes)
     answer = _run_in_node(node, html, rows)
-    predicted = np.array(answer["predictions"], np.float64)
+    numbers = np.array(answer["predictions"], np.float64)
     by = f"node {answer['node']}, {stored['stored']}"
-    return compared(found, wanted, predicted, by, n_bytes, answer["microseconds"])
+    return compared(found, wanted, numbers, by, n_bytes, answer["microseconds"])
 
 
 def _rows_of_frame(model: Any, found: PlainModel, frame: Any) -> Any:

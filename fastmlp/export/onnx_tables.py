@@ -111,11 +111,6 @@ def column_input(column: PlainColumn, values: list[Any], dtype: DTypeLike) -> ND
     """Return a column of a table as an input, of shape (n_rows, 1)."""
     if is_text(column):
         found: list[Any] = ["" if value is None else str(value) for value in values]
-    elif column.kind == "date":
-        found = [
-            math.nan if value is None else np.datetime64(value, "us").astype(int) / 86_400e6
-            for value in values
-        ]
     else:
-        found = [math.nan if value is None else float(value) for value in values]
+        found = [math.nan if value is None else column.number(value) for value in values]
     return np.array(found, dtype).reshape(-1, 1)

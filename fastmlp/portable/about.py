@@ -9,6 +9,7 @@ from sklearn.utils import get_tags
 
 from fastmlp import cards
 from fastmlp.portable.tables import PlainTable
+from fastmlp.utils.gray_levels import WHITES
 from fastmlp.utils.image_shapes import square_shape
 
 __all__ = ["about"]
@@ -16,7 +17,6 @@ __all__ = ["about"]
 _MOST_CATEGORIES = 512  # of a column that are listed
 _MOST_FEATURES = 512  # of a model that are listed
 _LARGE_SIDE, _SMALL_SIDE = 16, 8  # of images: with fewer pixels, rows may be those of a table
-_WHITES = (1.0, 16.0, 255.0)  # of floats, scikit-learn's digits, and bytes
 
 
 def about(model: Any, name: str) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _white(model: Any) -> float:
     # Pixels that are standardized have deviations below 255.
     scale = np.abs(scaling[0]).astype(np.float64)
     reach = 1 / scale[scale > 0].min(initial=np.inf)
-    return next((white for white in _WHITES if reach <= white * (1 + 1e-6)), 255.0)
+    return float(next((white for white in WHITES if reach <= white * (1 + 1e-6)), 255))
 
 
 def _columns(

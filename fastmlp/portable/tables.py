@@ -7,6 +7,7 @@ names of their parts, so that it works without pandas.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -75,6 +76,21 @@ class PlainColumn:
                 row[place] = 1
         else:
             row[self.input] = self.scaled(float(value))  # type: ignore[arg-type]
+
+    def number(self, value: Any) -> float:
+        """Return a value as `encode` takes it, of columns other than categories.
+
+        Parameters
+        ----------
+        value : float, str or date
+            Dates may be ISO texts or objects of NumPy, pandas or Python; booleans one of the two
+            words.
+        """
+        if self.kind == "date" and not isinstance(value, Real):
+            return float(np.datetime64(value, "us").astype(int) / 86_400e6)
+        if self.words is not None and isinstance(value, str):
+            return float(self.words.index(value))
+        return float(value)
 
     def scaled(self, value: float) -> float:
         """Return a number as the network reads it."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fastmlp import images
 from fastmlp.serve.errors import RequestError
 from fastmlp.serve.limits import MAX_PIXELS
+from fastmlp.utils import gray_levels
 
 __all__ = ["is_picture", "read_picture"]
 
@@ -23,9 +24,6 @@ _SIGNATURES = (
     b"P5",
     b"P6",
 )
-
-#: Gray levels below and above which a background is dark or light, as ``fastmlp predict`` has them.
-_DARK, _LIGHT = 85, 170
 
 
 def is_picture(content: memoryview) -> bool:
@@ -60,11 +58,8 @@ def read_picture(
         If it cannot be read, is too large, or Pillow is not installed.
     """
     gray = _gray(content, shape)
-    borders = (gray[0], gray[-1], gray[:, 0], gray[:, -1])
-    found = float(np.median(np.concatenate(borders)))
-    is_inverted = background is not None and (
-        (background < _DARK and found > _LIGHT) or (background > _LIGHT and found < _DARK)
-    )
+    found = gray_levels.background(gray[np.newaxis])
+    is_inverted = background is not None and gray_levels.are_opposite(background, found)
     return (255 - gray if is_inverted else gray).reshape(1, -1), is_inverted
 
 
