@@ -520,6 +520,8 @@ def refusing(name: str) -> Iterator[None]:
     # From zip, NumPy's headers and JSON.
     except Exception as error:
         reason = in_words(error)
+        if isinstance(error, zipfile.BadZipFile):
+            reason += "; name one that fastmlp.save or 'fastmlp train' has written"
     else:
         return
     raise ModelFileError(f"{name} is not a model that fastmlp can load: {reason}.")
