@@ -68,7 +68,7 @@ MUTATIONS = [
         "tests/test_backends.py -k TestDecisions",
     ),
     Mutation(
-        "all images augmented at once", "fastmlp/training/loop.py",
+        "all images augmented at once", "fastmlp/training/passes.py",
         "_AUGMENTED_ROWS = 4096", "_AUGMENTED_ROWS = 1 << 40",
         "tests/test_regularization.py -k few_images",
     ),

@@ -281,9 +281,9 @@ class TestAugment:
 
     def test_parts_change_nothing(self, monkeypatch):
         model = classifier(augment=RandomNoise(0.2), batch_size=50, dropout=0.2, max_iter=3)
-        monkeypatch.setattr("fastmlp.training.loop._AUGMENTED_ROWS", 10**6)
+        monkeypatch.setattr("fastmlp.training.passes._AUGMENTED_ROWS", 10**6)
         whole = clone(model).fit(DIGITS, LABELS, sample_weight=1.0 + LABELS)
-        monkeypatch.setattr("fastmlp.training.loop._AUGMENTED_ROWS", 100)
+        monkeypatch.setattr("fastmlp.training.passes._AUGMENTED_ROWS", 100)
         parts = clone(model).fit(DIGITS, LABELS, sample_weight=1.0 + LABELS)
         np.testing.assert_array_equal(weights(parts), weights(whole))
         assert parts.loss_curve_ == pytest.approx(whole.loss_curve_, rel=1e-12)

@@ -6,7 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPRegressor
 from fastmlp.core.network import Network, Parameters
-from fastmlp.training import SGD, Adam, Progress, TrainingState, train
+from fastmlp.training import SGD, Adam, InMemory, Progress, TrainingState, train
 
 
 class PlaybackEngine:
@@ -35,15 +35,13 @@ def run(losses, optimizer=None, state=None, early_stopping=False, **overrides):
     progress = Progress(state or TrainingState(), early_stopping=early_stopping, tol=0.1)
     parameters = {
         "n_samples": 4,
-        "batch_size": 2,
         "max_iter": len(losses),
-        "shuffle": True,
-        "random_state": np.random.RandomState(0),
         "tol": 0.1,
         "n_iter_no_change": 2,
         **overrides,
     }
-    train(engine, optimizer or SGD(np.zeros(2)), progress, **parameters)
+    passes = InMemory(engine, 4, 2, shuffle=True, random_state=np.random.RandomState(0))
+    train(engine, optimizer or SGD(np.zeros(2)), progress, passes, **parameters)
     return progress.n_epochs, engine, progress.state()
 
 

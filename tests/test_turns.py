@@ -188,7 +188,8 @@ class Interrupt:
         str(Path(fastmlp.__file__).parent / name)
         for name in (
             *("estimators/base.py", "estimators/classifier.py"),
-            *("training/loop.py", "training/lbfgs.py", "training/state.py"),
+            *("training/loop.py", "training/passes.py", "training/lbfgs.py"),
+            "training/state.py",
         )
     }
     assert all(map(os.path.exists, FILES))

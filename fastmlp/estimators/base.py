@@ -58,8 +58,10 @@ from fastmlp.training import (
     Checkpoint,
     EpochReport,
     Fit,
+    InMemory,
     Noise,
     Observation,
+    Pass,
     Progress,
     Run,
     TrainingState,
@@ -110,14 +112,14 @@ class Preparation:
         Validated, held-out samples included; for callbacks.
     samples : Samples
         To train on.
-    held_out : Samples or None
-        For validation.
     engine : Engine of any backend
-        Bound to `samples`.
+    passes : callable
+        Maps the batch size, and the order of the last epoch or None, to the `Pass` of `train`.
+    validate : callable or None
+        Returns the loss and the score of the engine's parameters on validation data.
     random_state : RandomState
         In the same state as scikit-learn's before the first epoch, except for drawing the seed of
         dropout and augmentation.
-    noise : Noise
     run : Run or None
         Of the checkpoint.
     """
@@ -125,10 +127,10 @@ class Preparation:
     X: Any
     y: Any
     samples: Samples
-    held_out: Samples | None
     engine: Any
+    passes: Callable[..., Pass]
+    validate: Callable[[], tuple[float, float]] | None
     random_state: np.random.RandomState
-    noise: Noise
     run: Run | None = None
 
 
@@ -644,7 +646,17 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 run.restore_optimizer(self._optimizer)
         if rows is not None and hasattr(self, "_skl_callbacks"):
             X = X[rows]  # which callbacks may ask for
-        return Preparation(X, y, samples, held_out, engine, random_state, noise, run)
+        passes = partial(
+            InMemory,
+            engine,
+            len(samples),
+            shuffle=self.shuffle,
+            random_state=random_state,
+            rows=samples.rows,
+            noise=noise,
+        )
+        validate = self._validator(engine, held_out)
+        return Preparation(X, y, samples, engine, passes, validate, random_state, run)
 
     def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse what a checkpoint cannot do."""
@@ -740,7 +752,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         names = [
             "loss",
             *(["learning_rate"] if stochastic else []),
-            *(["val_loss", "val_score"] if ready.held_out is not None else []),
+            *(["val_loss", "val_score"] if ready.validate is not None else []),
             "seconds",
         ]
         # A warm start begins from scratch: scikit-learn overwrites the best weights of the last
@@ -837,7 +849,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         common: dict[str, Any] = {
             "max_iter": self.max_iter,
             "tol": self.tol,
-            "validate": self._validator(engine, ready.held_out),
+            "validate": ready.validate,
+            "n_samples": n_samples,
             "verbose": bool(self.verbose),
             "before_epoch": tasks.epoch_begins,
             "on_epoch": epoch_ended,
@@ -846,6 +859,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if ready.run is not None:
             common |= self._checkpointing(ready.run, ready, progress)
         has_ended = ready.run is not None and ready.run.has_ended
+        order = None if ready.run is None else ready.run.order
         if self.solver == "lbfgs" and not has_ended:
             train_lbfgs(engine, progress, max_fun=self.max_fun, **common)
         elif not has_ended:
@@ -856,17 +870,12 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
                 engine,
                 self._optimizer,
                 progress,
-                n_samples=n_samples,
-                batch_size=self._batch_size(n_samples),
-                shuffle=self.shuffle,
-                random_state=ready.random_state,
+                ready.passes(self._batch_size(n_samples), order=order),
                 n_iter_no_change=self.n_iter_no_change,
                 lr_schedule=self._schedule(),
                 incremental=incremental,
                 score_training=None if evaluate is None else lambda: evaluate()[1],
                 on_samples=observation.on_samples,
-                rows=ready.samples.rows,
-                noise=ready.noise,
                 **common,
             )
         self._publish(ready, progress)
@@ -896,7 +905,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
         if self.solver == "lbfgs":
             return {"work": run.lbfgs, "keep": keep_work}
-        return {"order": run.order, "keep": keep}
+        return {"resumes": run.order is not None, "keep": keep}
 
     def _publish_history(self) -> None:
         """Set the attributes of the training state under scikit-learn's names."""

@@ -11,8 +11,9 @@ from fastmlp.training.checkpoint import (
     in_words,
 )
 from fastmlp.training.lbfgs import train_lbfgs
-from fastmlp.training.loop import Noise, train
+from fastmlp.training.loop import train
 from fastmlp.training.observing import Fit, Observation, Observer, Outcome, observing
+from fastmlp.training.passes import InMemory, Noise, Pass
 from fastmlp.training.schedules import SCHEDULES, scheduled_rate
 from fastmlp.training.state import EpochReport, Progress, TrainingState, finish, say
 
@@ -23,10 +24,12 @@ __all__ = [
     "CheckpointInMemory",
     "EpochReport",
     "Fit",
+    "InMemory",
     "Noise",
     "Observation",
     "Observer",
     "Outcome",
+    "Pass",
     "Progress",
     "Run",
     "SCHEDULES",

@@ -18,6 +18,7 @@ def train_lbfgs(
     engine: Any,
     progress: Progress,
     *,
+    n_samples: int,
     max_iter: int,
     max_fun: int,
     tol: float,
@@ -44,6 +45,7 @@ def train_lbfgs(
     progress : Progress
         Records every finished iteration; at the end its loss is the
         objective at the solution.
+    n_samples : int
     max_iter, max_fun : int
         Maximum number of iterations and evaluations.
     tol : float
@@ -68,7 +70,6 @@ def train_lbfgs(
     """
     parameters = engine.parameters
     dtype = parameters.flat.dtype
-    n_samples = engine.inputs.n_samples
     started = time.perf_counter()
 
     def objective(x: NDArray) -> tuple[float, NDArray]:
