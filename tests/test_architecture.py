@@ -42,7 +42,7 @@ IMPORTS = {
     "recipes": {"augment", "utils"},
     "persistence": {"augment", "core", "estimators", "exceptions", "training", "utils"},
     "tables": {"estimators", "exceptions", "utils"},
-    "estimators": {"augment", "backends", "core", "exceptions", "training", "utils"},
+    "estimators": {"augment", "backends", "blocks", "core", "exceptions", "training", "utils"},
     "training": {"core", "exceptions", "utils"},  # it is given an engine
     "backends": {"utils"},
     "backends.numpy_backend": {"core", "utils"},
@@ -55,6 +55,7 @@ IMPORTS = {
     "datasets": {"idx", "utils"},
     "idx": {"utils"},
     "exceptions": {"utils"},
+    "blocks": set(),
     "core": set(),
     "utils": set(),
 }  # fmt: skip

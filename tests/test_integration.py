@@ -296,7 +296,7 @@ class TestMetadataRouting:
 
     def test_requests(self):
         assert set(MLPClassifier().get_metadata_routing().fit.requests) == {
-            "sample_weight", "X_val", "y_val", "sample_weight_val", "checkpoint",
+            "sample_weight", "X_val", "y_val", "sample_weight_val", "checkpoint", "max_memory",
         }  # fmt: skip
         assert set(MLPClassifier().get_metadata_routing().partial_fit.requests) == {
             "sample_weight", "classes",

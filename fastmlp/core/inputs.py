@@ -274,11 +274,28 @@ def is_map(fitted: Any, n: int) -> bool:
 
 def _standard_map(X: NDArray) -> tuple[NDArray, NDArray]:
     """Return the scaling that gives every feature of `X` mean 0 and variance 1."""
-    # In chunks, because a float64 copy of uint8 data has eight times its size.
+    # In chunks, because a float64 copy of bytes has eight times their size.
     n_samples = X.shape[0]
     starts = range(0, n_samples, 4096)
     mean = sum(X[s : s + 4096].sum(axis=0, dtype=np.float64) for s in starts) / n_samples
     variance = sum(((X[s : s + 4096] - mean) ** 2).sum(axis=0) for s in starts) / n_samples
+    return standard_map_of(n_samples, mean, variance)
+
+
+def standard_map_of(n_samples: int, mean: NDArray, variance: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the scaling (scale, shift) that gives columns mean 0 and variance 1.
+
+    Parameters
+    ----------
+    n_samples : int
+    mean, variance : array of shape (n_columns,)
+        Of the samples.
+
+    Returns
+    -------
+    scale, shift : array of shape (n_columns,)
+        A constant column becomes 0.
+    """
     # Rounding error of a constant feature: the mean has an error of up to n_samples * eps * mean.
     eps = np.finfo(np.float64).eps
     constant = variance <= n_samples * eps * variance + (n_samples * eps * mean) ** 2

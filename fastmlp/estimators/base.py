@@ -8,9 +8,9 @@ import math
 import operator
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from numbers import Integral, Real
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from fastmlp import backends
@@ -33,7 +33,7 @@ from fastmlp.core.inputs import Inputs, affine_map
 from fastmlp.core.network import Network, Parameters, initial_layer
 from fastmlp.core.optimizers import OPTIMIZERS, Optimizer
 from fastmlp.core.random_bits import Dropout
-from fastmlp.estimators import constraints, conversion, hints, prediction
+from fastmlp.estimators import constraints, conversion, hints, on_disk, parts, prediction
 from fastmlp.estimators.callbacks import (
     CallbackSupportMixin,
     FitTasks,
@@ -50,8 +50,13 @@ from fastmlp.estimators.constraints import (
     OneOf,
 )
 from fastmlp.estimators.overrides import check_overrides
-from fastmlp.estimators.samples import Samples, Share
+from fastmlp.estimators.samples import Preparation, Samples, Share
 from fastmlp.estimators.turns import turn_of
+from fastmlp.estimators.weights import (
+    check_any_weight,
+    check_sample_weight,
+    check_weight_range,
+)
 from fastmlp.exceptions import WarmStartWarning, warn, warn_as_sklearn
 from fastmlp.training import (
     SCHEDULES,
@@ -61,7 +66,6 @@ from fastmlp.training import (
     InMemory,
     Noise,
     Observation,
-    Pass,
     Progress,
     Run,
     TrainingState,
@@ -100,38 +104,6 @@ _names_of_parameters: WeakKeyDictionary[type, list[str]] = WeakKeyDictionary()
 
 class ExplainedMemoryError(MemoryError):
     """Out of memory, with a message that says for what."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Validated inputs of a fit.
-
-    Parameters
-    ----------
-    X, y : array or matrix
-        Validated, held-out samples included; for callbacks.
-    samples : Samples
-        To train on.
-    engine : Engine of any backend
-    passes : callable
-        Maps the batch size, and the order of the last epoch or None, to the `Pass` of `train`.
-    validate : callable or None
-        Returns the loss and the score of the engine's parameters on validation data.
-    random_state : RandomState
-        In the same state as scikit-learn's before the first epoch, except for drawing the seed of
-        dropout and augmentation.
-    run : Run or None
-        Of the checkpoint.
-    """
-
-    X: Any
-    y: Any
-    samples: Samples
-    engine: Any
-    passes: Callable[..., Pass]
-    validate: Callable[[], tuple[float, float]] | None
-    random_state: np.random.RandomState
-    run: Run | None = None
 
 
 class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
@@ -337,14 +309,15 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Iterable[Any],
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        max_memory: int | str | None = None,
     ) -> Self:
         """Train the network.
 
@@ -353,8 +326,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples. uint8 and sparse input are not converted.
+        X : array-like or sparse matrix of shape (n_samples, n_features), or iterable of batches
+            Samples. uint8 and sparse input are not converted. Arrays on disk (NumPy's memory maps,
+            h5py's datasets, Zarr's arrays) may be larger than memory, and so may all batches
+            together: ``(X, y)`` or ``(X, y, sample_weight)`` each, and no `y` besides.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. For a classifier, labels of any type, or a 0/1 indicator matrix
             (multilabel); for a regressor, numbers.
@@ -366,6 +341,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         checkpoint : path or fastmlp.Checkpoint, optional
             A file from which the same call, repeated after Ctrl-C or a kill, goes on where it
             ended, with the same result, bit for bit. A path is written once a minute.
+        max_memory : int or str, optional
+            Memory for this process, such as "1G", for data on disk and batches. Data that take more
+            than half of it are not read at once, but in blocks; see Notes. By default the memory of
+            the machine, or of the container.
 
         Returns
         -------
@@ -378,6 +357,19 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             non-finite weights, or if the checkpoint belongs to another fit.
         BackendUnavailableError
             If the `backend` is not available.
+
+        Notes
+        -----
+        Data larger than memory are passed to `fit`, and not to a class or method of their own, so
+        that parameters, checkpoints, callbacks and fitted attributes are the same for all data;
+        scikit-learn's `partial_fit` leaves epochs, shuffling and stopping to its caller.
+
+        Data that take at most half of `max_memory` give the same bits as arrays in memory. Of
+        others, blocks of consecutive rows (up to 1 MiB) are taken in random order, and those that
+        fit in a quarter of `max_memory` are shuffled together, while the next ones are read. So
+        even sorted data are mixed, but the result depends on `max_memory`. Batches are first
+        written to temporary files, in the directory that the environment variable TMPDIR names.
+        Early stopping holds out whole blocks.
         """
         # A subclass may have a _fit without these.
         options: dict[str, Any] = {}
@@ -385,7 +377,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             options["validation"] = (X_val, y_val, sample_weight_val)
         if checkpoint is not None:
             options["checkpoint"] = Checkpoint.of(checkpoint)
-        return self._fit(X, y, sample_weight=sample_weight, incremental=False, **options)
+        if max_memory is None and not on_disk.is_large_kind(X, y):
+            return self._fit(X, y, sample_weight=sample_weight, incremental=False, **options)
+        with on_disk.opened(X, y, sample_weight, max_memory) as (X, y, sample_weight):
+            return self._fit(X, y, sample_weight=sample_weight, incremental=False, **options)
 
     @sharing_threads
     def _fit(
@@ -450,8 +445,8 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             "partial_fit" if incremental else "fit",
             backends.resolve(self.backend),
             str(ready.engine.parameters.flat.dtype),
-            (ready.y.shape[0], ready.X.shape[1]),
-            len(ready.samples),
+            ready.shape,
+            ready.n_samples,
             1 if incremental and self.solver != "lbfgs" else self.max_iter,
             n_before,
         )
@@ -462,6 +457,14 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         if sklearn.get_config()["skip_parameter_validation"]:
             parameters = {name: parameters[name] for name in _ALWAYS_CHECKED if name in parameters}
         constraints.validate(parameters, self._constraints, type(self).__name__)
+
+    def _network_dtype(self, X: Any, *, resumes: bool) -> np.dtype:
+        """Return the dtype of the network."""
+        if self.dtype is not None:
+            return np.dtype(self.dtype)
+        if resumes:  # weights keep their dtype
+            return np.dtype(np.float32 if self.coefs_[0].dtype == np.float32 else np.float64)
+        return np.dtype(np.float32) if X.dtype == np.uint8 else X.dtype
 
     def _memory_in_words(self, X: Any) -> str:
         """Return the memory requirements of a fit in words; empty if they are not known."""
@@ -549,11 +552,13 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         hints.about_backend(self.backend, backend)
         if resumes:
             self._check_by_hand()
-        hidden_units = _hidden_units(self.hidden_layer_sizes)
+        hidden_units = self._hidden_units()
         self._schedule()  # refuses an invalid one before training
         if not resumes:
             defaults = _defaults(type(self))  # type: ignore[arg-type]  # types are hashable
             hints.about_parameters(self.solver, self.get_params(deep=False), defaults)
+        if isinstance(X, parts.Source):
+            return parts.prepare(self, X, validation, run, resumes=resumes)
         rows = X.rows if isinstance(X, Share) else None
         X, y, Y = self._encode(X, y, reset=not resumes, incremental=incremental)
         if rows is not None and (self.solver == "lbfgs" or self.augment is not None):
@@ -566,12 +571,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         held_out = self._validation_samples(*validation, n_outputs=Y.shape[1])
         if self.solver == "lbfgs" and samples.weight is not None and samples.weight.sum() == 0:
             raise ValueError("sample_weight must not sum to zero for solver='lbfgs'.")
-        if self.dtype is not None:
-            dtype = np.dtype(self.dtype)
-        elif resumes:  # weights keep their dtype
-            dtype = np.dtype(np.float32 if self.coefs_[0].dtype == np.float32 else np.float64)
-        else:
-            dtype = np.dtype(np.float32) if X.dtype == np.uint8 else X.dtype
+        dtype = self._network_dtype(X, resumes=resumes)
         given = generator_of_context() if self.random_state is None else self.random_state
         random_state = check_random_state(given)
         if run is not None:
@@ -633,17 +633,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             many_passes=not incremental and self.max_iter > 1 and noise.augmented is None,
         )
         if self.solver != "lbfgs":
-            if not incremental or self._optimizer is None:
-                self._optimizer = OPTIMIZERS[self.solver].of(vars(self), parameters.flat)
-            if not isinstance(self._optimizer, Optimizer):
-                raise TypeError(
-                    "_optimizer must be the one of a previous fit, got "
-                    f"{type(self._optimizer).__name__}; set it to None to start with a new one."
-                )
-            self._optimizer.adapt(parameters.flat)
-            self._optimizer.max_grad_norm = float(self.max_grad_norm or 0)
-            if run is not None:
-                run.restore_optimizer(self._optimizer)
+            self._ready_optimizer(parameters, run, incremental=incremental)
         if rows is not None and hasattr(self, "_skl_callbacks"):
             X = X[rows]  # which callbacks may ask for
         passes = partial(
@@ -656,7 +646,26 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             noise=noise,
         )
         validate = self._validator(engine, held_out)
-        return Preparation(X, y, samples, engine, passes, validate, random_state, run)
+        return Preparation(
+            *(X, y, (y.shape[0], X.shape[1]), samples, len(samples)),
+            *(engine, passes, validate, random_state, run),
+        )
+
+    def _ready_optimizer(
+        self, parameters: Parameters, run: Run | None, *, incremental: bool = False
+    ) -> None:
+        """Make the optimiser, or take that of a previous fit."""
+        if not incremental or self._optimizer is None:
+            self._optimizer = OPTIMIZERS[self.solver].of(vars(self), parameters.flat)
+        if not isinstance(self._optimizer, Optimizer):
+            raise TypeError(
+                "_optimizer must be the one of a previous fit, got "
+                f"{type(self._optimizer).__name__}; set it to None to start with a new one."
+            )
+        self._optimizer.adapt(parameters.flat)
+        self._optimizer.max_grad_norm = float(self.max_grad_norm or 0)
+        if run is not None:
+            run.restore_optimizer(self._optimizer)
 
     def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Refuse what a checkpoint cannot do."""
@@ -678,23 +687,27 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
         `start` are the weights of a warm start.
         """
-        parameters = self.get_params(deep=False)
-        for name in ("n_threads", "backend", "verbose", "warm_start"):
-            parameters.pop(name)
-        if not isinstance(self.lr_schedule, str):  # which depends on max_iter
-            del parameters["max_iter"]
         aside = (None,) * 3 if held_out is None else (held_out.X, held_out.Y, held_out.weight)
         state = "" if start is None else in_words(vars(self._state_to_resume()))
         weight = None if sample_weight is None else np.asarray(sample_weight)
         return {
-            "the estimator": type(self).__name__,
-            **{name: in_words(value) for name, value in parameters.items()},
+            **self._parameters_in_words(),
             "data: X": digest(X),
             "data: y": digest(samples.Y) + in_words(list(getattr(self, "classes_", ()))),
             "data: sample_weight": digest(weight),
             "data: the validation data": " ".join(map(digest, aside)),
             "data: the model's state": digest(start) + state,
         }
+
+    def _parameters_in_words(self) -> dict[str, str]:
+        """Return the class and those parameters that a checkpoint compares."""
+        parameters = self.get_params(deep=False)
+        for name in ("n_threads", "backend", "verbose", "warm_start"):
+            parameters.pop(name)
+        if not isinstance(self.lr_schedule, str):  # which depends on max_iter
+            del parameters["max_iter"]
+        words = {name: in_words(value) for name, value in parameters.items()}
+        return {"the estimator": type(self).__name__, **words}
 
     def _noise(
         self,
@@ -704,17 +717,23 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         random_state: np.random.RandomState,
     ) -> Noise:
         """Return dropout and augmentation."""
-        rates = _dropout_rates(self.dropout, len(hidden_units))
         if self.augment is not None and issparse(samples.matrix):
             raise ValueError("augment needs dense X, got a sparse one; pass X.toarray().")
+        dropout, seed = self._dropout_and_seed(hidden_units, random_state)
+        if self.augment is None or self.solver == "lbfgs":
+            return Noise(dropout)
+        return Noise(dropout, self._augmented(samples, dtype, seed))
+
+    def _dropout_and_seed(
+        self, hidden_units: tuple[int, ...], random_state: np.random.RandomState
+    ) -> tuple[Dropout | None, int]:
+        """Return dropout, and the seed of augmentation."""
+        rates = _dropout_rates(self.dropout, len(hidden_units))
         if self.solver == "lbfgs" or not (any(rates) or self.augment is not None):
-            return Noise()  # without random numbers that scikit-learn does not draw
+            return None, 0  # without random numbers that scikit-learn does not draw
         low, high = random_state.randint(0, 2**32, size=2, dtype=np.uint64)
         seed = int(low) + (int(high) << 32)
-        return Noise(
-            Dropout(rates, seed) if any(rates) else None,
-            None if self.augment is None else self._augmented(samples, dtype, seed),
-        )
+        return Dropout(rates, seed) if any(rates) else None, seed
 
     def _augmented(
         self, samples: Samples, dtype: np.dtype, seed: int
@@ -823,7 +842,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         observation: Observation,
     ) -> None:
         """Run the solver, and set the fitted attributes."""
-        engine, n_samples = ready.engine, len(ready.samples)
+        engine, n_samples = ready.engine, ready.n_samples
         compiled = False
 
         def fitted_attributes() -> dict[str, Any]:
@@ -1202,6 +1221,10 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         wanted: Any = affine_map(self.input_scale, X, self.input_scale_[0].dtype)
         return not np.array_equal(wanted, self.input_scale_)
 
+    def _hidden_units(self) -> tuple[int, ...]:
+        """Return the units of the hidden layers."""
+        return _hidden_units(self.hidden_layer_sizes)
+
     def _batch_rows(self, n_samples: int) -> int:
         """Return the requested samples per update."""
         if self.batch_size == "auto":
@@ -1316,45 +1339,6 @@ def _defaults(estimator: type) -> dict[str, Any]:
     }
 
 
-def check_sample_weight(sample_weight: Any, X: Any) -> NDArray:
-    """Validate sample weights as scikit-learn does, with its messages."""
-    n_samples = X.shape[0]
-    dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
-    if isinstance(sample_weight, Real):
-        if not np.isfinite(float(sample_weight)):
-            raise ValueError(f"sample_weight must be finite, got {sample_weight!r}.")
-        weights = np.full(n_samples, sample_weight, dtype=dtype)
-    else:
-        try:
-            weights = check_array(
-                sample_weight,
-                accept_sparse=False,
-                ensure_2d=False,
-                dtype=(np.float64, np.float32),
-                order="C",
-                input_name="sample_weight",
-            )
-        except ValueError as error:
-            raise ValueError(f"{error}{_first_not_finite(sample_weight)}") from None
-        given = np.asarray(sample_weight)
-        if given.dtype.kind in "USO" and (
-            text := [weight for weight in given.flat if isinstance(weight, str | bytes)]
-        ):
-            raise ValueError(
-                f"sample_weight must be numbers, got text such as {str(text[0])!r}; convert it, "
-                "for example with np.asarray(sample_weight, float)."
-            )
-        if weights.ndim != 1:
-            raise ValueError(
-                f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Expected "
-                f"either a scalar value or a 1D array of length {n_samples}."
-            )
-        if weights.shape != (n_samples,):
-            raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!")
-    check_any_weight(weights)
-    return weights
-
-
 def _checked_rate(schedule: Callable[[int], float], epoch: int) -> float:
     """Return the learning rate of an epoch, by the user's function."""
     rate = schedule(epoch)
@@ -1368,36 +1352,6 @@ def _checked_rate(schedule: Callable[[int], float], epoch: int) -> float:
             f"{rate!r} for epoch {epoch}."
         )
     return number
-
-
-def _first_not_finite(sample_weight: Any) -> str:
-    """Return the row of the first non-finite weight as a sentence; empty if all are finite."""
-    try:
-        rows = np.flatnonzero(~np.isfinite(np.asarray(sample_weight, np.float64)))
-    except (TypeError, ValueError):
-        return ""
-    return f" The first one is in row {rows[0]}." if len(rows) else ""
-
-
-def check_weight_range(weights: NDArray, dtype: np.dtype) -> None:
-    """Refuse weights whose sum overflows or underflows."""
-    with np.errstate(over="ignore"):
-        total = np.abs(weights, dtype=np.float64).sum()
-    limits = np.finfo(dtype)
-    # With a margin: losses and penalties, some orders of magnitude larger or smaller, are
-    # multiplied with it and divided by it.
-    smallest, largest = float(limits.tiny) * 1e8, float(limits.max) / 1e8
-    if total and not smallest <= total <= largest:
-        raise ValueError(
-            f"the sample weights sum to {total:.3g} in magnitude, but {dtype} needs sums from "
-            f"{smallest:.0e} to {largest:.0e}; divide them by their mean."
-        )
-
-
-def check_any_weight(weights: NDArray) -> None:
-    """Refuse weights that are all zero, with scikit-learn's message."""
-    if not weights.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
 
 
 def _dropout_rates(dropout: Any, n_hidden: int) -> tuple[float, ...]:

@@ -18,11 +18,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastmlp.estimators import constraints, hints
-from fastmlp.estimators.base import BaseMLP, ExplainedMemoryError, check_any_weight
+from fastmlp.estimators.base import BaseMLP, ExplainedMemoryError
 from fastmlp.estimators.callbacks import with_callbacks
 from fastmlp.estimators.constraints import Interval, OneOf
 from fastmlp.estimators.samples import Share
 from fastmlp.estimators.turns import in_turn
+from fastmlp.estimators.weights import check_any_weight
 from fastmlp.exceptions import (
     warn_as_sklearn,
     warn_of_column,
@@ -465,7 +466,7 @@ default="relu"
         weights = super()._weights(y, sample_weight, X, incremental=incremental)
         if self.class_weight is None:
             return weights
-        _check_class_weight(self.class_weight)
+        self._check_class_weight()
         if incremental and self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' is not supported by partial_fit, which does not have all "
@@ -481,6 +482,10 @@ default="relu"
         if not incremental:
             check_any_weight(weights)
         return weights
+
+    def _check_class_weight(self) -> None:
+        """Refuse class weights that are not finite numbers."""
+        _check_class_weight(self.class_weight)
 
     def _output_activation(self) -> str:
         """Return softmax for multiclass, logistic for binary and multilabel targets."""

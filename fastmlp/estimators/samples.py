@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
+from fastmlp.training import Pass, Run
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -60,6 +62,44 @@ class Samples:
         placed = np.zeros((self.matrix.shape[0], *values.shape[1:]), values.dtype)
         placed[self.rows] = values
         return placed
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Validated inputs of a fit.
+
+    Parameters
+    ----------
+    X, y : array or matrix
+        Validated, held-out samples included; for callbacks. Some of them, if they are in parts.
+    shape : (int, int)
+        Of all samples, held-out ones included.
+    samples : Samples
+        To train on; some of them, if they are in parts.
+    n_samples : int
+        To train on.
+    engine : Engine of any backend
+    passes : callable
+        Maps the batch size, and the order of the last epoch or None, to the `Pass` of `train`.
+    validate : callable or None
+        Returns the loss and the score of the engine's parameters on validation data.
+    random_state : RandomState
+        In the same state as scikit-learn's before the first epoch, except for drawing the seed of
+        dropout and augmentation.
+    run : Run or None
+        Of the checkpoint.
+    """
+
+    X: Any
+    y: Any
+    shape: tuple[int, int]
+    samples: Samples
+    n_samples: int
+    engine: Any
+    passes: Callable[..., Pass]
+    validate: Callable[[], tuple[float, float]] | None
+    random_state: np.random.RandomState
+    run: Run | None = None
 
 
 class SharedData:

@@ -16,6 +16,7 @@ from fastmlp.training.observing import Fit, Observation, Observer, Outcome, obse
 from fastmlp.training.passes import InMemory, Noise, Pass
 from fastmlp.training.schedules import SCHEDULES, scheduled_rate
 from fastmlp.training.state import EpochReport, Progress, TrainingState, finish, say
+from fastmlp.training.sums import PartialSum, SummedObjective, partial_sum, without_penalty
 
 __all__ = [
     "Adam",
@@ -29,19 +30,23 @@ __all__ = [
     "Observation",
     "Observer",
     "Outcome",
+    "PartialSum",
     "Pass",
     "Progress",
     "Run",
     "SCHEDULES",
     "SGD",
+    "SummedObjective",
     "TrainingState",
     "differences",
     "digest",
     "finish",
     "in_words",
     "observing",
+    "partial_sum",
     "say",
     "scheduled_rate",
     "train",
     "train_lbfgs",
+    "without_penalty",
 ]

@@ -79,6 +79,8 @@ class InMemory:
     noise : Noise
     order : array of shape (n_samples,), optional
         The order of the last epoch, where training goes on with that of a checkpoint.
+    n_before : int
+        Samples of the epoch that others train on before these.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class InMemory:
         rows: NDArray | None = None,
         noise: Noise = Noise(),
         order: NDArray | None = None,
+        n_before: int = 0,
     ) -> None:
         self.order = np.arange(n_samples) if order is None else order
         self._engine = engine
@@ -100,13 +103,15 @@ class InMemory:
         self._random_state = random_state
         self._rows = rows
         self._noise = noise
+        self._n_before = n_before
 
     def train_epoch(
         self, number: int, optimizer: Optimizer, on_samples: Callable[[int], None] | None
     ) -> float:
         """Train on every sample once; see `Pass`."""
-        n_samples = len(self.order)
-        dropout = self._noise.dropout and replace(self._noise.dropout, epoch=number)
+        n_samples, dropout = len(self.order), self._noise.dropout
+        if dropout is not None:
+            dropout = replace(dropout, epoch=number, start=self._n_before)
         if self._shuffle:
             permutation = np.arange(n_samples)
             self._random_state.shuffle(permutation)
@@ -133,7 +138,7 @@ class InMemory:
         for start in range(0, len(self.order), rows):
             part = self.order[start : start + rows]
             self._engine.bind(*self._noise.augmented(part, number))
-            masks = None if dropout is None else replace(dropout, start=start)
+            masks = dropout and replace(dropout, start=self._n_before + start)
             summed_loss += self._engine.train_epoch(
                 np.arange(len(part)), self._batch_size, optimizer, masks
             )
