@@ -120,7 +120,7 @@ def test_every_type_and_shape(dtype, shape, tmp_path):
     assert bits_of(result) == bits_of(array)
 
     mapped = idx.read(path, mmap=True)
-    assert mapped.dtype == np.dtype(dtype).newbyteorder(">") and type(mapped) is np.ndarray
+    assert mapped.dtype == np.dtype(dtype).newbyteorder(">") and type(mapped) is np.memmap
     assert mapped.shape == shape and bits_of(mapped) == bits_of(array)
 
     info = idx.info(path)

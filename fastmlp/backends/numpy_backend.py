@@ -154,9 +154,7 @@ class Engine:
                 positions = np.arange(start, start + len(batch))
                 factors = _dropout_factors(self.network, dropout, positions, self._gradient)
                 loss = self._objective(self.parameters, batch, self._gradient, factors)
-                _clip(self._gradient.flat, optimizer.max_grad_norm)
-                update = _UPDATES.get(optimizer.name, _update_by_formula)
-                update(optimizer, self.parameters.flat, self._gradient.flat)
+                step(optimizer, self.parameters.flat, self._gradient.flat)
                 summed_loss += loss * len(batch)
                 if on_samples is not None:
                     on_samples(start + len(batch))
@@ -205,6 +203,9 @@ class Engine:
         """
         coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
         return predict(self.network, coefs, intercepts, inputs, self.n_threads, out)
+
+    def load(self) -> None:
+        """Take the parameters anew, which the caller has changed; the optimizer is another one."""
 
     def sync(self) -> None:
         """Update the host's parameters and optimizer state.
@@ -274,6 +275,13 @@ class Engine:
                 else:
                     multiply_by_derivative(self.network.activation, A, delta)
         return loss
+
+
+def step(optimizer: Optimizer, flat: NDArray, gradient: NDArray) -> None:
+    """Update parameters and the optimizer's state, after clipping the gradient; only here."""
+    _clip(gradient, optimizer.max_grad_norm)
+    update = _UPDATES.get(optimizer.name, _update_by_formula)
+    update(optimizer, flat, gradient)
 
 
 def predict(

@@ -1,11 +1,13 @@
 """Images on the command line: known data sets, IDX files, arrays and image files."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastmlp.cli.output import note, note_columns, note_unknown_classes, noting_warnings
 from fastmlp.cli.progress import file_display
+from fastmlp.utils import memory
 from fastmlp.utils.gray_levels import WHITES, are_opposite, background
 from fastmlp.utils.image_shapes import square_shape
 
@@ -26,6 +28,7 @@ _SIGNATURES = (
     *(b"P%d" % kind for kind in range(1, 8)),
 )
 _PICTURES_AT_ONCE = 1000
+_PART_BYTES = 8 << 20  # of a memory map, in memory
 _GRID = 4  # blocks per side of an image whose gray levels are compared
 _SAMPLES_TO_JUDGE = 30  # fewer samples vary too much
 _LEAST_SPREAD = 5.0  # gray levels; added because constant blocks have no spread
@@ -42,15 +45,21 @@ class ImageData:
         Arrays of shape (n_samples, n_pixels), uint8, and (n_samples,).
     shape : (rows, columns) or None
         None if the rows are not images.
+    file : path or None
+        Of the training images, if they are a memory map.
     """
 
     train: tuple["NDArray[np.uint8]", "NDArray[Any]"]
     test: tuple["NDArray[np.uint8]", "NDArray[Any]"]
     shape: tuple[int, int] | None
+    file: Path | None = None
 
 
 def load(
-    data: str, data_home: Path | None = None, size: tuple[int, int] | None = None
+    data: str,
+    data_home: Path | None = None,
+    size: tuple[int, int] | None = None,
+    max_memory: str | None = None,
 ) -> ImageData:
     """Load images from a data set by name, an IDX directory or file, .npz, or an image folder.
 
@@ -62,13 +71,25 @@ def load(
     size : (rows, columns), optional
         Size to resize images to. By default their own, if it is the same for all and not too
         large, otherwise `DEFAULT_SIZE`.
+    max_memory : str, optional
+        IDX files that take more than half of it are mapped into memory, not read; others are
+        refused.
     """
     from fastmlp import datasets
     from fastmlp.convert import read
 
     path = Path(data).expanduser()
     is_known = data in datasets.DATASETS or data == "digits"
-    if is_known or (path.is_dir() and _is_idx_directory(path)):
+    is_idx = not is_known and path.is_dir() and _is_idx_directory(path)
+    if max_memory is not None and not _fits(data, path, size, max_memory):
+        if is_idx:
+            return _mapped(path, max_memory)
+        raise ValueError(
+            f"{data} must take at most half of --max-memory {max_memory} in memory, unless it is a "
+            f"directory of uncompressed IDX files: pass more memory, or write IDX files with "
+            f"'fastmlp data convert', where there is more."
+        )
+    if is_known or is_idx:
         split = datasets.load(data, data_home)
         note_columns(data)
         return ImageData(*split, _rows_and_columns(datasets.image_shape(data)))
@@ -94,6 +115,87 @@ def load(
     if len(rows) == 1:
         rows = _split(*rows[0], data)
     return ImageData(rows[0], rows[1], shape)
+
+
+def _fits(data: str, path: Path, size: tuple[int, int] | None, max_memory: str) -> bool:
+    """Return whether images take at most half of some memory."""
+    import zipfile
+
+    from fastmlp import datasets, idx
+
+    if data == "digits" or not (data in datasets.DATASETS or path.exists()):  # refused later
+        n_bytes = 0
+    elif data in datasets.DATASETS:
+        n_bytes = 70_000 * 28 * 28
+    elif path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            n_bytes = sum(entry.file_size for entry in archive.infolist())
+    elif path.is_file():
+        try:
+            n_bytes = idx.info(path).n_bytes
+        except idx.IDXError:
+            n_bytes = path.stat().st_size
+    elif _is_idx_directory(path):
+        n_bytes = sum(idx.info(file).n_bytes for file in datasets.find_idx_files(path))
+    else:
+        rows, columns = size or (_LARGEST, _LARGEST)
+        n_bytes = rows * columns * sum(1 for entry in path.rglob("*") if entry.is_file())
+    return n_bytes <= memory.as_bytes(max_memory) / 2
+
+
+def _mapped(path: Path, max_memory: str) -> ImageData:
+    """Return the images of a directory of IDX files as memory maps."""
+    from fastmlp import datasets
+
+    files = datasets.find_idx_files(path)
+    train, test = (_mapped_pair(*files[i : i + 2], max_memory=max_memory) for i in (0, 2))
+    note_columns(str(path))
+    return ImageData(train, test, _rows_and_columns(datasets.image_shape(path)), files[0])
+
+
+def _mapped_pair(images: Path, labels: Path, *, max_memory: str) -> tuple[Any, Any]:
+    """Return a memory map of images, as rows, and their labels."""
+    from fastmlp import datasets, idx
+
+    if idx.info(images).compressed:
+        raise ValueError(
+            f"{images} must be uncompressed, because the images take more than half of "
+            f"--max-memory {max_memory}: decompress it with gunzip."
+        )
+    X, y = idx.read(images, mmap=True), datasets.class_column(idx.read(labels))
+    if X.dtype != "uint8" or X.ndim < 2 or y.ndim != 1 or len(X) != len(y):
+        raise ValueError(
+            f"{images} and {labels} must hold images of bytes and a label for each, got {X.dtype} "
+            f"of shape {X.shape} and {y.dtype} of shape {y.shape}: they do not belong together."
+        )
+    return X.reshape(len(X), -1), y
+
+
+def largest(X: "NDArray") -> int:
+    """Return the largest value of bytes, in memory or on disk; at least 1."""
+    return max((int(part.max(initial=1)) for part in parts(X)), default=1)
+
+
+def accuracy(model: Any, X: "NDArray", y: "NDArray") -> float:
+    """Return the accuracy of a classifier, on data in memory or on disk."""
+    n_correct = start = 0
+    for part in parts(X):
+        stop = start + len(part)
+        n_correct += round(model.score(part, y[start:stop]) * len(part))
+        start = stop
+    return n_correct / len(X)
+
+
+def parts(X: "NDArray") -> "Iterator[NDArray]":
+    """Yield rows in memory as they are, and those of a memory map some at a time."""
+    from fastmlp.blocks import Rows, is_on_disk
+
+    if not is_on_disk(X):
+        yield X
+        return
+    rows, step = Rows(X), max(1, _PART_BYTES // max(1, X.shape[1]))
+    for start in range(0, len(X), step):
+        yield rows[start : start + step]
 
 
 def check_classes(data: str, loaded: ImageData) -> None:
@@ -180,7 +282,7 @@ def metadata(data: str, loaded: ImageData) -> dict[str, Any]:
         "data": data,
         "shape": list(loaded.shape),
         "background": background(images),
-        "white": next(white for white in WHITES if X.max(initial=0) <= white),
+        "white": next(white for white in WHITES if largest(X) <= white),
         "grays": grays.mean(axis=0).round(1).tolist(),
         "spread of grays": grays.std(axis=0).round(1).tolist(),
     }

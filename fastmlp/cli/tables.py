@@ -47,15 +47,30 @@ _IDX_MAGIC = {bytes([0, 0, kind, n]) for kind in (8, 9, 11, 12, 13, 14) for n in
 
 
 def is_table(data: str) -> bool:
-    """Return whether a source is a file with a table, or a stream."""
+    """Return whether a source is a file with a table, a folder of Parquet files, or a stream."""
     from fastmlp import datasets
 
     if data == "-":
         return True
     path = Path(data).expanduser()
-    if data in datasets.DATASETS or data == "digits" or not path.is_file():
+    if data in datasets.DATASETS or data == "digits":
         return False
-    return not _holds_images(path)
+    if path.is_dir():
+        return is_parquet(data)
+    return path.is_file() and not _holds_images(path)
+
+
+def is_parquet(data: str) -> bool:
+    """Return whether a source is a Parquet file, or a folder of them."""
+    path = Path(data).expanduser()
+    if path.is_dir():
+        entries = [entry for entry in path.iterdir() if not entry.name.startswith((".", "_"))]
+        has_folders = any(entry.is_dir() for entry in entries)  # of images
+        return not has_folders and any(entry.suffix == ".parquet" for entry in entries)
+    if data == "-" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
 
 
 def _holds_images(path: Path) -> bool:
@@ -82,12 +97,20 @@ def _holds_images(path: Path) -> bool:
         return False
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read(data: str) -> "pd.DataFrame":
-    """Read a table from a file, or from standard input if its name is "-"."""
-    from fastmlp.tables import read_table
+    """Read a table from a file or folder, or from standard input if its name is "-"."""
+    from fastmlp.tables import ParquetTable, read_table
 
     source: Path | BinaryIO = sys.stdin.buffer if data == "-" else Path(data).expanduser()
     with noting_warnings():
+        if isinstance(source, Path) and source.is_dir():
+            return ParquetTable(source).read()
         return read_table(source)
 
 
@@ -110,13 +133,22 @@ class TrainingTable:
         See `fastmlp.tables.find_target` and `find_task`.
     seed : int
         Determines which rows are held out.
+    frame : DataFrame, optional
+        The table, if it was read.
     """
 
-    def __init__(self, data: str, target: str | None, task: str | None, seed: int) -> None:
+    def __init__(
+        self,
+        data: str,
+        target: str | None,
+        task: str | None,
+        seed: int,
+        frame: "pd.DataFrame | None" = None,
+    ) -> None:
         from fastmlp import tables
 
         started = time.perf_counter()
-        frame = read(data)
+        frame = read(data) if frame is None else frame
         self.seconds_reading = time.perf_counter() - started
         self.n_rows, self.name = len(frame), name_of(data)
         self.target, self.why_target = tables.find_target(frame, target)
@@ -131,6 +163,16 @@ class TrainingTable:
         (self.X, self.y), (self.X_test, self.y_test) = _split(X, y, self.task, seed)
 
     @property
+    def n_train(self) -> int:
+        """Number of rows to train on."""
+        return len(self.X)
+
+    @property
+    def rows_in_words(self) -> str:
+        """The numbers of rows that are trained on and held out."""
+        return f"{self.n_train:,} trained on, {len(self.X_test):,} held out"
+
+    @property
     def has_single_row_of_class(self) -> bool:
         """Whether one of two classes has a single training row."""
         import pandas as pd
@@ -143,7 +185,7 @@ class TrainingTable:
         print_columns(self.name, self.n_rows, self.columns)
         typer.echo(f"\ntarget: {self.target} ({self.why_target})")
         typer.echo(f"task: {self.task} ({self.why_task})")
-        typer.echo(f"{len(self.X):,} rows to train on, {len(self.X_test):,} held out\n")
+        typer.echo(f"{self.n_train:,} rows to train on, {len(self.X_test):,} held out\n")
 
     def card(self, scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
         """Return what the card of a model says of the table, and of its scores.
@@ -172,10 +214,7 @@ class TrainingTable:
     def _sha256(self) -> str | None:
         """Return the digest of the file, None of standard input."""
         path = Path(self.name).expanduser()
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path) if path.is_file() else None
 
     def metadata(self, pipeline: "Pipeline") -> dict[str, Any]:
         """Return the metadata of the table, to be saved with a model fitted on it."""

@@ -36,6 +36,7 @@ from fastmlp.cli.train_images import train_images
 from fastmlp.cli.train_output import Outputs
 from fastmlp.cli.train_table import train_table
 from fastmlp.core.functions import ACTIVATIONS
+from fastmlp.utils import memory
 
 
 def _scale(text: str) -> str | float:
@@ -50,6 +51,16 @@ def _scale(text: str) -> str | float:
         rule = "must be auto, standard, none, or a number other than 0 such as 1/255"
         raise typer.BadParameter(f"{rule}, got {text!r}.")
     return scale
+
+
+def _amount(text: str) -> str:
+    """Check an amount of memory."""
+    try:
+        memory.as_bytes(text)
+    except ValueError:
+        rule = "must be an amount of memory such as 500M or 4G"
+        raise typer.BadParameter(f"{rule}, got {text!r}.") from None
+    return text
 
 
 _network_option = partial(typer.Option, rich_help_panel="Network and training")
@@ -166,6 +177,15 @@ def train(
             help="Seed of the initial weights and the order of the samples.",
         ),
     ] = None,
+    max_memory: Annotated[
+        Any,
+        data_option(
+            parser=_amount,
+            metavar="SIZE",
+            help="Memory for this process, such as 500M or 4G: Parquet and IDX files that take "
+            "too much of it as a whole are read in parts.",
+        ),
+    ] = None,
     dtype: Annotated[
         str | None,
         engine_option(**one_of("float32", "float64", help="Precision", more="float32 is faster.")),
@@ -225,7 +245,9 @@ def train(
     """Train a network, show its progress, score it, and save it.
 
     For a table (CSV, Parquet, Feather, JSON lines, .npz or .npy; - is standard input), the columns
-    are described, a fifth of the rows is held out, and a pipeline is trained on the others.
+    are described, a fifth of the rows is held out, and a pipeline is trained on the others. With
+    --max-memory, a Parquet file or a folder of them may be larger than memory: a sample of the rows
+    determines how columns are encoded, and a fifth of it is held out.
 
     For images, values that are not given are those of the recipe: by default sgd-50 on MNIST, or
     pictures for a folder of images. Except for the input scale, which is 'auto' on another data
@@ -245,9 +267,11 @@ def train(
         fastmlp train --data fashion --solver adam
         fastmlp train --data digits --plots . --log run.csv
         fastmlp train --recipe best --checkpoint best.ckpt
+        fastmlp train --data huge.parquet --max-memory 2G
     """
     is_table = data is not None and tables.is_table(data)
-    default = recipes.PICTURES if data and image_data.is_folder(data) else recipes.DEFAULT
+    is_folder = data is not None and not is_table and image_data.is_folder(data)
+    default = recipes.PICTURES if is_folder else recipes.DEFAULT
     chosen = recipes.get(default if is_table else recipe or default)
     backends.resolve(backend or "auto")
     optimizer = solver or chosen.parameters["solver"]
@@ -307,7 +331,7 @@ def train(
         is_for = f"is for images, but {tables.name_of(data)} is a table: omit it."
         _refuse(of_images, is_for)
         parameters = {k: v for k, v in (given | engine).items() if v is not None}
-        train_table(data, target, task, parameters, outputs)
+        train_table(data, target, task, parameters, outputs, max_memory)
         return
     name = data or chosen.dataset
     is_for = f"is for tables, but {name} is not one: omit it, or give a table with --data."
@@ -323,6 +347,7 @@ def train(
         is_default=recipe is None,
         engine=engine,
         outputs=outputs,
+        max_memory=max_memory,
     )
 
 

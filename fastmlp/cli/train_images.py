@@ -20,6 +20,7 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import no_images, save_pictures
+from fastmlp.cli.tables import file_digest
 from fastmlp.cli.train_output import Outputs, fit_as_json
 from fastmlp.cli.usage import INTERRUPTED
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from fastmlp.estimators import MLPClassifier
     from fastmlp.recipes import Recipe
+
+#: Images of a memory map among which a report looks for the nearest ones.
+_NEIGHBOURS = 5000
 
 
 def train_images(
@@ -42,6 +46,7 @@ def train_images(
     is_default: bool,
     engine: Mapping[str, Any],
     outputs: Outputs,
+    max_memory: str | None = None,
 ) -> None:
     """Train a recipe on images, score, save, plot and report.
 
@@ -62,7 +67,11 @@ def train_images(
     engine : mapping
         The estimator's backend and n_threads, None if they were not given.
     outputs : Outputs
+    max_memory : str, optional
+        See `fastmlp.cli.image_data.load`.
     """
+    import numpy as np
+
     from fastmlp import persistence
     from fastmlp.cards import record
     from fastmlp.cli.epoch_display import EpochDisplay
@@ -73,7 +82,7 @@ def train_images(
     backend, threads = engine["backend"] or "auto", engine["n_threads"]
     backend_name = backends.resolve(backend)
     name, loaded = _load(
-        data or chosen.dataset, data_home, size, may_replace=is_default and not data
+        *(data or chosen.dataset, data_home, size, max_memory), may_replace=is_default and not data
     )
     (X, y), (X_test, y_test), shape = loaded.train, loaded.test, loaded.shape
     if (augment or chosen.is_augmented) and shape is None:
@@ -87,10 +96,16 @@ def train_images(
     parameters["input_scale"] = _input_scale(input_scale, chosen, name, X)
     model = MLPClassifier(**parameters, backend=backend, n_threads=threads)
 
+    is_part = chosen.n_samples is not None and chosen.n_samples < len(X)
+    if loaded.file is not None and (is_part or chosen.validation):
+        raise ValueError(
+            f"--recipe {chosen.name} holds out images, which needs all of {name} in memory: choose "
+            "another recipe, or pass a larger --max-memory."
+        )
     (X, y), validation = chosen.split(X, y, parameters["random_state"])
     X_val, y_val = validation or (None, None)
     draws_test = outputs.has_curves and validation is None and not model.early_stopping
-    draws_test &= set(y_test.tolist()) <= set(y.tolist())
+    draws_test &= set(np.unique(y_test).tolist()) <= set(np.unique(y).tolist())
     val_name = "test" if draws_test else "validation"
     if draws_test:  # for the curve only; early stopping would select by it
         X_val, y_val = X_test, y_test
@@ -113,7 +128,13 @@ def train_images(
     with noting_warnings(), display, observing(display):
         started = time.perf_counter()
         try:
-            model.fit(X, y, X_val=X_val, y_val=y_val, checkpoint=outputs.checkpoint)
+            model.fit(
+                *(X, y),
+                X_val=X_val,
+                y_val=y_val,
+                checkpoint=outputs.checkpoint,
+                max_memory=max_memory,
+            )
         except KeyboardInterrupt:  # not during training, which keeps its weights
             display.interrupted = True
         seconds = time.perf_counter() - started
@@ -126,12 +147,15 @@ def train_images(
         persistence.save(model, outputs.model_file, metadata=about)
 
     parts = {"train": (X, y), "validation": validation, "test": (X_test, y_test)}
-    accuracies = {part: None if xy is None else model.score(*xy) for part, xy in parts.items()}
+    accuracies = {
+        part: None if xy is None else image_data.accuracy(model, *xy) for part, xy in parts.items()
+    }
     if outputs.model_file is not None:
         about["card"] = record(
             X,
             y,
             name=name,
+            sha256=None if loaded.file is None else file_digest(loaded.file),
             scores={
                 f"accuracy on {len(parts[part][1])} {part} images": score  # type: ignore[index]
                 for part, score in accuracies.items()
@@ -151,13 +175,14 @@ def train_images(
     if outputs.plots is not None:
         drawn = _draw_training(model, name, loaded, outputs.plots, val_name)
     if outputs.report is not None:
+        step = 1 if loaded.file is None else -(-len(X) // _NEIGHBOURS)
         write_report(
             outputs.report,
             model,
             X_test,
             y_test,
-            X_train=X,
-            y_train=y,
+            X_train=X[::step],
+            y_train=y[::step],
             image_shape=shape,
             title=f"{name}, {'-'.join(map(str, units_of(model)))}",
             data_about={"data set": name},
@@ -197,13 +222,18 @@ def train_images(
 
 
 def _load(
-    name: str, data_home: Path | None, size: tuple[int, int] | None, *, may_replace: bool
+    name: str,
+    data_home: Path | None,
+    size: tuple[int, int] | None,
+    max_memory: str | None,
+    *,
+    may_replace: bool,
 ) -> tuple[str, image_data.ImageData]:
     """Return a data set and its name; with `may_replace`, the digits if it cannot be had."""
     from fastmlp import datasets
 
     try:
-        loaded = image_data.load(name, data_home, size)
+        loaded = image_data.load(name, data_home, size, max_memory)
         image_data.check_classes(name, loaded)
     except datasets.DatasetError as error:
         if data_home or not may_replace or isinstance(error, datasets.SpoiledFileError):
@@ -235,7 +265,7 @@ def _input_scale(wanted: Any, recipe: "Recipe", data: str, X: "NDArray") -> Any:
         own = recipe.parameters["input_scale"]
         wanted = own if data == recipe.dataset or own == "standard" else "auto"
     if wanted == "auto":
-        return 1 / int(X.max(initial=1))
+        return 1 / image_data.largest(X)
     return None if wanted == "none" else wanted
 
 

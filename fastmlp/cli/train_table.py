@@ -20,6 +20,7 @@ from fastmlp.cli.output import (
     units_of,
 )
 from fastmlp.cli.pictures import save_pictures
+from fastmlp.cli.train_large import LargeTable, fit_on_all_rows, larger_than
 from fastmlp.cli.train_output import Outputs, fit_as_json
 from fastmlp.cli.usage import INTERRUPTED
 
@@ -35,6 +36,7 @@ def train_table(
     task: str | None,
     parameters: Mapping[str, Any],
     outputs: Outputs,
+    max_memory: str | None = None,
 ) -> None:
     """Train on a table, score the held-out rows, save and report.
 
@@ -47,6 +49,8 @@ def train_table(
     parameters : mapping
         Parameters of the estimator that were given.
     outputs : Outputs
+    max_memory : str, optional
+        A table that takes too much of it is read in batches.
     """
     import fastmlp
     from fastmlp.report import write_report
@@ -54,13 +58,16 @@ def train_table(
 
     seed = parameters.get("random_state", _SEED)
     with noting_warnings():
-        table = tables.TrainingTable(data, target, task, seed)
+        table = _table(data, target, task, seed, max_memory, outputs)
     if not outputs.as_json:
         table.print_columns()
     options = {"random_state": seed, **parameters}
+    is_large = isinstance(table, LargeTable)
+    if is_large:
+        options["n_estimators"] = 1  # an ensemble's fit takes no batches
     if table.has_single_row_of_class:  # which cannot be split again
         options.setdefault("early_stopping", False)
-    pipeline = make_table_pipeline(table.task, n_rows=len(table.X), **options)
+    pipeline = make_table_pipeline(table.task, n_rows=table.n_train, **options)
     unfitted, n_networks = _template(pipeline)
     if outputs.checkpoint is not None and n_networks > 1:
         raise ValueError(
@@ -69,6 +76,7 @@ def train_table(
         )
     # Early stopping has its own validation rows; with several networks, no curve is the model's.
     draws_test = outputs.has_curves and not unfitted.early_stopping and n_networks == 1
+    draws_test &= not is_large  # the network has more labels than the sample
     draws_test &= table.task == "regression" or set(table.y_test) <= set(table.y)
     val_name = "test" if draws_test else "validation"
     with noting_warnings():
@@ -88,7 +96,7 @@ def train_table(
     if outputs.report is not None:
         facts = {
             "file": table.name,
-            "rows": f"{len(table.X):,} trained on, {len(table.X_test):,} held out",
+            "rows": table.rows_in_words,
             "target": f"{table.target} ({table.why_target})",
         }
         write_report(
@@ -110,7 +118,7 @@ def train_table(
                 "target": table.target,
                 "task": table.task,
                 "columns": tables.columns_as_json(table.columns),
-                "training samples": len(table.X),
+                "training samples": table.n_train,
                 "test samples": len(table.X_test),
                 "network": units_of(model),
                 "networks": len(found),
@@ -136,22 +144,48 @@ def train_table(
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if outputs.model_file is not None and data != "-":
-        tables.what_next(_next_commands(data, target, outputs))
+        tables.what_next(_next_commands(data, target, outputs, max_memory if is_large else None))
 
 
-def _next_commands(data: str, target: str | None, outputs: Outputs) -> dict[str, str]:
-    """Return commands that use the model, and what each gives."""
+def _table(
+    data: str,
+    target: str | None,
+    task: str | None,
+    seed: int,
+    max_memory: str | None,
+    outputs: Outputs,
+) -> tables.TrainingTable:
+    """Read a table, or a sample of one that takes too much memory."""
+    large = None if max_memory is None else larger_than(max_memory, data)
+    if large is None or max_memory is None:
+        return tables.TrainingTable(data, target, task, seed)
+    return LargeTable(
+        large, data, target, task, seed, max_memory, shows_progress=outputs.shows_epochs
+    )
+
+
+def _next_commands(
+    data: str, target: str | None, outputs: Outputs, max_memory: str | None
+) -> dict[str, str]:
+    """Return commands that use the model, and what each gives.
+
+    Of a table that is read in parts, for which there is `max_memory`, none that reads all of it.
+    """
     name, saved = shlex.quote(data), shlex.quote(str(outputs.model_file))
-    commands = {
+    whole = {
         f"fastmlp predict {saved} {name}": "one prediction per row, for any such file",
         f"fastmlp evaluate {saved} --data {name}": "scores; use new rows",
+    }
+    commands = {
+        **({} if max_memory else whole),
         f"fastmlp serve {saved} --open": "a form in the browser, and an HTTP API",
     }
     if outputs.report is None:
         chosen = f" --target {shlex.quote(target)}" if target else ""
+        chosen += f" --max-memory {shlex.quote(max_memory)}" if max_memory else ""
         command = f"fastmlp train --data {name}{chosen} --report report.html"
         commands[command] = "a page about the model and its mistakes"
-    else:
+    elif not max_memory:
         commands[f"fastmlp predict {saved} {name} --keep --out predicted.csv"] = "into a file"
     return commands
 
@@ -163,6 +197,8 @@ def _fit(
     outputs: Outputs,
 ) -> tuple[float, bool]:
     """Fit a pipeline with progress; return the seconds, and whether Ctrl-C was pressed."""
+    if isinstance(table, LargeTable):
+        return fit_on_all_rows(pipeline, table, outputs)
     from fastmlp.cli.epoch_display import EpochDisplay
     from fastmlp.training import observing
 

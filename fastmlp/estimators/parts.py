@@ -128,7 +128,7 @@ class Encoding:
         """Return labels as 0/1 columns, or targets as columns, of shape (n, n_outputs)."""
         if self.classes is not None:
             return self._raw[self._codes(y)]
-        if is_classifier(self._model):  # an indicator matrix
+        if self.classifies:  # an indicator matrix
             return self._model._label_binarizer.transform(y).astype(bool)
         return self._model._columns(y, "y")
 
@@ -155,6 +155,15 @@ class Encoding:
             if sample_weight is not None:
                 weights = weights * sample_weight
         return None if weights is None else weights.astype(self.dtype)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether targets are labels."""
+        return is_classifier(self._model)
+
+    def unscaled(self, outputs: NDArray) -> NDArray:
+        """Return the outputs of a regressor in the units of its targets."""
+        return self._model._unscaled(outputs)
 
     def score(self, raw: NDArray, outputs: NDArray, weight: NDArray | None) -> float:
         """Return the score of outputs."""
@@ -289,7 +298,7 @@ def _input_scale(
             return model._input_scale(samples, dtype)
         affine_map(model.input_scale, samples.matrix, dtype)  # which refuses other names
     assert moments is not None
-    scale, shift = standard_map_of(moments.n, moments.mean, moments.squares / moments.n)
+    scale, shift = standard_map_of(summary.n_samples, moments.mean, moments.squares / moments.n)
     return np.ascontiguousarray(scale, dtype), np.ascontiguousarray(shift, dtype)
 
 
@@ -301,7 +310,8 @@ def _settle_targets(model: Any, samples: Samples, summary: Summary, *, resumes: 
         return
     if model.out_activation_ == "exp":
         model._settle_targets(samples.Y, resumes=False)  # which refuses it
-    model.target_scale_ = standard_map_of(moments.n, moments.mean, moments.squares / moments.n)
+    variance = moments.squares / moments.n
+    model.target_scale_ = standard_map_of(summary.n_samples, moments.mean, variance)
 
 
 def _class_weights(model: Any, counts: NDArray) -> NDArray | None:

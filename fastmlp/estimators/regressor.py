@@ -249,7 +249,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _fitted_target_scale(self) -> tuple[NDArray, NDArray] | None:
         """Return the fitted scaling, None for a model made by hand; refuse an invalid one."""
         fitted: Any = vars(self).get("target_scale_")
-        n_outputs = len(self.intercepts_[-1])
+        # A model that is being fitted, in parts, has no weights yet.
+        layers = vars(self).get("intercepts_")
+        n_outputs = self.n_outputs_ if layers is None else len(layers[-1])
         if not is_map(fitted, n_outputs):
             raise ValueError(
                 "target_scale_ must be None or a pair (scale, shift) of arrays of shape "

@@ -23,7 +23,7 @@ class Moments:
     formulae and a pairwise algorithm for computing sample variances", 1979).
     """
 
-    n: int
+    n: float  # or the sum of their weights
     mean: NDArray
     squares: NDArray
 

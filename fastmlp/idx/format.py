@@ -21,8 +21,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from mmap import ACCESS_READ
-from mmap import mmap as MemoryMap
 from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
@@ -124,8 +122,8 @@ def read(
     Returns
     -------
     array : array of the file's shape
-        Native byte order, C-contiguous and writeable; with `mmap`, read-only and big-endian (if
-        elements have more than one byte).
+        Native byte order, C-contiguous and writeable; with `mmap`, a `numpy.memmap`, read-only and
+        big-endian (if elements have more than one byte).
 
     Raises
     ------
@@ -160,8 +158,8 @@ def read(
                 "cannot be memory-mapped, because it is compressed: decompress it (gunzip "
                 "or 'fastmlp data convert'), or read it with mmap=False."
             )
-        mapping = MemoryMap(source.file.fileno(), 0, access=ACCESS_READ)
-        return np.ndarray(header.shape, header.dtype.newbyteorder(">"), mapping, header.offset)
+        dtype = header.dtype.newbyteorder(">")
+        return np.memmap(source.name, dtype, "r", header.offset, header.shape)
 
 
 def info(path_or_file: AnyPath | Any) -> IDXInfo:

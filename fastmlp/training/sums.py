@@ -1,7 +1,11 @@
 """The objective over samples that come in parts, for L-BFGS."""
 
+from __future__ import annotations
+
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,27 +17,40 @@ from fastmlp.core.network import Network, Parameters
 
 @dataclass(frozen=True)
 class PartialSum:
-    """The losses of some samples and their gradient, times the samples' weights, and added up.
+    """The gradient and the losses of some samples, times the samples' weights, and added up.
+
+    Sums have twice the digits of float64, so that the rounded result does not depend on who adds
+    which parts first (Knuth, "The Art of Computer Programming", volume 2, section 4.2.2, theorem
+    C).
 
     Parameters
     ----------
-    loss : float
-        Without the penalty.
-    gradient : array of shape (n_parameters,), float64
-    weight : float
-        The sum of the weights.
+    high, low : array of shape (n_parameters + 2,), float64
+        The gradient, without penalty, then the loss and the sum of the weights; and what is lost
+        of these by rounding.
     """
 
-    loss: float
-    gradient: NDArray
-    weight: float
+    high: NDArray
+    low: NDArray
+
+    def __add__(self, other: PartialSum) -> PartialSum:
+        """Return the sum over the samples of both."""
+        total = self.high + other.high
+        rounded = total - self.high
+        lost = (self.high - (total - rounded)) + (other.high - rounded)
+        return PartialSum(total, self.low + other.low + lost)
+
+    @classmethod
+    def of(cls, gradient: NDArray, loss: float, weight: float) -> PartialSum:
+        """Return that of samples with this mean gradient, mean loss and weight."""
+        sums = np.append(gradient.astype(np.float64), (loss, 1.0)) * weight
+        return cls(sums, np.zeros_like(sums))
 
 
 class SummedObjective:
     """What L-BFGS needs of an engine, for samples that come in parts.
 
-    Sums are added in the order of the parts, so the result does not depend on who computes which
-    and when. The penalty is added once.
+    The penalty is added once.
 
     Parameters
     ----------
@@ -60,11 +77,9 @@ class SummedObjective:
 
     def loss_and_gradient(self, flat: NDArray, out: NDArray) -> float:
         """Compute the objective over all samples, and its gradient."""
-        loss, weight, gradient = 0.0, 0.0, np.zeros(len(flat))
-        for part in self._parts(flat):
-            loss += part.loss
-            weight += part.weight
-            gradient += part.gradient
+        total = reduce(operator.add, self._parts(flat))
+        *_, loss, weight = sums = total.high + total.low
+        gradient = sums[:-2]
         squares = 0.0
         penalty = Parameters(self.network, gradient)
         for coef, gathered in zip(Parameters(self.network, flat).coefs, penalty.coefs, strict=True):
@@ -88,7 +103,7 @@ def partial_sum(engine: Any, flat: NDArray) -> PartialSum:
     n_samples, weight = engine.inputs.n_samples, engine.sample_weight
     total = float(n_samples if weight is None else weight.sum(dtype=np.float64))
     gradient = np.zeros_like(flat)
-    if total == 0:  # of which there is no mean; weights of both signs are refused before
-        return PartialSum(0.0, gradient.astype(np.float64), 0.0)
+    if total == 0:  # then there is no mean
+        return PartialSum.of(gradient, 0.0, 0.0)
     loss = engine.loss_and_gradient(flat, gradient)
-    return PartialSum(loss * total, gradient.astype(np.float64) * total, total)
+    return PartialSum.of(gradient, loss, total)

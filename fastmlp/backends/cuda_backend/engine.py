@@ -200,6 +200,11 @@ class Engine:
             all_finite &= not arrays["losses"].copy_to_host().any()
         return all_finite
 
+    def load(self) -> None:
+        """Take the host's parameters anew; see the NumPy backend."""
+        self._optimizer = None
+        self._is_trained, self._is_displaced = False, True
+
     def sync(self) -> None:
         """Update the host's parameters and optimizer state."""
         if not self._is_trained:

@@ -422,6 +422,12 @@ cdef class Engine:
         coefs, intercepts = self.parameters.coefs, self.parameters.intercepts
         return _predict(self.api, self.network, coefs, intercepts, inputs, self.n_threads, out)
 
+    def load(self):
+        """Take the host's parameters anew; see the NumPy backend."""
+        self.optimizer = None
+        self.trained = False
+        self.displaced = True
+
     def sync(self):
         """Make the host's parameters and optimiser state current."""
         if not self.trained:

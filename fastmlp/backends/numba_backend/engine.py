@@ -162,6 +162,11 @@ class Engine:
             all_finite &= all(found)
         return all_finite
 
+    def load(self) -> None:
+        """Take the host's parameters anew; see the NumPy backend."""
+        self._state, self._optimizer = [], None
+        self._trained, self._displaced = False, True
+
     def sync(self) -> None:
         """Update the host's parameters and optimizer state."""
         if not self._trained:

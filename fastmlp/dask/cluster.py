@@ -1,0 +1,241 @@
+"""The workers: which there are, and calls that outlive them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import distributed
+from distributed.scheduler import KilledWorker
+
+from fastmlp.utils.logs import LOGGER
+
+#: Times that a call is repeated after its worker has died, and seconds to wait for any worker.
+_ATTEMPTS = 20
+_PATIENCE = 60.0
+
+#: Seconds for which the list of workers is taken as true: to ask takes milliseconds.
+_MOMENT = 1.0
+
+#: Results that are fetched at a time.
+_AT_ONCE = 32
+
+#: Seconds between two looks at the workers while results are awaited.
+_INTERVAL = 2.0
+
+
+class NoClientError(ValueError):
+    """There is no client of a Dask cluster."""
+
+
+class NoWorkersError(RuntimeError):
+    """All workers are gone, and none has come for a minute."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something that a worker is to compute.
+
+    Parameters
+    ----------
+    name : str
+        On Dask's dashboard.
+    function : callable
+    arguments : tuple
+        Futures among them, also in lists, are replaced by their results.
+    worker : str or None
+        The address of the one that has the data; another one takes over if it is gone.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    worker: str | None = None
+
+
+class Cluster:
+    """The workers of a client.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+        None is the current one.
+
+    Raises
+    ------
+    NoClientError
+        If there is none.
+    """
+
+    def __init__(self, client: Any) -> None:
+        if client is None:
+            try:
+                client = distributed.get_client()
+            except ValueError:
+                raise NoClientError(
+                    "there is no Dask client: make one before, distributed.Client(), or pass "
+                    "client=..."
+                ) from None
+        if client.asynchronous:
+            raise ValueError(
+                "client must not be asynchronous, because fit returns when it is done; pass a "
+                "Client that was made with asynchronous=False."
+            )
+        self.client = client
+        self.token = uuid.uuid4().hex
+        self._numbers = itertools.count()
+        self._known: dict[str, Any] = {}
+        self._asked = 0.0
+
+    def workers(self) -> dict[str, Any]:
+        """Return what the scheduler knew of each worker a moment ago, by address, in order."""
+        if self._known and time.monotonic() - self._asked < _MOMENT:
+            return self._known
+        self._asked = time.monotonic()
+        try:
+            found = self.client.scheduler_info(n_workers=-1)["workers"]
+        except TypeError:  # before Dask 2024.12
+            found = self.client.scheduler_info()["workers"]
+        self._known = dict(sorted(found.items()))
+        return self._known
+
+    def present(self) -> dict[str, Any]:
+        """Return the workers; wait for one if there is none."""
+        begun = time.monotonic()
+        while not (found := self.workers()):
+            if time.monotonic() - begun > _PATIENCE:
+                raise NoWorkersError(
+                    f"no Dask worker is left, and none came for {_PATIENCE:.0f} seconds. The model "
+                    "has the weights of the finished epochs; start workers and fit again, with "
+                    "checkpoint=... to go on from there."
+                )
+            time.sleep(0.1)
+        return found
+
+    def memory(self) -> float:
+        """Return the bytes of memory of all workers; infinite if any has no limit."""
+        limits = [worker.get("memory_limit") or float("inf") for worker in self.present().values()]
+        return float(sum(limits))
+
+    def key(self, name: str) -> str:
+        """Return a key that no other task has."""
+        return f"{name}-{self.token}-{next(self._numbers)}"
+
+    def submit(self, call: Call) -> Any:
+        """Submit a call."""
+        where = {} if call.worker is None else {"workers": [call.worker]}
+        with large_arguments():
+            return self.client.submit(
+                call.function,
+                *call.arguments,
+                key=self.key(call.name),
+                allow_other_workers=bool(where),
+                pure=False,
+                **where,
+            )
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the results of calls, in their order.
+
+        What was lost with a worker is computed again by another, or by it when it is back.
+        """
+        return list(self.running(calls))
+
+    def running(self, calls: Sequence[Call]) -> Iterator[Any]:
+        """Yield the results of calls, in their order."""
+        futures = [self.submit(call) for call in calls]
+        for start in range(0, len(calls), _AT_ONCE):
+            places = slice(start, start + _AT_ONCE)
+            self._wait(futures[places])
+            try:
+                results = self._fetched(futures[places])
+            except NoWorkersError:
+                raise
+            except Exception:  # one after the other, to see which
+                for place, call in enumerate(calls[places], start):
+                    yield self._result(call, futures[place])
+            else:
+                yield from results
+            futures[places] = [None] * len(futures[places])  # which releases them
+
+    def _result(self, call: Call, future: Any) -> Any:
+        """Return the result of a call, which is repeated if its worker has died."""
+        for attempt in range(_ATTEMPTS):
+            self._wait([future])
+            if future.status == "finished":
+                try:
+                    return self._fetched([future])[0]
+                except (distributed.CancelledError, KilledWorker, OSError):
+                    pass  # its worker has died since
+            elif future.status == "error":
+                error = future.exception()
+                if not isinstance(error, KilledWorker | distributed.CancelledError):
+                    raise error
+            LOGGER.debug("%s is computed again, attempt %d", call.name, attempt + 2)
+            self._repair(call.arguments)
+            future = self.submit(call)
+        raise RuntimeError(
+            f"{call.name} was computed {_ATTEMPTS} times, and each time its worker died; workers "
+            "may be short of memory: use more of them, or smaller partitions."
+        )
+
+    def _repair(self, arguments: Any) -> None:
+        """Compute futures again that were lost with workers."""
+        lost = [f for f in _futures(arguments) if f.status in ("error", "lost", "cancelled")]
+        for future in lost:
+            error = future.exception(timeout=_PATIENCE) if future.status == "error" else None
+            if error is not None and not isinstance(error, KilledWorker):
+                raise error
+        if lost:
+            self.client.retry(lost)
+
+    def _fetched(self, futures: Sequence[Any]) -> list[Any]:
+        """Return the results of futures that are done, as long as there are workers."""
+
+        async def fetch() -> list[Any]:
+            return await self.client.gather(list(futures), asynchronous=True)
+
+        seconds = _INTERVAL
+        while True:
+            try:
+                return self.client.sync(fetch, callback_timeout=seconds)
+            except TimeoutError:  # a worker may have died since, with its result
+                self.present()
+                seconds *= 2  # or results are large
+
+    def _wait(self, futures: Sequence[Any]) -> None:
+        """Wait for futures, as long as there are workers."""
+        while True:
+            try:
+                distributed.wait(futures, timeout=_INTERVAL)
+            except TimeoutError:
+                self.present()
+            except distributed.CancelledError:
+                return
+            else:
+                return
+
+
+def _futures(arguments: Any) -> Iterator[Any]:
+    for argument in arguments:
+        if isinstance(argument, distributed.Future):
+            yield argument
+        elif isinstance(argument, list | tuple):
+            yield from _futures(argument)
+
+
+@contextmanager
+def large_arguments() -> Iterator[None]:
+    """Let weights be arguments of tasks, however large, without Dask's advice to scatter them.
+
+    Scattered data are lost with their worker.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+        yield
