@@ -99,7 +99,7 @@ class TestLBFGS:
             order = np.random.RandomState(seed).permutation(len(parts))
             some = [reduce(operator.add, [parts[i] for i in order[a::3]]) for a in range(3)]
             found = some[2] + (some[0] + some[1])
-            assert_array_equal(found.high + found.low, expected.high + expected.low)
+            assert_array_equal(found.rounded, expected.rounded)
         plain = [sum(parts[i].high for i in order) for order in (range(16), range(15, -1, -1))]
         assert (plain[0] != plain[1]).any()
 
@@ -351,6 +351,15 @@ class TestCollections:
 
 
 class TestEstimator:
+    def test_a_client_that_is_not_the_default(self, data):
+        with Client(
+            processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None,
+            set_as_default=False,
+        ) as other:  # fmt: skip
+            model = DaskMLPClassifier(**parameters(max_iter=1), client=other)
+            model.fit(split(data[0], 2), split(data[1], 2))
+            assert model.n_iter_ == 1
+
     def test_parameters(self, client):
         model = DaskMLPClassifier((5,), alpha=0.3, sync_every=9, client=client)
         assert model.get_params()["alpha"] == 0.3

@@ -1,10 +1,19 @@
 """Arrays whose rows are read when they are needed."""
 
+import mmap
 import os
+import threading
+from contextlib import suppress
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+#: Bytes of a page, of which direct reads take whole ones; and of the largest of them.
+_PAGE = mmap.PAGESIZE
+_MOST_DIRECT = (1 << 20) + 4 * _PAGE
+
+_of_thread = threading.local()
 
 
 class Rows:
@@ -18,14 +27,20 @@ class Rows:
     array : array-like of shape (n_rows, ...)
         With `shape`, `dtype` and slices, as NumPy's arrays and memory maps, h5py's datasets or
         Zarr's arrays.
+    caches : bool
+        Whether the operating system keeps what is read from a file, for the next time. If there is
+        not enough memory for that, trying takes more of the processor than reading.
     """
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, *, caches: bool = True) -> None:
         self._array = array
+        self._caches = caches
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = np.dtype(array.dtype)
         self._path, self._offset = _file_of(array)
         self._file: int | None = None
+        self._direct: int | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def of_file(cls, file: BinaryIO, shape: tuple[int, ...], dtype: DTypeLike) -> Self:
@@ -54,12 +69,13 @@ class Rows:
         if out.dtype != self.dtype or not out.flags.c_contiguous:
             out[...] = self[start : start + len(out)]
             return
-        if self._file is None:
-            self._file = os.open(self._path, os.O_RDONLY)
+        file, direct = self._opened()
         place = self._offset + start * (out.nbytes // max(1, len(out)))
+        if direct is not None and _read_directly(direct, place, out):
+            return
         left = out.reshape(-1).view(np.uint8).data
         while left:
-            n_read = os.preadv(self._file, [left], place)
+            n_read = os.preadv(file, [left], place)
             if n_read == 0:
                 raise OSError(
                     f"{self._path} has become shorter than the array that was opened, of shape "
@@ -67,10 +83,21 @@ class Rows:
                 )
             left, place = left[n_read:], place + n_read
 
+    def _opened(self) -> tuple[int, int | None]:
+        """Return the file, and the file for reading past the cache, if that is wanted."""
+        with self._lock:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDONLY)
+                if not self._caches and hasattr(os, "O_DIRECT"):
+                    with suppress(OSError):  # not every file system can
+                        self._direct = os.open(self._path, os.O_RDONLY | os.O_DIRECT)
+        return self._file, self._direct
+
     def __del__(self) -> None:
         """Close the file that was opened here."""
-        if self._path is not None and self._file is not None:
-            os.close(self._file)
+        for file in (self._file, self._direct):
+            if self._path is not None and file is not None:
+                os.close(file)
 
 
 def is_on_disk(array: Any) -> bool:
@@ -94,3 +121,23 @@ def _file_of(array: Any) -> tuple[Any, int]:
         return None, 0
     start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
     return array.filename, whole.offset + start
+
+
+def _read_directly(file: int, place: int, out: NDArray) -> bool:
+    """Read whole pages past the operating system's cache; return whether that was possible."""
+    first = place // _PAGE * _PAGE
+    n_bytes = -(-(place + out.nbytes) // _PAGE) * _PAGE - first
+    if n_bytes > _MOST_DIRECT:
+        return False
+    buffer = getattr(_of_thread, "buffer", None)
+    if buffer is None:  # of mmap, because it begins at a page
+        buffer = _of_thread.buffer = mmap.mmap(-1, _MOST_DIRECT)
+    try:
+        n_read = os.preadv(file, [memoryview(buffer)[:n_bytes]], first)
+    except OSError:
+        return False
+    if n_read < place - first + out.nbytes:  # at the end of the file, or interrupted
+        return False
+    there = np.frombuffer(buffer, np.uint8, out.nbytes, place - first)
+    out.reshape(-1).view(np.uint8)[...] = there
+    return True

@@ -197,9 +197,11 @@ class Cluster:
 
     def _fetched(self, futures: Sequence[Any]) -> list[Any]:
         """Return the results of futures that are done, as long as there are workers."""
+        # Workers of this machine can be reached without a detour over the scheduler.
+        direct = isinstance(self.client.cluster, distributed.LocalCluster) or None
 
         async def fetch() -> list[Any]:
-            return await self.client.gather(list(futures), asynchronous=True)
+            return await self.client.gather(list(futures), asynchronous=True, direct=direct)
 
         seconds = _INTERVAL
         while True:

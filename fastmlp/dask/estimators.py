@@ -11,6 +11,7 @@ from typing import Any, Self
 import dask
 import dask.array as da
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fastmlp.dask import shards
 from fastmlp.dask.cluster import Call, Cluster, NoClientError
@@ -23,7 +24,7 @@ from fastmlp.training import Checkpoint
 _LARGE_MODEL = 8 << 20
 
 #: Batches between two averages; see docs/scaling.md for the measurement.
-SYNC_EVERY = 150
+SYNC_EVERY = 300
 
 
 class _DaskMLP:
@@ -93,8 +94,11 @@ class _DaskMLP:
         if checkpoint is not None:
             options["checkpoint"] = Checkpoint.of(checkpoint)
         every = 1 if self.solver == "lbfgs" else self.sync_every  # type: ignore[attr-defined]
-        source = Partitioned(Cluster(self.client), paired(X, y, sample_weight), every)
-        return self._fit(source, None, **options)  # type: ignore[attr-defined]
+        cluster = Cluster(self.client)
+        # The client's sums are small, and threads of BLAS libraries spin when they are done.
+        with cluster.client.as_current(), threadpool_limits(1, "blas"):
+            source = Partitioned(cluster, paired(X, y, sample_weight), every)
+            return self._fit(source, None, **options)  # type: ignore[attr-defined]
 
     def partial_fit(self, X: Any, y: Any, *_: Any, **__: Any) -> Any:
         """Refuse: epochs of parts are for local models."""

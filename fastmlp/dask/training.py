@@ -482,7 +482,10 @@ class Replicas:
         size = max(1, round(self._batch_size / len(groups)))
         trained = [n - round(self._held_out * n) for n in wave.lengths]
         n_batches = [sum(-(-trained[place] // size) for place in g.places) for g in groups]
-        for first in range(0, max(n_batches), self._sync_every):
+        most = max(n_batches)
+        n_rounds = max(1, round(most / self._sync_every))  # without a short one at the end
+        n_steps = -(-most // n_rounds)
+        for first in range(0, most, n_steps):
             calls = []
             for group, n in zip(groups, n_batches, strict=True):
                 if first >= n:
@@ -492,7 +495,7 @@ class Replicas:
                     optimizer=copy.copy(optimizer),
                     batch_size=size,
                     first=first,
-                    n_batches=self._sync_every,
+                    n_batches=n_steps,
                     seed=seed,
                     numbers=[wave.numbers[place] for place in group.places],
                     starts=[wave.starts[place] for place in group.places],

@@ -25,6 +25,9 @@ from fastmlp.utils import memory
 #: the process itself, converted data, and the engine.
 _IN_MEMORY, _WINDOW = 0.5, 0.25
 
+#: Part of the machine's memory that a file may take to be kept there by the operating system.
+_CACHED = 0.5
+
 #: Bytes of a window of held-out samples.
 _HELD_OUT_BYTES = 32 << 20
 
@@ -138,7 +141,9 @@ class OnDisk(Source):
     def __init__(self, X: Any, y: Any, sample_weight: Any, budget: float, columns: Any) -> None:
         self.shape = tuple(X.shape)
         self._budget, self._columns = budget, columns
-        self._X = X if isinstance(X, Rows) else Rows(X)
+        machine = memory.of_this_machine() or float("inf")
+        n_bytes = float(np.prod(X.shape)) * np.dtype(X.dtype).itemsize
+        self._X = X if isinstance(X, Rows) else Rows(X, caches=n_bytes < _CACHED * machine)
         self._y, self._weight = _as_rows(y, "y"), None
         if sample_weight is not None:
             self._weight = _as_rows(sample_weight, "sample_weight")

@@ -118,11 +118,13 @@ class Encoding:
         self.classes: NDArray | None = None
         self._model = shell_of(model)
         self._by_class: NDArray | None = None
+        self._codes_of: NDArray | None = None
         if counts is not None:
             self.classes = model.classes_
             self._raw = model._label_binarizer.transform(model.classes_).astype(bool)
             self._table = model._targets(self._raw, dtype)
             self._by_class = _class_weights(model, counts)
+            self._codes_of = _lookup(model.classes_)
 
     def raw(self, y: NDArray) -> NDArray:
         """Return labels as 0/1 columns, or targets as columns, of shape (n, n_outputs)."""
@@ -171,9 +173,15 @@ class Encoding:
 
     def _codes(self, y: NDArray) -> NDArray:
         assert self.classes is not None
-        codes = np.searchsorted(self.classes, y)
-        np.minimum(codes, len(self.classes) - 1, out=codes)
-        if not (self.classes[codes] == y).all():
+        if self._codes_of is not None and y.dtype == self.classes.dtype:
+            places = y.astype(np.int64) - int(self.classes[0])
+            known = places.min(initial=0) >= 0 and places.max(initial=0) < len(self._codes_of)
+            codes = self._codes_of[places] if known else np.array([-1])
+            known = codes.min(initial=0) >= 0
+        else:
+            codes = np.minimum(np.searchsorted(self.classes, y), len(self.classes) - 1)
+            known = (self.classes[codes] == y).all()
+        if not known:
             raise ValueError(
                 "y has labels that it did not have when its classes were determined: "
                 f"{np.setdiff1d(y, self.classes)[:5].tolist()}; it must be the same each time it "
@@ -312,6 +320,15 @@ def _settle_targets(model: Any, samples: Samples, summary: Summary, *, resumes: 
         model._settle_targets(samples.Y, resumes=False)  # which refuses it
     variance = moments.squares / moments.n
     model.target_scale_ = standard_map_of(summary.n_samples, moments.mean, variance)
+
+
+def _lookup(classes: NDArray) -> NDArray | None:
+    """Return the places of integers in the classes, from the smallest on, if they are close."""
+    if classes.dtype.kind not in "iu" or int(classes[-1]) - int(classes[0]) > 1 << 16:
+        return None
+    codes = np.full(int(classes[-1]) - int(classes[0]) + 1, -1, np.int32)
+    codes[classes.astype(np.int64) - int(classes[0])] = np.arange(len(classes))
+    return codes
 
 
 def _class_weights(model: Any, counts: NDArray) -> NDArray | None:

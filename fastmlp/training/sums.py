@@ -25,26 +25,41 @@ class PartialSum:
 
     Parameters
     ----------
-    high, low : array of shape (n_parameters + 2,), float64
-        The gradient, without penalty, then the loss and the sum of the weights; and what is lost
-        of these by rounding.
+    high : array of shape (n_parameters + 2,), float64
+        The gradient, without penalty, then the loss and the sum of the weights.
+    low : array of shape (n_parameters + 2,), float32, or None
+        What these have lost by rounding, if there were several parts.
     """
 
     high: NDArray
-    low: NDArray
+    low: NDArray | None = None
 
     def __add__(self, other: PartialSum) -> PartialSum:
         """Return the sum over the samples of both."""
+        # In few arrays: for a large network, Dask's workers get new pages for each of them.
         total = self.high + other.high
         rounded = total - self.high
-        lost = (self.high - (total - rounded)) + (other.high - rounded)
-        return PartialSum(total, self.low + other.low + lost)
+        lost = total - rounded
+        np.subtract(self.high, lost, out=lost)
+        np.subtract(other.high, rounded, out=rounded)
+        lost += rounded
+        for low in (self.low, other.low):
+            if low is not None:
+                lost += low
+        return PartialSum(total, lost.astype(np.float32))
+
+    @property
+    def rounded(self) -> NDArray:
+        """The sums in float64."""
+        return self.high if self.low is None else self.high + self.low
 
     @classmethod
     def of(cls, gradient: NDArray, loss: float, weight: float) -> PartialSum:
         """Return that of samples with this mean gradient, mean loss and weight."""
-        sums = np.append(gradient.astype(np.float64), (loss, 1.0)) * weight
-        return cls(sums, np.zeros_like(sums))
+        sums = np.empty(len(gradient) + 2)
+        np.multiply(gradient, weight, out=sums[:-2])
+        sums[-2:] = loss * weight, weight
+        return cls(sums)
 
 
 class SummedObjective:
@@ -77,9 +92,10 @@ class SummedObjective:
 
     def loss_and_gradient(self, flat: NDArray, out: NDArray) -> float:
         """Compute the objective over all samples, and its gradient."""
-        total = reduce(operator.add, self._parts(flat))
-        *_, loss, weight = sums = total.high + total.low
-        gradient = sums[:-2]
+        sums = reduce(operator.add, self._parts(flat)).rounded
+        gradient, (loss, weight) = sums[:-2].copy(), sums[-2:].tolist()
+        if weight == 0:
+            raise ZeroDivisionError("the weights of the samples sum to zero")
         squares = 0.0
         penalty = Parameters(self.network, gradient)
         for coef, gathered in zip(Parameters(self.network, flat).coefs, penalty.coefs, strict=True):

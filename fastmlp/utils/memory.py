@@ -7,8 +7,8 @@ from pathlib import Path
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
-#: Where Linux keeps the limits of containers: cgroup 2 and 1.
-_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+#: Where Linux keeps the limits of containers, and those of other groups of processes below.
+_GROUPS = Path("/sys/fs/cgroup")
 
 
 def as_bytes(amount: object, name: str = "max_memory") -> int:
@@ -48,14 +48,33 @@ def of_this_machine() -> int | None:
         limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, OSError, ValueError):  # Windows
         return None
-    for name in _LIMITS:
+    for path in _limit_files():
         try:
-            text = (Path("/sys/fs/cgroup") / name).read_text().strip()
+            text = path.read_text().strip()
         except OSError:
             continue
         if text.isdecimal():
             limits.append(int(text))
     return min(limits)
+
+
+def _limit_files() -> list[Path]:
+    """Return the files with the limits of this process's group and of those around it."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        version_1 = controllers == "memory"
+        root = _GROUPS / "memory" if version_1 else _GROUPS
+        name = "memory.limit_in_bytes" if version_1 else "memory.max"
+        inner = Path(group.lstrip("/"))
+        found += [root / folder / name for folder in (inner, *inner.parents)]
+    return found
 
 
 def in_words(n_bytes: float) -> str:
