@@ -90,6 +90,8 @@ class Cluster:
         self.client = client
         self.token = uuid.uuid4().hex
         self._numbers = itertools.count()
+        #: The most workers that were there at a time.
+        self.n_seen = 0
         self._known: dict[str, Any] = {}
         self._asked = 0.0
 
@@ -103,6 +105,7 @@ class Cluster:
         except TypeError:  # before Dask 2024.12
             found = self.client.scheduler_info()["workers"]
         self._known = dict(sorted(found.items()))
+        self.n_seen = max(self.n_seen, len(found))
         return self._known
 
     def present(self) -> dict[str, Any]:

@@ -30,8 +30,9 @@ from fastmlp.estimators.parts import Job, Source, Trainer
 from fastmlp.estimators.summaries import Questions, Summary, added
 from fastmlp.training import InMemory, PartialSum, Pass, SummedObjective, digest
 
-#: Shards per worker: so many that workers that join later get some, too.
-_SHARDS_PER_WORKER = 4
+#: Shards per worker: so many that workers that join later get some, too. A power of two in all, so
+#: that the sums are the same if a worker is missing in the beginning.
+_SHARDS_PER_WORKER, _MIN_SHARDS = 4, 8
 
 #: Fraction of the cluster's memory that samples may take, and of a worker's, that a shard may
 #: take if they do not fit.
@@ -266,7 +267,8 @@ class Samples:
             n_bytes = float(first) * len(partitions)
         memory = cluster.memory()
         self.are_kept = n_bytes <= _FRACTION * memory
-        n_shards = _SHARDS_PER_WORKER * len(workers)
+        wanted = max(_MIN_SHARDS, _SHARDS_PER_WORKER * len(workers))
+        n_shards = 1 << math.ceil(math.log2(wanted))
         if self.are_kept:
             self._planned = plan(partitions, ask, n_shards, deals=deals)
             self._wave_size = len(self._planned)
@@ -452,7 +454,7 @@ class Replicas:
         self._job, self._task, self._samples = job, task, samples
         self._sync_every, self._dropout = sync_every, dropout
         self._held_out, self._batch_size = held_out, batch_size
-        self._n_replicas = len(samples.cluster.present())
+        self._n_replicas = max(len(samples.cluster.present()), samples.cluster.n_seen)
         self._short_since = float("inf")
 
     def train_epoch(
