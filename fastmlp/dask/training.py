@@ -166,12 +166,11 @@ class Partitioned(Source):
     def summarize(self, ask: Questions) -> Summary:
         """Bring the samples to the workers if they fit, and go through them once."""
         samples = Samples(self._cluster, self._partitions, ask, deals=self.deals)
-        found = []
+        total = None
         for wave in samples.waves():
             part = wave.call("mlp-summary", shards.summarize, ask)
             samples.learn_lengths(wave, [0 if p is None else p.n_samples for p in part])
-            found.append(added(part))
-        total = added(found)
+            total = added([total, *part])
         if total is None:
             raise ValueError("X must have at least one row, got empty partitions only.")
         columns = getattr(self._partitions.collections[0], "columns", None)
