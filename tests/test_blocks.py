@@ -469,13 +469,25 @@ def test_rows_are_read_from_the_file(tmp_path, monkeypatch):
     X = np.arange(60.0).reshape(20, 3)
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    reads, preadv = [], os.preadv
+
+    def counted(*arguments):
+        reads.append(arguments)
+        return preadv(*arguments)
+
+    monkeypatch.setattr(os, "preadv", counted)
     for view, part in ((mapped, X), (mapped[5:], X[5:]), (mapped[2:9][1:], X[3:9])):
         rows = Rows(view)
         assert rows._path is not None
+        before = len(reads)
         assert_array_equal(rows[1:4], part[1:4])
+        assert len(reads) == before + 1
         out = np.empty((2, 3), np.float32)
         rows.read(1, out)
         assert_array_equal(out, part[1:3])
+    past_the_cache = Rows(mapped, caches=False)
+    for start in (0, 3, 17):
+        assert_array_equal(past_the_cache[start : start + 3], X[start : start + 3])
     assert Rows(mapped[::2])._path is None
     assert_array_equal(Rows(mapped[::2])[1:3], X[2:6:2])
 
