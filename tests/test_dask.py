@@ -220,7 +220,7 @@ class TestStochastic:
             score = original(job, task, samples)
             (wave,) = samples.waves()
             made = [future.result() for future in wave.futures]
-            source.update(made=made, score=score, task=task.result())
+            source.update(made=made, score=score, task=task)
             return score
 
         training._validate = validate
@@ -563,3 +563,31 @@ def test_workers_that_are_killed(solver, data):
         assert found.history_["loss"] == expected.history_["loss"]
         assert_close(found, expected, atol=0)
         del client
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_dask_has_lost_a_task(solver, client, data, monkeypatch):
+    """Nothing is computed, and nothing comes: the samples are made anew under other names."""
+    X, y = split(data[0], 3), split(data[1], 3)
+    expected = DaskMLPClassifier(**parameters(solver=solver)).fit(X, y)
+    run, calls = cluster_module.Cluster.run, []
+
+    def stalls_once(self, given):
+        calls.append([future.key for call in given for future in call.arguments[0]])
+        if len(calls) == 4:
+            raise cluster_module.StalledError
+        return run(self, given)
+
+    monkeypatch.setattr(cluster_module.Cluster, "run", stalls_once)
+    found = DaskMLPClassifier(**parameters(solver=solver)).fit(X, y)
+    assert_close(found, expected, atol=0)
+    assert not set(map(str, calls[3])) & set(map(str, calls[4]))
+
+
+def test_a_call_that_is_never_computed_is_noticed(client, monkeypatch):
+    monkeypatch.setattr(cluster_module, "_STALLED", 1.0)
+    monkeypatch.setattr(cluster_module, "_INTERVAL", 0.3)
+    cluster = cluster_module.Cluster(client)
+    future = client.submit(abs, 1, workers=["tcp://192.0.2.1:1"], pure=False)  # none such
+    with pytest.raises(cluster_module.StalledError):
+        cluster._wait([future])

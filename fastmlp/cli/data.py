@@ -101,7 +101,7 @@ def inspect(
         raise ValueError(
             f"{source!r} is no file or directory, and none of {names}{did_you_mean(source, names)}"
         )
-    if path.is_file() and tables.is_table(source):
+    if tables.is_table(source):
         _show_table(source, as_json)
         return
     if not path.is_dir():

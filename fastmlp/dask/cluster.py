@@ -26,6 +26,10 @@ _MOMENT = 1.0
 #: Results that are fetched at a time.
 _AT_ONCE = 32
 
+#: Seconds without any computation after which Dask is taken to have lost a task, which happens if a
+#: worker is killed while others fetch data from it.
+_STALLED = 30.0
+
 #: Seconds between two looks at the workers while results are awaited.
 _INTERVAL = 2.0
 
@@ -36,6 +40,10 @@ class NoClientError(ValueError):
 
 class NoWorkersError(RuntimeError):
     """All workers are gone, and none has come for a minute."""
+
+
+class StalledError(Exception):
+    """Results are awaited, but no worker computes anything."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ class Cluster:
             self._wait(futures[places])
             try:
                 results = self._fetched(futures[places])
-            except NoWorkersError:
+            except (NoWorkersError, StalledError):
                 raise
             except Exception:  # one after the other, to see which
                 for place, call in enumerate(calls[places], start):
@@ -215,12 +223,18 @@ class Cluster:
                 seconds *= 2  # or results are large
 
     def _wait(self, futures: Sequence[Any]) -> None:
-        """Wait for futures, as long as there are workers."""
+        """Wait for futures, as long as there are workers, and these compute."""
+        active = time.monotonic()
         while True:
             try:
                 distributed.wait(futures, timeout=_INTERVAL)
             except TimeoutError:
-                self.present()
+                metrics = [worker.get("metrics", {}) for worker in self.present().values()]
+                counts = [found.get("task_counts", {"executing": 1}) for found in metrics]
+                if any(found.get("executing") or found.get("ready") for found in counts):
+                    active = time.monotonic()
+                elif time.monotonic() - active > _STALLED:
+                    raise StalledError from None
             except distributed.CancelledError:
                 return
             else:

@@ -114,7 +114,9 @@ def _n_partitions(values: Any) -> int:
     return len(values.chunks[0]) if hasattr(values, "chunks") else values.npartitions
 
 
-def plan(partitions: Partitions, ask: Questions, n_shards: int, *, deals: bool) -> list[Delayed]:
+def plan(
+    partitions: Partitions, ask: Questions, n_shards: int, *, deals: bool, generation: int = 0
+) -> list[Delayed]:
     """Return shards, not computed yet.
 
     Parameters
@@ -125,6 +127,8 @@ def plan(partitions: Partitions, ask: Questions, n_shards: int, *, deals: bool) 
         At least so many; with few partitions, these are cut.
     deals : bool
         Whether rows are dealt out at random. Otherwise the shards are consecutive rows, in order.
+    generation : int
+        Others have other keys.
     """
     n = len(partitions)
     if deals:
@@ -139,14 +143,16 @@ def plan(partitions: Partitions, ask: Questions, n_shards: int, *, deals: bool) 
         pieces = [(part, piece) for part in range(n) for piece in range(n_pieces)]
         ends = np.linspace(0, len(pieces), min(n_shards, len(pieces)) + 1).round().astype(int)
         groups = [pieces[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    return _graph(partitions, ask, [group for group in groups if group], n_pieces, deals)
+    groups = [group for group in groups if group]
+    return _graph(partitions, ask, groups, n_pieces, deals, generation)
 
 
 def some_partitions(
-    partitions: Partitions, ask: Questions, groups: Sequence[Sequence[int]]
+    partitions: Partitions, ask: Questions, groups: Sequence[Sequence[int]], generation: int = 0
 ) -> list[Delayed]:
     """Return a shard of whole partitions for each group of their numbers."""
-    return _graph(partitions, ask, [[(p, 0) for p in group] for group in groups], 1, False)
+    pieces = [[(part, 0) for part in group] for group in groups]
+    return _graph(partitions, ask, pieces, 1, False, generation)
 
 
 def first_of(partitions: Partitions, function: Any) -> Delayed:
@@ -163,9 +169,12 @@ def _graph(
     groups: Sequence[Sequence[tuple[int, int]]],
     n_pieces: int,
     deals: bool,
+    generation: int,
 ) -> list[Delayed]:
     """Return the shards of groups of pieces."""
-    token = dask.base.tokenize(partitions.keys[0], len(partitions), groups, n_pieces, deals, ask)
+    token = dask.base.tokenize(
+        partitions.keys[0], len(partitions), groups, n_pieces, deals, ask, generation
+    )
     name, cut = f"mlp-shard-{token}", f"mlp-deal-{token}"
     layer: dict[Any, Any] = {}
     if n_pieces > 1:

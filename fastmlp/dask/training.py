@@ -24,11 +24,12 @@ from fastmlp.core.network import Network, Parameters
 from fastmlp.core.optimizers import Optimizer
 from fastmlp.core.random_bits import Dropout
 from fastmlp.dask import shards
-from fastmlp.dask.cluster import Call, Cluster, large_arguments
+from fastmlp.dask.cluster import Call, Cluster, StalledError, large_arguments
 from fastmlp.dask.partitions import Partitions, first_of, plan, some_partitions
 from fastmlp.estimators.parts import Job, Source, Trainer
 from fastmlp.estimators.summaries import Questions, Summary, added
 from fastmlp.training import InMemory, PartialSum, Pass, SummedObjective, digest
+from fastmlp.utils.logs import LOGGER
 
 #: Shards per worker: so many that workers that join later get some, too. A power of two in all, so
 #: that the sums are the same if a worker is missing in the beginning.
@@ -37,6 +38,9 @@ _SHARDS_PER_WORKER, _MIN_SHARDS = 4, 8
 #: Fraction of the cluster's memory that samples may take, and of a worker's, that a shard may
 #: take if they do not fit.
 _FRACTION, _WAVE_FRACTION = 0.5, 0.05
+
+#: Times that samples are made anew if nothing is computed.
+_RENEWALS = 5
 
 #: Seconds that a worker may be gone until the others take over its share for good.
 _GONE = 60.0
@@ -55,6 +59,8 @@ class Shards:
         Samples of each.
     starts : list of int
         Samples of all shards before each of them.
+    renew : callable
+        Returns other futures for shards of these numbers.
     """
 
     def __init__(
@@ -64,9 +70,11 @@ class Shards:
         numbers: list[int],
         lengths: list[int],
         starts: list[int],
+        renew: Callable[[list[int]], list[Any]],
     ) -> None:
         self.cluster, self.futures, self.numbers = cluster, futures, numbers
         self.lengths, self.starts = lengths, starts
+        self._renew = renew
 
     def __len__(self) -> int:
         """Return the number of shards."""
@@ -129,13 +137,26 @@ class Shards:
         *,
         adds: bool,
     ) -> list[list[Any]]:
-        calls = []
-        for group in groups:
+        def call_of(group: Group) -> Call:
             futures = [self.futures[place] for place in group.places]
             own = None if each is None else [each[place] for place in group.places]
             passed = (futures, function, list(arguments), own, adds)
-            calls.append(Call(name, shards.for_each, passed, group.worker))
-        return self.cluster.run(calls)
+            return Call(name, shards.for_each, passed, group.worker)
+
+        return self.run(groups, call_of)
+
+    def run(self, groups: Sequence[Group], call_of: Callable[[Group], Call]) -> list[Any]:
+        """Return the results of a call for each group; make the shards anew if Dask is stuck."""
+        for _ in range(_RENEWALS):
+            try:
+                return self.cluster.run([call_of(group) for group in groups])
+            except StalledError:
+                LOGGER.debug("no worker computes: the samples are made anew")
+                self.futures = self._renew(self.numbers)
+        raise RuntimeError(
+            f"the workers computed nothing, {_RENEWALS} times in a row; look at the log of the "
+            "scheduler, restart the cluster, and fit again, with checkpoint=... to go on."
+        )
 
 
 @dataclass(frozen=True)
@@ -218,13 +239,11 @@ class Partitioned(Source):
         )
         dropout, _ = job.dropout()
         job.resume(samples.n if is_exact else 0)
-        # As a task of its own, it is sent to each worker once, and made again if it is lost.
-        sent = self._cluster.submit(Call("mlp-task", shards.same, (task,)))
-        engine = Client(job, sent, samples)
+        engine = Client(job, task, samples)
         if not stochastic:
             objective = SummedObjective(job.network, job.parameters, engine.sums, engine.predict)
             return Trainer(objective, _no_pass, None, samples.n)
-        validate = partial(_validate, job, sent, samples) if job.holds_out else None
+        validate = partial(_validate, job, task, samples) if job.holds_out else None
         n_samples = samples.n - sum(round(task.held_out * n) for n in samples.lengths)
         shuffles, random_state = model.shuffle, job.random_state
         passes: Callable[..., Pass] = partial(
@@ -232,7 +251,7 @@ class Partitioned(Source):
         )
         if not is_exact:
             held_out = task.held_out
-            passes = partial(Replicas, job, sent, samples, self._sync_every, dropout, held_out)
+            passes = partial(Replicas, job, task, samples, self._sync_every, dropout, held_out)
         return Trainer(engine, passes, validate, n_samples)
 
 
@@ -269,7 +288,8 @@ class Samples:
         wanted = max(_MIN_SHARDS, _SHARDS_PER_WORKER * len(workers))
         n_shards = 1 << math.ceil(math.log2(wanted))
         if self.are_kept:
-            self._planned = plan(partitions, ask, n_shards, deals=deals)
+            self._plan = partial(plan, partitions, ask, n_shards, deals=deals)
+            self._planned = self._plan()
             self._wave_size = len(self._planned)
         else:
             smallest = memory / len(workers)
@@ -278,10 +298,12 @@ class Samples:
             if deals:
                 np.random.RandomState(0).shuffle(order)
             groups = [g.tolist() for g in np.array_split(order, min(n_shards, len(order)))]
-            self._planned = some_partitions(partitions, ask, groups)
+            self._plan = partial(some_partitions, partitions, ask, groups)
+            self._planned = self._plan()
             self._wave_size = len(workers)
         self.lengths = [0] * len(self._planned)
         self._kept: list[Any] | None = None
+        self._generation = 0
 
     def __len__(self) -> int:
         """Return the number of shards."""
@@ -327,7 +349,17 @@ class Samples:
             *(self.cluster, futures, numbers),
             [self.lengths[number] for number in numbers],
             [int(starts[number]) for number in numbers],
+            self._renewed,
         )
+
+    def _renewed(self, numbers: list[int]) -> list[Any]:
+        """Return futures of shards with other keys, which Dask does not know."""
+        self._generation += 1
+        self._planned = self._plan(generation=self._generation)
+        futures = self._computed(numbers)
+        if self.are_kept:
+            self._kept = futures
+        return futures
 
     def _computed(self, numbers: Sequence[int], priority: int = 0) -> list[Any]:
         """Return futures of shards, spread over the workers."""
@@ -360,13 +392,13 @@ class Client:
     Parameters
     ----------
     job : Job
-    task : Future of shards.Task
+    task : shards.Task
     samples : Samples
     """
 
     seconds_compiling = 0.0
 
-    def __init__(self, job: Job, task: Any, samples: Samples) -> None:
+    def __init__(self, job: Job, task: shards.Task, samples: Samples) -> None:
         self.network: Network = job.network
         self.parameters: Parameters = job.parameters
         self._task, self._samples, self._backend = task, samples, backends.get(job.model.backend)
@@ -426,7 +458,7 @@ class Replicas:
     Parameters
     ----------
     job : Job
-    task : Future of shards.Task
+    task : shards.Task
     samples : Samples
     sync_every : int
         Batches of each replica between two averages.
@@ -440,7 +472,7 @@ class Replicas:
     def __init__(
         self,
         job: Job,
-        task: Any,
+        task: shards.Task,
         samples: Samples,
         sync_every: int,
         dropout: Dropout | None,
@@ -487,10 +519,9 @@ class Replicas:
         n_rounds = max(1, round(most / self._sync_every))  # without a short one at the end
         n_steps = -(-most // n_rounds)
         for first in range(0, most, n_steps):
-            calls = []
-            for group, n in zip(groups, n_batches, strict=True):
-                if first >= n:
-                    continue
+            left = [g for g, n in zip(groups, n_batches, strict=True) if first < n]
+
+            def call_of(group: Group, first: int = first) -> Call:
                 steps = shards.Steps(
                     flat=self._job.parameters.flat,
                     optimizer=copy.copy(optimizer),
@@ -505,8 +536,9 @@ class Replicas:
                 )
                 futures = [wave.futures[place] for place in group.places]
                 passed = (futures, self._task, steps)
-                calls.append(Call("mlp-steps", shards.local_steps, passed, group.worker))
-            yield [part for part in wave.cluster.run(calls) if part.n_samples]
+                return Call("mlp-steps", shards.local_steps, passed, group.worker)
+
+            yield [part for part in wave.run(left, call_of) if part.n_samples]
 
     def _average(self, found: list[shards.Stepped], optimizer: Optimizer) -> None:
         """Take the means of the replicas' weights and states, by their samples."""
@@ -532,7 +564,7 @@ class Replicas:
         return self._n_replicas
 
 
-def _validate(job: Job, task: Any, samples: Samples) -> tuple[float, float]:
+def _validate(job: Job, task: shards.Task, samples: Samples) -> tuple[float, float]:
     """Return loss and score on held-out samples."""
     flat = job.parameters.flat
     scored = []
