@@ -207,20 +207,20 @@ class Cluster:
             self.client.retry(lost)
 
     def _fetched(self, futures: Sequence[Any]) -> list[Any]:
-        """Return the results of futures that are done, as long as there are workers."""
+        """Return the results of futures that are done; their workers may have died since."""
         # Workers of this machine can be reached without a detour over the scheduler.
         direct = isinstance(self.client.cluster, distributed.LocalCluster) or None
 
         async def fetch() -> list[Any]:
             return await self.client.gather(list(futures), asynchronous=True, direct=direct)
 
-        seconds = _INTERVAL
+        seconds, active = _INTERVAL, time.monotonic()
         while True:
             try:
                 return self.client.sync(fetch, callback_timeout=seconds)
-            except TimeoutError:  # a worker may have died since, with its result
-                self.present()
-                seconds *= 2  # or results are large
+            except TimeoutError:
+                active = self._last_active(active)
+                seconds *= 2  # results may be large
 
     def _wait(self, futures: Sequence[Any]) -> None:
         """Wait for futures, as long as there are workers, and these compute."""
@@ -229,16 +229,21 @@ class Cluster:
             try:
                 distributed.wait(futures, timeout=_INTERVAL)
             except TimeoutError:
-                metrics = [worker.get("metrics", {}) for worker in self.present().values()]
-                counts = [found.get("task_counts", {"executing": 1}) for found in metrics]
-                if any(found.get("executing") or found.get("ready") for found in counts):
-                    active = time.monotonic()
-                elif time.monotonic() - active > _STALLED:
-                    raise StalledError from None
+                active = self._last_active(active)
             except distributed.CancelledError:
                 return
             else:
                 return
+
+    def _last_active(self, before: float) -> float:
+        """Return when a worker last computed something; raise if that is long ago."""
+        metrics = [worker.get("metrics", {}) for worker in self.present().values()]
+        counts = [found.get("task_counts", {"executing": 1}) for found in metrics]
+        if any(found.get("executing") or found.get("ready") for found in counts):
+            return time.monotonic()
+        if time.monotonic() - before > _STALLED:
+            raise StalledError
+        return before
 
 
 def _futures(arguments: Any) -> Iterator[Any]:
