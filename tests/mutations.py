@@ -187,9 +187,14 @@ MUTATIONS = [
     ),
     Mutation(
         "rows stay on the workers where they were", "fastmlp/dask/training.py",
-        "self._planned = plan(partitions, ask, n_shards, deals=deals)",
-        "self._planned = plan(partitions, ask, n_shards, deals=False)",
+        "self._plan = partial(plan, partitions, ask, n_shards, deals=deals)",
+        "self._plan = partial(plan, partitions, ask, n_shards, deals=False)",
         "tests/test_dask.py -k average",
+    ),
+    Mutation(
+        "partitions are restricted to workers", "fastmlp/dask/training.py",
+        "if self.are_kept or self._generation:", "if self._generation:",
+        "tests/test_dask.py --full -k 'at_once and True'",
     ),
 ]  # fmt: skip
 

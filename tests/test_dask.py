@@ -29,7 +29,7 @@ from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.dask import DaskMLPClassifier, DaskMLPRegressor, partitions, shards, training
 from fastmlp.dask import cluster as cluster_module
 from fastmlp.estimators.summaries import Questions
-from fastmlp.training import PartialSum
+from fastmlp.training import Observer, PartialSum, observing
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -385,8 +385,6 @@ class TestEstimator:
         assert model.score(split(X, 3), split(y, 3)) == model.score(X, y)
 
     def test_warm_start_and_observers(self, client, data):
-        from fastmlp.training import Observer, observing
-
         class Counts(Observer):
             seen = ()
 
@@ -505,8 +503,6 @@ def test_a_worker_that_joins_is_used(data):
 
 
 def test_no_worker_is_left(data, monkeypatch):
-    from fastmlp.training import Observer, observing
-
     monkeypatch.setattr(cluster_module, "_PATIENCE", 2.0)
     with (
         LocalCluster(
@@ -531,10 +527,7 @@ def test_no_worker_is_left(data, monkeypatch):
         assert np.isfinite(model.coefs_[0]).all()
 
 
-@pytest.mark.skipif(
-    "FASTMLP_KILL_WORKERS" not in os.environ,
-    reason="Dask may wait for minutes after kills: FASTMLP_KILL_WORKERS=1 runs it",
-)
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_workers_that_are_killed(solver, data):
     """SIGKILL, in real processes: the same losses, to the last digit."""
@@ -566,6 +559,46 @@ def test_workers_that_are_killed(solver, data):
         assert found.history_["loss"] == expected.history_["loss"]
         assert_close(found, expected, atol=0)
         del client
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fits_in_memory", [True, False])
+def test_all_workers_are_killed_at_once(fits_in_memory, data, monkeypatch):
+    """For a moment there is none, and Dask forgets no task that was for one of them.
+
+    Partitions that are made anew in each pass are restricted to workers, and Dask never computes
+    them then.
+    """
+    if not fits_in_memory:
+        monkeypatch.setattr(training, "_FRACTION", 0.0)
+    monkeypatch.setattr(cluster_module, "_STALLED", 20.0 if fits_in_memory else 5.0)
+    renewed = []
+    monkeypatch.setattr(
+        training.Samples,
+        "_renewed",
+        lambda self, numbers, original=training.Samples._renewed: (
+            renewed.append(numbers) or original(self, numbers)
+        ),
+    )
+    X, y = split(data[0], 6), split(data[1], 6)
+    options = parameters(solver="lbfgs", max_iter=12, tol=0)
+    expected = MLPClassifier(**options).fit(*data)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
+        Client(local),
+    ):
+
+        class Kills(Observer):
+            def epoch_ended(self, fit, report):
+                if report.epoch == 4:
+                    for worker in local.workers.values():
+                        os.kill(worker.pid, signal.SIGKILL)
+
+        with observing(Kills()):
+            found = DaskMLPClassifier(**options).fit(X, y)
+    assert_close(found, expected)
+    assert found.n_iter_ == expected.n_iter_
+    assert not (fits_in_memory and renewed)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])

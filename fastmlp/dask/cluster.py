@@ -26,8 +26,8 @@ _MOMENT = 1.0
 #: Results that are fetched at a time.
 _AT_ONCE = 32
 
-#: Seconds without any computation after which Dask is taken to have lost a task, which happens if a
-#: worker is killed while others fetch data from it.
+#: Seconds without any computation after which Dask is taken to have lost a task: one without
+#: dependencies that was for a worker that is gone, while no other was there.
 _STALLED = 30.0
 
 #: Seconds between two looks at the workers while results are awaited.
@@ -163,21 +163,29 @@ class Cluster:
         futures = [self.submit(call) for call in calls]
         for start in range(0, len(calls), _AT_ONCE):
             places = slice(start, start + _AT_ONCE)
-            self._wait(futures[places])
             try:
-                results = self._fetched(futures[places])
-            except (NoWorkersError, StalledError):
+                self._wait(futures[places])
+                yield from self._results(calls, futures, range(len(calls))[places])
+            except StalledError:
+                self.client.cancel([future for future in futures if future is not None])
                 raise
-            except Exception:  # one after the other, to see which
-                for place, call in enumerate(calls[places], start):
-                    yield self._result(call, futures[place])
-            else:
-                yield from results
             futures[places] = [None] * len(futures[places])  # which releases them
 
-    def _result(self, call: Call, future: Any) -> Any:
+    def _results(
+        self, calls: Sequence[Call], futures: list[Any], places: Sequence[int]
+    ) -> list[Any]:
+        """Return the results of some calls, whose futures are replaced if they are repeated."""
+        try:
+            return self._fetched([futures[place] for place in places])
+        except (NoWorkersError, StalledError):
+            raise
+        except Exception:  # one after the other, to see which
+            return [self._result(calls[place], futures, place) for place in places]
+
+    def _result(self, call: Call, futures: list[Any], place: int) -> Any:
         """Return the result of a call, which is repeated if its worker has died."""
         for attempt in range(_ATTEMPTS):
+            future = futures[place]
             self._wait([future])
             if future.status == "finished":
                 try:
@@ -190,7 +198,7 @@ class Cluster:
                     raise error
             LOGGER.debug("%s is computed again, attempt %d", call.name, attempt + 2)
             self._repair(call.arguments)
-            future = self.submit(call)
+            futures[place] = self.submit(call)
         raise RuntimeError(
             f"{call.name} was computed {_ATTEMPTS} times, and each time its worker died; workers "
             "may be short of memory: use more of them, or smaller partitions."

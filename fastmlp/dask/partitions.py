@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask
 import numpy as np
 from dask.core import flatten
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from fastmlp.dask import shards
 from fastmlp.estimators.summaries import Questions
@@ -115,7 +116,13 @@ def _n_partitions(values: Any) -> int:
 
 
 def plan(
-    partitions: Partitions, ask: Questions, n_shards: int, *, deals: bool, generation: int = 0
+    partitions: Partitions,
+    ask: Questions,
+    n_shards: int,
+    *,
+    deals: bool,
+    workers: Sequence[str] = (),
+    generation: int = 0,
 ) -> list[Delayed]:
     """Return shards, not computed yet.
 
@@ -127,6 +134,8 @@ def plan(
         At least so many; with few partitions, these are cut.
     deals : bool
         Whether rows are dealt out at random. Otherwise the shards are consecutive rows, in order.
+    workers : sequence of str, optional
+        Addresses; shards are spread over them if they are still there.
     generation : int
         Others have other keys.
     """
@@ -144,7 +153,7 @@ def plan(
         ends = np.linspace(0, len(pieces), min(n_shards, len(pieces)) + 1).round().astype(int)
         groups = [pieces[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
     groups = [group for group in groups if group]
-    return _graph(partitions, ask, groups, n_pieces, deals, generation)
+    return _graph(partitions, ask, groups, n_pieces, deals, workers, generation)
 
 
 def some_partitions(
@@ -152,7 +161,7 @@ def some_partitions(
 ) -> list[Delayed]:
     """Return a shard of whole partitions for each group of their numbers."""
     pieces = [[(part, 0) for part in group] for group in groups]
-    return _graph(partitions, ask, pieces, 1, False, generation)
+    return _graph(partitions, ask, pieces, 1, False, (), generation)
 
 
 def first_of(partitions: Partitions, function: Any) -> Delayed:
@@ -169,6 +178,7 @@ def _graph(
     groups: Sequence[Sequence[tuple[int, int]]],
     n_pieces: int,
     deals: bool,
+    workers: Sequence[str],
     generation: int,
 ) -> list[Delayed]:
     """Return the shards of groups of pieces."""
@@ -177,9 +187,10 @@ def _graph(
     )
     name, cut = f"mlp-shard-{token}", f"mlp-deal-{token}"
     layer: dict[Any, Any] = {}
+    cuts: dict[Any, Any] = {}
     if n_pieces > 1:
         for part in sorted({part for group in groups for part, _ in group}):
-            layer[cut, part] = (
+            cuts[cut, part] = (
                 *(shards.cut, _padded(partitions.keys[part]), ask, part, n_pieces, deals),
             )
     for number, group in enumerate(groups):
@@ -190,8 +201,20 @@ def _graph(
         else:
             values = [_padded(partitions.keys[part]) for part in numbers]
             layer[name, number] = (shards.make_shard, values, ask, numbers)
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=partitions.collections)
+    # Only shards are restricted: Dask never computes a task that has no dependency if it is
+    # restricted to a worker that is gone, not even loosely, and no other was there at the time.
+    where = {"workers": partial(_place, workers), "allow_other_workers": True} if workers else None
+    before = HighLevelGraph.from_collections(cut, cuts, dependencies=partitions.collections)
+    graph = HighLevelGraph(
+        {**before.layers, name: MaterializedLayer(layer, annotations=where)},
+        {**before.dependencies, name: set(before.layers)},
+    )
     return [Delayed((name, number), graph, layer=name) for number in range(len(groups))]
+
+
+def _place(workers: Sequence[str], key: tuple[str, int]) -> list[str]:
+    """Return the worker for a shard."""
+    return [workers[key[1] % len(workers)]]
 
 
 def _padded(keys: list[Any]) -> list[Any]:

@@ -152,6 +152,7 @@ class Shards:
                 return self.cluster.run([call_of(group) for group in groups])
             except StalledError:
                 LOGGER.debug("no worker computes: the samples are made anew")
+                self.cluster.client.cancel(self.futures)  # and Dask forgets what they need
                 self.futures = self._renew(self.numbers)
         raise RuntimeError(
             f"the workers computed nothing, {_RENEWALS} times in a row; look at the log of the "
@@ -289,7 +290,7 @@ class Samples:
         n_shards = 1 << math.ceil(math.log2(wanted))
         if self.are_kept:
             self._plan = partial(plan, partitions, ask, n_shards, deals=deals)
-            self._planned = self._plan()
+            self._planned = self._plan(workers=list(workers))
             self._wave_size = len(self._planned)
         else:
             smallest = memory / len(workers)
@@ -353,7 +354,10 @@ class Samples:
         )
 
     def _renewed(self, numbers: list[int]) -> list[Any]:
-        """Return futures of shards with other keys, which Dask does not know."""
+        """Return futures of shards with other keys, which Dask does not know.
+
+        No task is restricted to a worker any more.
+        """
         self._generation += 1
         self._planned = self._plan(generation=self._generation)
         futures = self._computed(numbers)
@@ -364,22 +368,20 @@ class Samples:
     def _computed(self, numbers: Sequence[int], priority: int = 0) -> list[Any]:
         """Return futures of shards, spread over the workers."""
         there = list(self.cluster.present())
-        futures: list[Any] = [None] * len(numbers)
+        options = {"optimize_graph": False, "priority": priority}
+        planned = [self._planned[number] for number in numbers]
+        compute = self.cluster.client.compute
         with large_arguments():
-            for place, worker in enumerate(there):
-                own = list(range(place, len(numbers), len(there)))
-                if not own:
-                    continue
-                found = self.cluster.client.compute(
-                    [self._planned[numbers[i]] for i in own],
-                    workers=[worker],
-                    allow_other_workers=True,
-                    optimize_graph=False,
-                    priority=priority,
-                )
-                for i, future in zip(own, found, strict=True):
-                    futures[i] = future
-        return futures
+            if self.are_kept or self._generation:
+                return compute(planned, **options)
+            # Each worker makes the partitions of its shards: nothing is sent. See `plan` for what
+            # happens if all workers are gone.
+            futures: list[Any] = [None] * len(numbers)
+            for place, worker in enumerate(there[: len(numbers)]):
+                own = slice(place, None, len(there))
+                where = {"workers": [worker], "allow_other_workers": True}
+                futures[own] = compute(planned[own], **where, **options)
+            return futures
 
 
 def _no_pass(*_: Any, **__: Any) -> Any:
