@@ -7,6 +7,7 @@ compiled engine take a minute or two each, because it is built anew. pytest does
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -219,7 +220,7 @@ def survives(mutation: Mutation) -> bool:
             subprocess.run(build, cwd=copy, env=environment, check=True, capture_output=True)
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
-             *mutation.tests.split()],
+             *shlex.split(mutation.tests)],
             cwd=copy, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         if run.returncode not in (0, 1):

@@ -456,6 +456,21 @@ class TestWindows:
             assert begun.wait(10)
             break
 
+    def test_blocks_are_read_at_the_same_time(self):
+        """Disks are idle between reads that wait for each other."""
+        together = threading.Barrier(4)
+
+        class Four(Rows):
+            def read(self, start, out):
+                together.wait(10)  # or BrokenBarrierError, which ends the test
+                super().read(start, out)
+
+        windows = Windows(
+            Four(np.zeros((800, 10), np.uint8)), np.uint8, lambda a, b: np.zeros((b - a, 1)), None,
+            n_bytes=10**6, batch_size=10, block_rows=100,
+        )  # fmt: skip
+        assert [len(window.order) for window in windows(np.arange(8))] == [800]
+
     def test_a_file_that_became_shorter(self, tmp_path):
         np.save(tmp_path / "X.npy", np.ones((1000, 100)))
         rows = Rows(np.load(tmp_path / "X.npy", mmap_mode="r"))
@@ -490,6 +505,31 @@ def test_rows_are_read_from_the_file(tmp_path, monkeypatch):
         assert_array_equal(past_the_cache[start : start + 3], X[start : start + 3])
     assert Rows(mapped[::2])._path is None
     assert_array_equal(Rows(mapped[::2])[1:3], X[2:6:2])
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no direct reads")
+def test_large_files_are_read_past_the_cache(tmp_path, monkeypatch):
+    X = np.random.RandomState(0).randint(0, 256, (5000, 7)).astype(np.uint8)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    try:
+        os.close(os.open(tmp_path / "X.npy", os.O_RDONLY | os.O_DIRECT))
+    except OSError:
+        assert_array_equal(Rows(mapped, caches=False)[1:3], X[1:3])
+        pytest.skip("this file system has no direct reads")
+    files, preadv = [], os.preadv
+
+    def recorded(file, *others):
+        files.append(file)
+        return preadv(file, *others)
+
+    monkeypatch.setattr(os, "preadv", recorded)
+    cached, direct = Rows(mapped), Rows(mapped, caches=False)
+    for start in (0, 1, 583, 585, 4998):  # also across pages, and at the end of the file
+        for rows, expected in ((cached, cached), (direct, direct)):
+            files.clear()
+            assert_array_equal(rows[start : start + 2], X[start : start + 2])
+            assert files == [expected._file if rows is cached else expected._direct]
 
 
 def test_what_is_on_disk(tmp_path):

@@ -1,5 +1,6 @@
 """Fits on Dask's arrays and data frames; on workers in this process, and in real processes."""
 
+import asyncio
 import operator
 import os
 import pickle
@@ -13,6 +14,7 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 import pytest
+import threadpoolctl
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_matrix
@@ -627,3 +629,62 @@ def test_a_call_that_is_never_computed_is_noticed(client, monkeypatch):
     future = client.submit(abs, 1, workers=["tcp://192.0.2.1:1"], pure=False)  # none such
     with pytest.raises(cluster_module.StalledError):
         cluster._wait([future])
+
+
+def test_results_that_never_come_are_noticed(client, monkeypatch):
+    monkeypatch.setattr(cluster_module, "_STALLED", 1.0)
+    monkeypatch.setattr(cluster_module, "_INTERVAL", 0.2)
+
+    async def gather(*_, **__):
+        await asyncio.sleep(3600)
+
+    future = client.submit(abs, 1, pure=False)
+    monkeypatch.setattr(client, "gather", gather)
+    with pytest.raises(cluster_module.StalledError):
+        cluster_module.Cluster(client)._fetched([future])
+
+
+def test_calls_that_are_given_up_are_forgotten(client, monkeypatch):
+    """Or Dask would keep the partitions that they need, and that it never computes."""
+    monkeypatch.setattr(cluster_module, "_STALLED", 1.0)
+    monkeypatch.setattr(cluster_module, "_INTERVAL", 0.3)
+    cluster = cluster_module.Cluster(client)
+    needed = client.submit(abs, 1, workers=["tcp://192.0.2.1:1"], pure=False)
+    calls = [cluster_module.Call("mlp-test", abs, (needed,)) for _ in range(3)]
+    with pytest.raises(cluster_module.StalledError):
+        cluster.run(calls)
+    client.cancel([needed])
+    begun = time.monotonic()
+    while client.cluster.scheduler.tasks.get(needed.key) and time.monotonic() < begun + 10:
+        time.sleep(0.05)
+    assert needed.key not in client.cluster.scheduler.tasks
+
+
+def test_results_come_directly_from_workers_of_this_machine(client, monkeypatch):
+    """The scheduler would copy them."""
+    asked, gather = [], client.gather
+
+    def recorded(*arguments, direct=None, **others):
+        asked.append(direct)
+        return gather(*arguments, direct=direct, **others)
+
+    monkeypatch.setattr(client, "gather", recorded)
+    cluster = cluster_module.Cluster(client)
+    assert cluster.run([cluster_module.Call("mlp-test", abs, (-2,))]) == [2]
+    assert asked == [True]
+
+
+def test_the_client_does_not_take_the_workers_cores(client, data):
+    """BLAS has one thread there: its threads wait for work by keeping their cores busy."""
+    found = []
+
+    class Looks(Observer):
+        def epoch_ended(self, fit, report):
+            libraries = threadpoolctl.threadpool_info()
+            found.extend(lib["num_threads"] for lib in libraries if lib["user_api"] == "blas")
+
+    X, y = split(data[0], 2), split(data[1], 2)
+    with threadpoolctl.threadpool_limits(2, "blas"), observing(Looks()):
+        DaskMLPClassifier(**parameters(solver="lbfgs", max_iter=1)).fit(X, y)
+    assert found
+    assert set(found) == {1}
