@@ -4,8 +4,9 @@
     python benchmarks/large_file.py --cgroup /sys/fs/cgroup/memory/small 784-50-10 784-300-10
 
 MNIST is repeated, shifted by up to two pixels, and shuffled. Fits alternate, each in a process of
-its own; the file's have max_memory="1G", and are put into the cgroup if one is given, whose limit
-of 1 GB then also holds for what the system caches. Its folder must exist, and be writable.
+its own, with one that reads the file and does nothing else. The file's have max_memory="1G", and
+are put into the cgroup if one is given, whose limit of 1 GB then also holds for what the system
+caches. Its folder must exist, and be writable.
 """
 
 import argparse
@@ -16,11 +17,14 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from fastmlp import MLPClassifier
+from fastmlp.blocks import Rows
+from fastmlp.blocks.windows import BLOCK_BYTES
 from fastmlp.datasets import load_mnist
 
 LIMIT = 1 << 30
@@ -55,6 +59,9 @@ def forget(path):
 def fit(folder, kind, hidden):
     """Print the seconds of an epoch, its loss, and the most memory that this process took."""
     warnings.simplefilter("ignore")
+    if kind == "reading":
+        print(seconds_of_reading(folder / "X.npy"), 0, 0)
+        return
     y = np.load(folder / "y.npy")
     if kind == "memory":
         X, options = np.load(folder / "X.npy"), {}
@@ -64,6 +71,18 @@ def fit(folder, kind, hidden):
     model.fit(X, y, **options)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     print(model.history_["seconds"][0], model.loss_, most)
+
+
+def seconds_of_reading(path):
+    """Return the seconds to read blocks of a file in random order, as a fit does."""
+    rows = Rows(np.load(path, mmap_mode="r"), caches=False)
+    n = BLOCK_BYTES // rows.shape[1]
+    starts = np.random.RandomState(0).permutation(len(rows) // n) * n
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(4) as readers:
+        for _ in readers.map(lambda start: rows[start : start + n].shape, starts.tolist()):
+            pass
+    return time.perf_counter() - begun
 
 
 def measured(folder, kind, network, cgroup):
@@ -108,7 +127,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), options.gigabytes * 1e9)
         for network in options.networks:
-            found = {"memory": [], "file": []}
+            found = {"memory": [], "file": [], "reading": []}
             for _ in range(options.repeats):
                 for kind, results in found.items():
                     results.append(measured(Path(folder), kind, network, options.cgroup))
@@ -117,10 +136,12 @@ def main():
                 {kind: np.median([r[i] for r in results]) for kind, results in found.items()}
                 for i in range(3)
             )
-            ratio = np.median([a[0] / b[0] for a, b in zip(*found.values(), strict=True)])
+            pairs = zip(found["memory"], found["file"], strict=True)
+            ratio = np.median([a[0] / b[0] for a, b in pairs])
             print(
                 f"{network}: memory {seconds['memory']:.1f} s, file {seconds['file']:.1f} s, "
-                f"{ratio:.2f} of the speed; losses {losses['memory']:.4f}, {losses['file']:.4f}; "
+                f"{ratio:.2f} of the speed, reading alone {seconds['reading']:.1f} s; "
+                f"losses {losses['memory']:.4f}, {losses['file']:.4f}; "
                 f"the process had {most['file'] / 1e6:.0f} MB",
                 flush=True,
             )

@@ -154,9 +154,9 @@ def test_utf8_after_many_blocks(monkeypatch):
 
     monkeypatch.setattr(reading, "_BLOCK", 7)
     monkeypatch.setattr(reading, "_HEAD", 7)
-    source = reading._Source("t", pa.py_buffer(("n\n" + "äöüß€\n" * 20).encode()))
+    source = reading.TableSource("t", pa.py_buffer(("n\n" + "äöüß€\n" * 20).encode()))
     assert reading._encoding(source, source.head()) == ("utf-8", False)
-    source = reading._Source("t", pa.py_buffer(("n\n" + "äöü\n" * 20).encode() + b"\xe4\n"))
+    source = reading.TableSource("t", pa.py_buffer(("n\n" + "äöü\n" * 20).encode() + b"\xe4\n"))
     monkeypatch.setattr(reading, "_BLOCK", 1 << 20)
     with pytest.warns(TableWarning, match="line 22 is not UTF-8"):
         assert reading._encoding(source, source.head()) == ("cp1252", True)

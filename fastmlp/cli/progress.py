@@ -13,12 +13,12 @@ _QUIET_SECONDS = 1.0  # shorter work needs no progress bar
 
 
 @contextmanager
-def file_display(wanted: bool) -> Iterator[Callable[[int, int], None]]:
+def file_display(wanted: bool, label: str = "") -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar in a terminal, if the work takes more than a second."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn()
-    display = Progress(*columns, console=new_console(), transient=True)
+    display = Progress(*([label] if label else []), *columns, console=new_console(), transient=True)
     due = time.monotonic() + _QUIET_SECONDS if wanted and shows_progress(sys.stdout) else math.inf
     task = display.add_task("")
 

@@ -135,7 +135,7 @@ class LargeTable(tables.TrainingTable):
     ) -> None:
         started = time.perf_counter()
         wanted = _SAMPLE * memory.as_bytes(max_memory) * source.n_rows / source.n_bytes
-        with file_display(shows_progress) as progress:
+        with file_display(shows_progress, "sampling rows") as progress:
             sample = source.sample(max(_MIN_SAMPLE, int(wanted)), seed, progress=progress)
         with warnings.catch_warnings():  # rows without a target are counted later, in all batches
             warnings.simplefilter("ignore", TableWarning)
@@ -208,7 +208,7 @@ def fit_on_all_rows(
     options = {} if outputs.checkpoint is None else {"checkpoint": outputs.checkpoint}
     # A terminal has one bar at a time: that of the epochs follows that of the rows.
     with ExitStack() as epochs, ExitStack() as rows:
-        progress = rows.enter_context(file_display(outputs.shows_epochs))
+        progress = rows.enter_context(file_display(outputs.shows_epochs, "reading rows"))
 
         def batches() -> "Iterator[pd.DataFrame]":
             n_read = 0

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from fastmlp.estimators import MLPClassifier, MLPRegressor
 from fastmlp.exceptions import TableWarning, warn
 from fastmlp.tables import columns, text
-from fastmlp.tables.reading import _from_arrow, _Source
+from fastmlp.tables.reading import TableSource, from_arrow
 from fastmlp.utils import memory
 
 __all__ = ["ParquetTable", "fit_in_batches"]
@@ -161,7 +161,7 @@ class ParquetTable:
                         start += len(batch)
 
     def _as_frame(self, table: pa.Table, numbers: NDArray[Any]) -> pd.DataFrame:
-        frame = _from_arrow(table, _Source(self._name, self._name))
+        frame = from_arrow(table, TableSource(self._name, self._name))
         frame.index = pd.Index(numbers)
         return frame
 

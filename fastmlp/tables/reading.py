@@ -119,7 +119,7 @@ def read_table(path: AnyPath | BinaryIO) -> pd.DataFrame:
     sold     datetime64[us]
     dtype: object
     """
-    source = _Source(*_content(path))
+    source = TableSource(*_content(path))
     try:
         _uncompress(source)
         frame = _read(source)
@@ -144,7 +144,7 @@ def read_table(path: AnyPath | BinaryIO) -> pd.DataFrame:
 
 
 @dataclass
-class _Source:
+class TableSource:
     """A file or the bytes of a stream, which can be read repeatedly."""
 
     name: str
@@ -182,7 +182,7 @@ def _content(path: AnyPath | BinaryIO) -> tuple[str, str | pa.Buffer]:
     return name, pa.py_buffer(content)
 
 
-def _uncompress(source: _Source) -> None:
+def _uncompress(source: TableSource) -> None:
     """Detect compression, possibly nested."""
     for _ in range(2):
         head = source.head()
@@ -209,7 +209,7 @@ def _on_disk(path: Path) -> str | pa.Buffer:
     raise FileNotFoundError(2, f"there is no file {path}{hint}")
 
 
-def _read(source: _Source) -> pd.DataFrame:
+def _read(source: TableSource) -> pd.DataFrame:
     """Detect the format of a source and read it."""
     head = source.head()
     if not head.strip():
@@ -217,14 +217,14 @@ def _read(source: _Source) -> pd.DataFrame:
     if head.startswith(b"PAR1"):
         import pyarrow.parquet
 
-        return _from_arrow(pyarrow.parquet.read_table(source.file()), source)
+        return from_arrow(pyarrow.parquet.read_table(source.file()), source)
     if head.startswith((b"ARROW1", b"FEA1")):
         import pyarrow.feather
 
-        return _from_arrow(pyarrow.feather.read_table(source.file()), source)
+        return from_arrow(pyarrow.feather.read_table(source.file()), source)
     if head.startswith(b"\xff\xff\xff\xff"):
         with source.open() as stream, pa.ipc.open_stream(stream) as reader:
-            return _from_arrow(reader.read_all(), source)
+            return from_arrow(reader.read_all(), source)
     if head.startswith(b"\x93NUMPY"):
         return _from_arrays({"x": _load_arrays(source)}, source)
     if head.startswith(b"PK"):
@@ -235,7 +235,7 @@ def _read(source: _Source) -> pd.DataFrame:
     return _from_text(source, head)
 
 
-def _refuse(source: _Source, what: str) -> NoReturn:
+def _refuse(source: TableSource, what: str) -> NoReturn:
     hint = "" if ";" in what else "; a table is CSV, Parquet, Feather, NPZ or JSON lines"
     raise ValueError(f"{source.name} is {what.replace(';', ', not a table;', 1)}{hint}.")
 
@@ -253,7 +253,7 @@ def _some(names: Any, n: int = 5) -> str:
     return ", ".join(names[:n]) + more
 
 
-def _tell(source: _Source, message: str) -> None:
+def _tell(source: TableSource, message: str) -> None:
     warn(f"{source.name}: {message}", TableWarning)
 
 
@@ -271,7 +271,7 @@ class _Layout:
     decimal_comma: bool = False
     has_quotes: bool = False
 
-    def rows(self, source: _Source) -> Iterator[tuple[int, list[str]]]:
+    def rows(self, source: TableSource) -> Iterator[tuple[int, list[str]]]:
         """Yield the rows as read by Python's csv module, each with its first line number."""
         with (
             source.open() as stream,
@@ -285,7 +285,7 @@ class _Layout:
                 before = reader.line_num
 
 
-def _from_text(source: _Source, head: bytes) -> pd.DataFrame:
+def _from_text(source: TableSource, head: bytes) -> pd.DataFrame:
     encoding, has_quotes = _encoding(source, head)
     sample = head.decode(encoding, errors="ignore").removeprefix("\ufeff")
     if not sample.strip():
@@ -302,7 +302,7 @@ def _from_text(source: _Source, head: bytes) -> pd.DataFrame:
     return _from_csv(source, layout)
 
 
-def _encoding(source: _Source, head: bytes) -> tuple[str, bool]:
+def _encoding(source: TableSource, head: bytes) -> tuple[str, bool]:
     """Return the encoding of a text, and whether it has quotes; refuse binary content."""
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),
@@ -346,7 +346,9 @@ def _encoding(source: _Source, head: bytes) -> tuple[str, bool]:
     return encoding, has_quotes
 
 
-def _other_encoding(source: _Source, encoding: str, line: int, error: UnicodeDecodeError) -> str:
+def _other_encoding(
+    source: TableSource, encoding: str, line: int, error: UnicodeDecodeError
+) -> str:
     """Return Windows-1252 for a text that is not valid in its encoding, or refuse it."""
     byte = error.object[error.start]
     name = encoding.upper().removesuffix("-SIG")
@@ -459,7 +461,7 @@ def _has_header(rows: list[list[str]]) -> bool:
     return False
 
 
-def _without_blanks(source: _Source, layout: _Layout) -> tuple[_Source, _Layout]:
+def _without_blanks(source: TableSource, layout: _Layout) -> tuple[TableSource, _Layout]:
     """Replace runs of blanks between cells by tabs."""
     with source.open() as stream:
         content = stream.read()
@@ -470,10 +472,10 @@ def _without_blanks(source: _Source, layout: _Layout) -> tuple[_Source, _Layout]
     else:
         content = re.sub(rb"[ \t]+", b"\t", content)
     layout.encoding, layout.delimiter = "utf-8", "\t"
-    return _Source(source.name, pa.py_buffer(content)), layout
+    return TableSource(source.name, pa.py_buffer(content)), layout
 
 
-def _from_csv(source: _Source, layout: _Layout) -> pd.DataFrame:
+def _from_csv(source: TableSource, layout: _Layout) -> pd.DataFrame:
     from pyarrow import csv as arrow_csv
 
     with source.open() as stream:
@@ -509,10 +511,10 @@ def _from_csv(source: _Source, layout: _Layout) -> pd.DataFrame:
             f"called {names[0]}" + (f" to {names[-1]}." if len(names) > 1 else "."),
         )
         table = table.rename_columns(names)
-    return _from_arrow(table, source, _Refine(source, decimal_comma=layout.delimiter != ","))
+    return from_arrow(table, source, _Refine(source, decimal_comma=layout.delimiter != ","))
 
 
-def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
+def _explain(source: TableSource, layout: _Layout, error: Exception) -> NoReturn:
     """Locate the error in a malformed text, which pyarrow does not report."""
     expected = line = n_rows = 0
     try:
@@ -540,14 +542,14 @@ def _explain(source: _Source, layout: _Layout, error: Exception) -> NoReturn:
     raise ValueError(f"{source.name} cannot be read: {_first_line(error)}.") from error
 
 
-def _refuse_quote(source: _Source, line: int) -> NoReturn:
+def _refuse_quote(source: TableSource, line: int) -> NoReturn:
     raise ValueError(
         f"{source.name}, line {line}: a quotation mark must have a closing one, got none; "
         "write it twice if it is part of the text."
     )
 
 
-def _check_last_quote(source: _Source, layout: _Layout) -> None:
+def _check_last_quote(source: TableSource, layout: _Layout) -> None:
     """Refuse a text with an unclosed quotation mark, which pyarrow accepts."""
     n_marks = 0
     with source.open() as stream:
@@ -569,7 +571,7 @@ def _check_last_quote(source: _Source, layout: _Layout) -> None:
 # ---------------------------------------------------------------------------------- other formats
 
 
-def _from_json(source: _Source, encoding: str, *, is_list: bool) -> pd.DataFrame:
+def _from_json(source: TableSource, encoding: str, *, is_list: bool) -> pd.DataFrame:
     from pyarrow import json as arrow_json
 
     with source.open() as stream:
@@ -604,10 +606,10 @@ def _from_json(source: _Source, encoding: str, *, is_list: bool) -> pd.DataFrame
             f"{source.name}{place}: every line must be a JSON object with the same kinds of "
             f"values, got: {what}."
         ) from error
-    return _from_arrow(table, source, _Refine(source, dates_only=True))
+    return from_arrow(table, source, _Refine(source, dates_only=True))
 
 
-def _from_zip(source: _Source) -> pd.DataFrame:
+def _from_zip(source: TableSource) -> pd.DataFrame:
     try:
         with zipfile.ZipFile(source.file()) as archive:
             names = archive.namelist()
@@ -620,7 +622,7 @@ def _from_zip(source: _Source) -> pd.DataFrame:
     return _from_arrays(_load_arrays(source), source)
 
 
-def _load_arrays(source: _Source) -> Any:
+def _load_arrays(source: TableSource) -> Any:
     """Return the array of an NPY file, or a dict of the arrays of an NPZ file."""
     try:
         loaded = np.load(io.BytesIO(source.file().read()), allow_pickle=False)
@@ -638,7 +640,7 @@ def _load_arrays(source: _Source) -> Any:
         raise ValueError(f"{source.name} cannot be read: {what}.") from error
 
 
-def _from_arrays(arrays: dict[str, NDArray[Any]], source: _Source) -> pd.DataFrame:
+def _from_arrays(arrays: dict[str, NDArray[Any]], source: TableSource) -> pd.DataFrame:
     """Return a matrix, with its targets if available, or columns as a frame."""
     lower = {name.lower(): name for name in arrays}
     matrix = next((lower[name] for name in _NAMES_OF_X if name in lower), None)
@@ -681,7 +683,7 @@ def _from_arrays(arrays: dict[str, NDArray[Any]], source: _Source) -> pd.DataFra
     )
 
 
-def _from_array(name: str, array: NDArray[Any], source: _Source) -> Any:
+def _from_array(name: str, array: NDArray[Any], source: TableSource) -> Any:
     """Return a column of numbers, booleans, dates or text."""
     if array.ndim != 1 or array.dtype.kind not in "biufMSU":
         raise ValueError(
@@ -700,7 +702,7 @@ def _from_array(name: str, array: NDArray[Any], source: _Source) -> Any:
 # ----------------------------------------------------------------------------- from Arrow to pandas
 
 
-def _from_arrow(table: pa.Table, source: _Source, refine: _Refine | None = None) -> pd.DataFrame:
+def from_arrow(table: pa.Table, source: TableSource, refine: _Refine | None = None) -> pd.DataFrame:
     """Return a frame; each column of the table is released after its conversion."""
     names = _unique_names(table.column_names, source)
     columns = table.columns
@@ -714,7 +716,7 @@ def _from_arrow(table: pa.Table, source: _Source, refine: _Refine | None = None)
     return pd.DataFrame(converted, copy=False)
 
 
-def _unique_names(given: list[str], source: _Source) -> list[str | None]:
+def _unique_names(given: list[str], source: TableSource) -> list[str | None]:
     """Return unique names, and None for the stored index of pandas."""
     names: list[str | None] = []
     taken = {name.strip() for name in given}
@@ -746,7 +748,7 @@ def _unique_names(given: list[str], source: _Source) -> list[str | None]:
     return names
 
 
-def _column(values: pa.ChunkedArray, name: str, source: _Source, refine: _Refine | None) -> Any:
+def _column(values: pa.ChunkedArray, name: str, source: TableSource, refine: _Refine | None) -> Any:
     """Convert a column to a NumPy or pandas array with the smallest lossless dtype."""
     kind = values.type
     if pa.types.is_dictionary(kind) and not (
@@ -826,7 +828,7 @@ class _Refine:
 
     Parameters
     ----------
-    source : _Source
+    source : TableSource
         For warnings.
     decimal_comma : bool
         Whether "1,234" is a number less than 2.
@@ -834,7 +836,7 @@ class _Refine:
         Whether numbers have already been detected.
     """
 
-    source: _Source
+    source: TableSource
     decimal_comma: bool = False
     dates_only: bool = False
 
