@@ -568,3 +568,113 @@ def test_by_default_half_of_memory_decides(data, on_file, windows_spy, monkeypat
     with pytest.warns(ConvergenceWarning):
         classifier().fit(X, y)
     assert windows_spy.epochs == 3
+
+
+class TestBatches:
+    """What comes in batches must be of one kind."""
+
+    @pytest.mark.parametrize("max_memory", [None, 60_000])
+    def test_columns_in_another_order(self, max_memory):
+        generator = np.random.RandomState(0)
+        X = pd.DataFrame(generator.normal(size=(2000, 6)), columns=list("abcdef"))
+        y = (X["a"] > X["f"]).to_numpy()
+        options = {"max_iter": 5, "batch_size": 20, "input_scale": None}
+
+        def batches(*orders):
+            for start, order in zip(range(0, 2000, 200), orders * 5, strict=True):
+                rows = slice(start, start + 200)
+                yield X[rows][list(order)], y[rows]
+
+        straight = classifier(**options).fit(batches("abcdef", "abcdef"), max_memory=max_memory)
+        mixed = classifier(**options).fit(batches("abcdef", "fedcba"), max_memory=max_memory)
+        assert_same(straight, mixed)
+        with pytest.raises(ValueError, match=r"must have the same columns, got .* in batch 1"):
+            classifier().fit(batches("abcdef", "abcde"), max_memory=max_memory)
+        with pytest.raises(ValueError, match="and no names of columns in batch 1"):
+            classifier().fit([(X, y), (X.to_numpy(), y)], max_memory=max_memory)
+
+    @pytest.mark.parametrize(
+        ("first", "second", "message"),
+        [
+            (np.int8(1), np.int64(200), "must have the dtype of the first batch, int8"),
+            (np.float32(1), np.float64(1 / 3), "must have the dtype of the first batch, float32"),
+            ("a", float("nan"), "y must be numbers, or text without missing values"),
+            ("a", 1, "y must be numbers, or text without missing values"),
+        ],
+    )
+    def test_targets_that_do_not_fit(self, first, second, message):
+        X = np.zeros((500, 20))
+
+        def column(value):
+            dtype = object if isinstance(first, str) else None
+            return np.array([value] * 500, dtype)
+
+        with pytest.raises(ValueError, match=message):
+            classifier().fit([(X, column(first)), (X, column(second))], max_memory=60_000)
+
+    def test_dates_are_labels(self, data):
+        X, y = data
+        dates = np.array(["2020-01-01", "2021-01-01"], "M8[D]")[y % 2]
+        batches = [(X[a : a + 500], dates[a : a + 500]) for a in range(0, N, 500)]
+        model = classifier(max_iter=1).fit(batches, max_memory=SMALL)
+        assert_array_equal(model.classes_, np.unique(dates))
+
+    def test_complex_numbers(self):
+        with pytest.raises(ValueError, match="X must be real, got complex128 in batch 0"):
+            classifier().fit([(np.ones((5, 2), complex), np.arange(5))])
+
+    def test_a_directory_that_is_not_there(self, data, monkeypatch):
+        monkeypatch.setenv("TMPDIR", "/no/such/directory")
+        with pytest.raises(FileNotFoundError, match="set the environment variable TMPDIR"):
+            classifier().fit([data, data], max_memory=SMALL)
+
+    def test_a_full_disk(self, data, tmp_path, monkeypatch):
+        from fastmlp.blocks import batches
+
+        monkeypatch.setattr(batches, "_new_file", lambda: open("/dev/full", "wb", buffering=0))
+        with pytest.raises(OSError, match="No space left on device: the batches take more than"):
+            classifier().fit([data, data], max_memory=SMALL)
+
+
+def test_the_file_of_a_memory_map_is_replaced(data, tmp_path):
+    """The map keeps what it had, and so do we; what has the name now is something else."""
+    X, y = data
+    path = tmp_path / "X.npy"
+    np.save(path, X)
+    mapped = np.load(path, mmap_mode="r")
+    np.save(tmp_path / "other.npy", 255 - X)
+    os.replace(tmp_path / "other.npy", path)
+    assert_array_equal(Rows(mapped)[10:20], X[10:20])
+    os.unlink(path)
+    assert_array_equal(Rows(mapped)[10:20], X[10:20])
+    expected = classifier(max_iter=1, shuffle=False).fit(X, y)
+    assert_same(classifier(max_iter=1, shuffle=False).fit(mapped, y, max_memory=SMALL), expected)
+
+
+def test_labels_in_a_column(data, on_file):
+    X, y = data
+    X = on_file(X)
+    expected = classifier(max_iter=1).fit(X, y, max_memory=SMALL)
+    found = classifier(max_iter=1).fit(X, y[:, np.newaxis], max_memory=SMALL)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "weight", "message"),
+    [
+        ({}, 2.0, "sample_weight must have one element per row of X, got 2.0"),
+        ({"class_weight": dict.fromkeys(range(4), 0.0)}, None, "at least one non-zero"),
+        ({"early_stopping": True, "validation_fraction": 0.0}, None, "validation set is too small"),
+    ],
+)
+def test_weights_and_fractions_that_leave_nothing(options, weight, message, data, on_file):
+    with pytest.raises(ValueError, match=message):
+        classifier(**options).fit(on_file(data[0]), data[1], weight, max_memory=SMALL)
+
+
+def test_a_checkpoint_with_other_validation_data(data, on_file, tmp_path):
+    X, path = on_file(data[0]), tmp_path / "run.ckpt"
+    options = {"max_memory": SMALL, "checkpoint": path}
+    classifier(max_iter=2).fit(X, data[1], X_val=data[0][:50], y_val=data[1][:50], **options)
+    with pytest.raises(ValueError, match="the validation data differs"):
+        classifier(max_iter=4).fit(X, data[1], X_val=data[0][:60], y_val=data[1][:60], **options)

@@ -688,3 +688,117 @@ def test_the_client_does_not_take_the_workers_cores(client, data):
         DaskMLPClassifier(**parameters(solver="lbfgs", max_iter=1)).fit(X, y)
     assert found
     assert set(found) == {1}
+
+
+def tasks_of(client):
+    return [key for key in client.cluster.scheduler.tasks if "mlp-" in str(key)]
+
+
+def test_a_fit_that_fails_leaves_nothing(client, data):
+    X, y = data
+    X = X.astype(float)
+    X[-1, 0] = np.nan
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"In partition 2: Input X contains NaN"):
+            DaskMLPClassifier(**parameters()).fit(split(X, 3), split(y, 3))
+    begun = time.monotonic()
+    while tasks_of(client) and time.monotonic() < begun + 10:
+        time.sleep(0.05)
+    assert not tasks_of(client)
+
+
+def test_a_fit_in_a_task(data):
+    """It gives up its place, or its own tasks would wait for it."""
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None
+    ) as client:
+
+        def fit():
+            options = parameters(solver="lbfgs", max_iter=2)
+            return DaskMLPClassifier(**options).fit(split(data[0], 2), split(data[1], 2)).loss_
+
+        expected = MLPClassifier(**parameters(solver="lbfgs", max_iter=2)).fit(*data).loss_
+        assert_allclose(client.submit(fit).result(timeout=60), expected)
+
+
+def test_fits_at_the_same_time(client, data):
+    """On the same data; one of them gives up its samples in between."""
+    X, y = split(data[0], 3), split(data[1], 3)
+    expected = DaskMLPClassifier(**parameters(solver="lbfgs")).fit(X, y)
+    stalled, run = [], cluster_module.Cluster.run
+
+    def stalls_once(self, calls):
+        if calls[0].name == "mlp-gradient" and not stalled:
+            stalled.append(True)
+            raise cluster_module.StalledError
+        return run(self, calls)
+
+    models = [DaskMLPClassifier(**parameters(solver="lbfgs"), client=client) for _ in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_module.Cluster, "run", stalls_once)
+        threads = [threading.Thread(target=model.fit, args=(X, y)) for model in models]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for model in models:
+        assert_close(model, expected, atol=0)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_a_checkpoint_goes_on_with_more_workers(solver, client, data, tmp_path):
+    """There are more shards then, and the same samples."""
+    X, y = split(np.tile(data[0], (5, 1)), 5), split(np.tile(data[1], 5), 5)
+    path = tmp_path / "run.ckpt"
+    DaskMLPClassifier(**parameters(solver=solver, max_iter=3)).fit(X, y, checkpoint=path)
+    with Client(
+        processes=False, n_workers=5, threads_per_worker=1, dashboard_address=None,
+        set_as_default=False,
+    ) as more:  # fmt: skip
+        model = DaskMLPClassifier(**parameters(solver=solver, max_iter=6), client=more)
+        model.fit(X, y, checkpoint=path)
+        assert model.n_iter_ == 6
+        with pytest.raises(ValueError, match="X differs"):
+            model.fit(255 - X, y, checkpoint=path)
+
+
+def test_the_client_is_closed(data):
+    client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None)
+
+    class Closes(Observer):
+        def epoch_ended(self, fit, report):
+            if report.epoch == 2:
+                client.close()
+
+    model = DaskMLPClassifier(**parameters(max_iter=100, n_iter_no_change=100), client=client)
+    with (
+        observing(Closes()),
+        pytest.raises(cluster_module.ClientClosedError, match="client was closed during the fit"),
+    ):
+        model.fit(split(data[0], 2), split(data[1], 2))
+    assert model.n_iter_ == 2
+
+
+def test_partitions_that_are_empty_and_do_not_fit(client, data, monkeypatch):
+    monkeypatch.setattr(training, "_FRACTION", 0.0)
+    X, y = split(data[0], 40), split(data[1], 40)
+    rows = da.from_array(np.arange(N) < 300, chunks=X.chunks[0])
+    model = DaskMLPClassifier(**parameters(early_stopping=True, max_iter=2)).fit(X[rows], y[rows])
+    assert model.n_iter_ == 2
+
+
+def test_nothing_is_left_to_train_on(client, data):
+    options = parameters(early_stopping=True, validation_fraction=0.9)
+    with pytest.raises(ValueError, match="leaves no samples to train on, of 8"):
+        DaskMLPClassifier(**options).fit(split(data[0][:8], 2), split(data[1][:8], 2))
+
+
+def test_saved(client, data, tmp_path):
+    """As the local estimator, which every machine can load."""
+    import fastmlp
+
+    model = DaskMLPClassifier(**parameters(max_iter=1)).fit(split(data[0], 2), split(data[1], 2))
+    fastmlp.save(model, tmp_path / "model.npz")
+    loaded = fastmlp.load(tmp_path / "model.npz")
+    assert type(loaded) is MLPClassifier
+    assert_array_equal(loaded.predict(data[0]), model.predict(data[0]))

@@ -90,6 +90,7 @@ def gathered(batches: Iterable[Any], max_bytes: float) -> Iterator[Gathered]:
             if not number:
                 columns = getattr(batch[0], "columns", None)
                 parts = [_Column(name) for name, _ in zip(_NAMES, batch, strict=False)]
+            batch = (_with_columns(batch[0], columns, number), *batch[1:])
             if len(batch) != len(parts):
                 raise ValueError(
                     f"all batches must have {len(parts)} elements as the first one, got "
@@ -132,6 +133,11 @@ class _Column:
     def add(self, value: Any, number: int) -> int:
         """Add a batch's part, and return its number of rows."""
         array = value if issparse(value) else np.asarray(value)
+        if array.dtype.kind == "c":
+            raise ValueError(
+                f"{self._name} must be real, got {array.dtype} in batch {number}; pass real and "
+                "imaginary parts as columns."
+            )
         if self._name == "X" and not issparse(array) and array.dtype not in (np.uint8, np.float32):
             try:
                 array = array.astype(np.float64, copy=False)
@@ -169,8 +175,8 @@ class _Column:
                 raise ValueError(
                     "sparse batches must fit in memory: pass a larger max_memory, or dense ones."
                 )
-            self._file = tempfile.TemporaryFile(prefix="fastmlp-", dir=_directory())
-            if self._like.dtype.kind not in "biuf":
+            self._file = _new_file()
+            if self._like.dtype.kind not in "biufmM":
                 self._codes = {}
         for array in self._held:
             self._append(array)
@@ -179,18 +185,18 @@ class _Column:
     def _append(self, array: NDArray) -> None:
         assert self._file is not None
         if self._codes is not None:
-            codes = self._codes
-            numbers = (codes.setdefault(label, len(codes)) for label in array.tolist())
-            array = np.fromiter(numbers, np.int32, len(array))
-        elif not np.can_cast(array.dtype, self._like.dtype, "same_kind"):
+            array = self._coded(array)
+        elif not np.can_cast(array.dtype, self._like.dtype, "safe"):
             raise ValueError(
                 f"{self._name} must have the dtype of the first batch, {self._like.dtype}, in all "
                 f"batches, got {array.dtype}; convert it."
             )
         else:
             array = np.ascontiguousarray(array, self._like.dtype)
+        left = array.reshape(-1).view(np.uint8).data
         try:
-            self._file.write(array.reshape(-1).view(np.uint8).data)
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 error.strerror = (
@@ -200,13 +206,25 @@ class _Column:
             raise
         self._n_rows += len(array)
 
+    def _coded(self, labels: NDArray) -> NDArray:
+        """Return numbers for labels, which must be text, as scikit-learn wants them."""
+        codes = self._codes
+        assert codes is not None
+        found = labels.tolist()
+        if labels.ndim > 1 or not all(isinstance(label, str) for label in found):
+            other = next((x for x in found if not isinstance(x, str)), found)
+            raise ValueError(
+                f"{self._name} must be numbers, or text without missing values in one column, got "
+                f"{other!r}; convert it."
+            )
+        return np.fromiter((codes.setdefault(x, len(codes)) for x in found), np.int32, len(found))
+
     def joined(self) -> Any:
         """Return all batches' parts as one."""
         if self._file is None:
             if issparse(self._like):
                 return vstack(self._held, format="csr")
             return np.concatenate(self._held)
-        self._file.flush()
         shape = (self._n_rows, *self._like.shape[1:])
         if self._codes is None:
             return Rows.of_file(self._file, shape, self._like.dtype)
@@ -217,6 +235,23 @@ class _Column:
         """Delete the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _with_columns(X: Any, columns: Any, number: int) -> Any:
+    """Return a batch with the columns of the first one, in their order."""
+    there = getattr(X, "columns", None)
+    if there is None if columns is None else there is not None and list(there) == list(columns):
+        return X
+    if columns is None or there is None or set(there) != set(columns):
+        first, this = (
+            "no names of columns" if names is None else f"the columns {list(names)[:5]}"
+            for names in (columns, there)
+        )
+        raise ValueError(
+            f"all batches of X must have the same columns, got {first} in the first one and {this} "
+            f"in batch {number}."
+        )
+    return X[list(columns)]
 
 
 def _bytes_of(array: Any) -> int:
@@ -230,6 +265,18 @@ def _described(array: Any) -> str:
 
 def _directory() -> str:
     """Return the directory for large temporary files: /tmp may be in memory."""
-    if "TMPDIR" not in os.environ and os.path.isdir("/var/tmp"):
-        return "/var/tmp"
-    return tempfile.gettempdir()
+    if "TMPDIR" in os.environ:
+        return os.environ["TMPDIR"]
+    return "/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir()
+
+
+def _new_file() -> BinaryIO:
+    """Return a temporary file that has no name, and no buffer whose errors would come late."""
+    try:
+        return tempfile.TemporaryFile(prefix="fastmlp-", dir=_directory(), buffering=0)
+    except OSError as error:
+        error.strerror = (
+            f"{error.strerror}: batches that do not fit in memory are written there; set the "
+            "environment variable TMPDIR to a directory that can be written to"
+        )
+        raise

@@ -13,6 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 _PAGE = mmap.PAGESIZE
 _MOST_DIRECT = (1 << 20) + 4 * _PAGE
 
+#: Rows of a memory map that are compared with its file, which may have been replaced.
+_COMPARED = 16
+
 _of_thread = threading.local()
 
 
@@ -34,13 +37,13 @@ class Rows:
 
     def __init__(self, array: Any, *, caches: bool = True) -> None:
         self._array = array
-        self._caches = caches
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = np.dtype(array.dtype)
-        self._path, self._offset = _file_of(array)
         self._file: int | None = None
         self._direct: int | None = None
-        self._lock = threading.Lock()
+        self._path, self._offset = _file_of(array)
+        if self._path is not None:
+            self._open(caches)
 
     @classmethod
     def of_file(cls, file: BinaryIO, shape: tuple[int, ...], dtype: DTypeLike) -> Self:
@@ -63,19 +66,18 @@ class Rows:
 
     def read(self, start: int, out: NDArray) -> None:
         """Read the rows from `start` on into an array of their shape, and of any dtype."""
-        if self._file is None and self._path is None:
+        if self._file is None:
             out[...] = self._array[start : start + len(out)]
             return
         if out.dtype != self.dtype or not out.flags.c_contiguous:
             out[...] = self[start : start + len(out)]
             return
-        file, direct = self._opened()
         place = self._offset + start * (out.nbytes // max(1, len(out)))
-        if direct is not None and _read_directly(direct, place, out):
+        if self._direct is not None and _read_directly(self._direct, place, out):
             return
         left = out.reshape(-1).view(np.uint8).data
         while left:
-            n_read = os.preadv(file, [left], place)
+            n_read = os.preadv(self._file, [left], place)
             if n_read == 0:
                 raise OSError(
                     f"{self._path} has become shorter than the array that was opened, of shape "
@@ -83,21 +85,45 @@ class Rows:
                 )
             left, place = left[n_read:], place + n_read
 
-    def _opened(self) -> tuple[int, int | None]:
-        """Return the file, and the file for reading past the cache, if that is wanted."""
-        with self._lock:
-            if self._file is None:
-                self._file = os.open(self._path, os.O_RDONLY)
-                if not self._caches and hasattr(os, "O_DIRECT"):
-                    with suppress(OSError):  # not every file system can
-                        self._direct = os.open(self._path, os.O_RDONLY | os.O_DIRECT)
-        return self._file, self._direct
+    def _open(self, caches: bool) -> None:
+        """Open the file of a memory map, also for reading past the cache, if that is wanted."""
+        with suppress(FileNotFoundError):
+            self._file = os.open(self._path, os.O_RDONLY)
+        if self._file is None or not self._is_of_the_map():
+            self._close()  # another file has its name now; the map still has what it had
+            return
+        if not caches and hasattr(os, "O_DIRECT"):
+            with suppress(OSError):  # not every file system can
+                self._direct = os.open(self._path, os.O_RDONLY | os.O_DIRECT)
+
+    def _is_of_the_map(self) -> bool:
+        """Return whether the file has the rows of the map; some are compared.
+
+        A shorter one counts as the map's, which must not be touched then; reading refuses it.
+        """
+        assert self._file is not None
+        n = len(self)
+        if os.fstat(self._file).st_size < self._offset + self._array.nbytes:
+            return True
+        for start in range(0, n, max(1, -(-n // _COMPARED))):
+            row = self._array[start : start + 1]
+            place = self._offset + start * row.nbytes
+            if os.pread(self._file, row.nbytes, place) != row.tobytes():
+                return False
+        return True
+
+    def _close(self) -> None:
+        """Close the file that was opened here."""
+        if self._path is not None:
+            for file in (self._file, self._direct):
+                if file is not None:
+                    os.close(file)
+        self._path = self._file = self._direct = None
 
     def __del__(self) -> None:
         """Close the file that was opened here."""
-        for file in (self._file, self._direct):
-            if self._path is not None and file is not None:
-                os.close(file)
+        if hasattr(self, "_path"):
+            self._close()
 
 
 def is_on_disk(array: Any) -> bool:

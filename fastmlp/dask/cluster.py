@@ -42,6 +42,10 @@ class NoWorkersError(RuntimeError):
     """All workers are gone, and none has come for a minute."""
 
 
+class ClientClosedError(RuntimeError):
+    """The client was closed during a fit."""
+
+
 class StalledError(Exception):
     """Results are awaited, but no worker computes anything."""
 
@@ -105,6 +109,7 @@ class Cluster:
 
     def workers(self) -> dict[str, Any]:
         """Return what the scheduler knew of each worker a moment ago, by address, in order."""
+        self._check_client()
         if self._known and time.monotonic() - self._asked < _MOMENT:
             return self._known
         self._asked = time.monotonic()
@@ -160,16 +165,22 @@ class Cluster:
 
     def running(self, calls: Sequence[Call]) -> Iterator[Any]:
         """Yield the results of calls, in their order."""
-        futures = [self.submit(call) for call in calls]
-        for start in range(0, len(calls), _AT_ONCE):
-            places = slice(start, start + _AT_ONCE)
-            try:
-                self._wait(futures[places])
-                yield from self._results(calls, futures, range(len(calls))[places])
-            except StalledError:
-                self.client.cancel([future for future in futures if future is not None])
-                raise
-            futures[places] = [None] * len(futures[places])  # which releases them
+        futures: list[Any] = []
+        try:
+            futures += [self.submit(call) for call in calls]
+            for start in range(0, len(calls), _AT_ONCE):
+                places = range(len(calls))[start : start + _AT_ONCE]
+                self._wait([futures[place] for place in places])
+                yield from self._results(calls, futures, places)
+                for place in places:
+                    futures[place] = None  # which releases it
+        except BaseException as error:
+            # Tracebacks, which Dask keeps, would hold them, and all that they need.
+            for future in futures:
+                if future is not None:
+                    future.release()
+            self._check_client(error)
+            raise
 
     def _results(
         self, calls: Sequence[Call], futures: list[Any], places: Sequence[int]
@@ -203,6 +214,13 @@ class Cluster:
             f"{call.name} was computed {_ATTEMPTS} times, and each time its worker died; workers "
             "may be short of memory: use more of them, or smaller partitions."
         )
+
+    def _check_client(self, error: BaseException | None = None) -> None:
+        if self.client.status not in ("running", "connecting"):
+            raise ClientClosedError(
+                "the Dask client was closed during the fit; the model has the weights of the "
+                "finished epochs. Fit again with another client, and checkpoint=... to go on."
+            ) from error
 
     def _repair(self, arguments: Any) -> None:
         """Compute futures again that were lost with workers."""
@@ -260,6 +278,20 @@ def _futures(arguments: Any) -> Iterator[Any]:
             yield argument
         elif isinstance(argument, list | tuple):
             yield from _futures(argument)
+
+
+@contextmanager
+def without_a_slot() -> Iterator[None]:
+    """Give up the place among a worker's threads, if this is a task: it waits for other tasks."""
+    try:
+        distributed.secede()
+    except (AttributeError, KeyError, ValueError):  # this is no task
+        yield
+        return
+    try:
+        yield
+    finally:
+        distributed.rejoin()
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from typing import Any, Self
 import dask
 import dask.array as da
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fastmlp.dask import shards
-from fastmlp.dask.cluster import Call, Cluster, NoClientError
+from fastmlp.dask.cluster import Call, Cluster, NoClientError, without_a_slot
 from fastmlp.dask.partitions import paired
 from fastmlp.dask.training import Partitioned
 from fastmlp.estimators import MLPClassifier, MLPRegressor, constraints
 from fastmlp.training import Checkpoint
+from fastmlp.utils.threads import one_blas_thread
 
 #: Bytes of a model from which Dask advises against a place in the graph.
 _LARGE_MODEL = 8 << 20
@@ -96,9 +96,12 @@ class _DaskMLP:
         every = 1 if self.solver == "lbfgs" else self.sync_every  # type: ignore[attr-defined]
         cluster = Cluster(self.client)
         # The client's sums are small, and threads of BLAS libraries spin when they are done.
-        with cluster.client.as_current(), threadpool_limits(1, "blas"):
+        with cluster.client.as_current(), one_blas_thread, without_a_slot():
             source = Partitioned(cluster, paired(X, y, sample_weight), every)
-            return self._fit(source, None, **options)  # type: ignore[attr-defined]
+            try:
+                return self._fit(source, None, **options)  # type: ignore[attr-defined]
+            finally:
+                source.release()
 
     def partial_fit(self, X: Any, y: Any, *_: Any, **__: Any) -> Any:
         """Refuse: epochs of parts are for local models."""

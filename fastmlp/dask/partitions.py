@@ -122,7 +122,7 @@ def plan(
     *,
     deals: bool,
     workers: Sequence[str] = (),
-    generation: int = 0,
+    token: str = "",
 ) -> list[Delayed]:
     """Return shards, not computed yet.
 
@@ -136,8 +136,8 @@ def plan(
         Whether rows are dealt out at random. Otherwise the shards are consecutive rows, in order.
     workers : sequence of str, optional
         Addresses; shards are spread over them if they are still there.
-    generation : int
-        Others have other keys.
+    token : str, optional
+        Part of the keys: those of other fits are others.
     """
     n = len(partitions)
     if deals:
@@ -153,15 +153,15 @@ def plan(
         ends = np.linspace(0, len(pieces), min(n_shards, len(pieces)) + 1).round().astype(int)
         groups = [pieces[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
     groups = [group for group in groups if group]
-    return _graph(partitions, ask, groups, n_pieces, deals, workers, generation)
+    return _graph(partitions, ask, groups, n_pieces, deals, workers, token)
 
 
 def some_partitions(
-    partitions: Partitions, ask: Questions, groups: Sequence[Sequence[int]], generation: int = 0
+    partitions: Partitions, ask: Questions, groups: Sequence[Sequence[int]], token: str = ""
 ) -> list[Delayed]:
     """Return a shard of whole partitions for each group of their numbers."""
     pieces = [[(part, 0) for part in group] for group in groups]
-    return _graph(partitions, ask, pieces, 1, False, (), generation)
+    return _graph(partitions, ask, pieces, 1, False, (), token)
 
 
 def first_of(partitions: Partitions, function: Any) -> Delayed:
@@ -179,13 +179,13 @@ def _graph(
     n_pieces: int,
     deals: bool,
     workers: Sequence[str],
-    generation: int,
+    token: str,
 ) -> list[Delayed]:
     """Return the shards of groups of pieces."""
-    token = dask.base.tokenize(
-        partitions.keys[0], len(partitions), groups, n_pieces, deals, ask, generation
+    unique = dask.base.tokenize(
+        partitions.keys[0], len(partitions), groups, n_pieces, deals, ask, token
     )
-    name, cut = f"mlp-shard-{token}", f"mlp-deal-{token}"
+    name, cut = f"mlp-shard-{unique}", f"mlp-deal-{unique}"
     layer: dict[Any, Any] = {}
     cuts: dict[Any, Any] = {}
     if n_pieces > 1:

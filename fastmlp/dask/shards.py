@@ -27,6 +27,9 @@ from fastmlp.estimators.parts import Encoding
 from fastmlp.estimators.summaries import Moments, Questions, Summary, checked_part, summarized
 from fastmlp.training import PartialSum, partial_sum, without_penalty
 
+#: Columns whose bytes tell data from others when a fit goes on with a checkpoint.
+_CHECKED_COLUMNS = 16
+
 
 @dataclass(frozen=True)
 class Task:
@@ -206,11 +209,29 @@ def _checked(parts: Sequence[Any], ask: Questions, number: int) -> tuple[Any, An
     return checked_part(X, y, weight, ask, where=f"In partition {number}: ")
 
 
-def summarize(shard: Shard, ask: Questions) -> Summary | None:
-    """Return what is known of a shard's samples."""
+def summarize(shard: Shard, ask: Questions) -> tuple[Summary | None, NDArray]:
+    """Return what is known of a shard's samples, and their checksum."""
     if not len(shard):
-        return None
-    return summarized(shard.X, shard.y, shard.weight, ask)
+        return None, np.zeros(0, np.uint64)
+    checksum = _checksum(shard.X)
+    if not ask.classifies:  # labels are counted
+        checksum = np.append(checksum, _checksum(shard.y.reshape(len(shard), -1)))
+    return summarized(shard.X, shard.y, shard.weight, ask), checksum
+
+
+def _checksum(X: Any) -> NDArray:
+    """Return sums over the rows of the bytes of some columns; they add up in any order."""
+    if issparse(X):
+        some = np.frombuffer(X.data, np.uint8).reshape(X.nnz, -1)
+        indices = [np.uint64(X.nnz), X.indices.sum(dtype=np.uint64)]
+        return np.append(some.sum(axis=0, dtype=np.uint64), np.array(indices, np.uint64))
+    some = np.ascontiguousarray(X[:, :: -(-X.shape[1] // _CHECKED_COLUMNS)])
+    return some.view(np.uint8).sum(axis=0, dtype=np.uint64)
+
+
+def added_checksums(a: NDArray, b: NDArray) -> NDArray:
+    """Return the checksum of the rows of both; one of no rows is empty."""
+    return a + b if len(a) == len(b) else a if len(a) else b
 
 
 def size_of(part: Any) -> int:

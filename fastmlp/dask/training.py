@@ -28,6 +28,7 @@ from fastmlp.dask.cluster import Call, Cluster, StalledError, large_arguments
 from fastmlp.dask.partitions import Partitions, first_of, plan, some_partitions
 from fastmlp.estimators.parts import Job, Source, Trainer
 from fastmlp.estimators.summaries import Questions, Summary, added
+from fastmlp.estimators.weights import check_any_weight
 from fastmlp.training import InMemory, PartialSum, Pass, SummedObjective, digest
 from fastmlp.utils.logs import LOGGER
 
@@ -152,7 +153,8 @@ class Shards:
                 return self.cluster.run([call_of(group) for group in groups])
             except StalledError:
                 LOGGER.debug("no worker computes: the samples are made anew")
-                self.cluster.client.cancel(self.futures)  # and Dask forgets what they need
+                for future in self.futures:  # and Dask forgets what they need
+                    future.release()
                 self.futures = self._renew(self.numbers)
         raise RuntimeError(
             f"the workers computed nothing, {_RENEWALS} times in a row; look at the log of the "
@@ -188,26 +190,34 @@ class Partitioned(Source):
     def summarize(self, ask: Questions) -> Summary:
         """Bring the samples to the workers if they fit, and go through them once."""
         samples = Samples(self._cluster, self._partitions, ask, deals=self.deals)
-        total = None
+        total, sums = None, np.zeros(0, np.uint64)
+        self._samples = samples
         for wave in samples.waves():
-            part = wave.call("mlp-summary", shards.summarize, ask)
+            found = wave.call("mlp-summary", shards.summarize, ask)
+            part = [summary for summary, _ in found]
             samples.learn_lengths(wave, [0 if p is None else p.n_samples for p in part])
             total = added([total, *part])
+            sums = reduce(shards.added_checksums, (checksum for _, checksum in found), sums)
         if total is None:
             raise ValueError("X must have at least one row, got empty partitions only.")
         columns = getattr(self._partitions.collections[0], "columns", None)
-        self._samples = samples
         self._summary = total.with_rows(total.X, None if columns is None else list(columns))
+        self._checksum = sums
         return self._summary
 
+    def release(self) -> None:
+        """Let the workers forget the samples."""
+        if self._samples is not None:
+            self._samples.release()
+
     def facts(self) -> dict[str, str]:
-        """Return what is known of all samples, and some rows."""
+        """Return what is known of all samples, on however many workers."""
         assert self._summary is not None
         summary = self._summary
         return {
-            "data: X": f"{summary.n_samples} {digest(summary.X)}",
-            "data: y": f"{digest(summary.y)} {digest(summary.counts)}",
-            "data: sample_weight": f"{summary.weight}",
+            "data: X": f"{summary.n_samples} {digest(self._checksum)}",
+            "data: y": "" if summary.counts is None else digest(summary.y) + digest(summary.counts),
+            "data: sample_weight": " ".join(f"{value:.6g}" for value in summary.weight or ()),
             "the number of partitions": f"{len(self._partitions)}",
         }
 
@@ -246,6 +256,14 @@ class Partitioned(Source):
             return Trainer(objective, _no_pass, None, samples.n)
         validate = partial(_validate, job, task, samples) if job.holds_out else None
         n_samples = samples.n - sum(round(task.held_out * n) for n in samples.lengths)
+        if not 0 < n_samples < samples.n + (not job.holds_out):
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+                if n_samples
+                else f"validation_fraction={task.held_out} leaves no samples to train on, of "
+                f"{samples.n} in {len(samples)} shards; pass a smaller one."
+            )
         shuffles, random_state = model.shuffle, job.random_state
         passes: Callable[..., Pass] = partial(
             InMemory, engine, n_samples, shuffle=shuffles, random_state=random_state
@@ -290,7 +308,7 @@ class Samples:
         n_shards = 1 << math.ceil(math.log2(wanted))
         if self.are_kept:
             self._plan = partial(plan, partitions, ask, n_shards, deals=deals)
-            self._planned = self._plan(workers=list(workers))
+            self._planned = self._plan(workers=list(workers), token=cluster.token)
             self._wave_size = len(self._planned)
         else:
             smallest = memory / len(workers)
@@ -300,10 +318,11 @@ class Samples:
                 np.random.RandomState(0).shuffle(order)
             groups = [g.tolist() for g in np.array_split(order, min(n_shards, len(order)))]
             self._plan = partial(some_partitions, partitions, ask, groups)
-            self._planned = self._plan()
+            self._planned = self._plan(token=cluster.token)
             self._wave_size = len(workers)
         self.lengths = [0] * len(self._planned)
         self._kept: list[Any] | None = None
+        self._passing: list[Any] = []
         self._generation = 0
 
     def __len__(self) -> int:
@@ -342,7 +361,9 @@ class Samples:
         ahead = self._computed(waves[0])
         for numbers, following in zip(waves, [*waves[1:], []], strict=True):
             futures, ahead = ahead, self._computed(following, priority=-1)
+            self._passing = [*futures, *ahead]
             yield self._shards(numbers, futures)
+        self._passing = []
 
     def _shards(self, numbers: list[int], futures: list[Any]) -> Shards:
         starts = np.cumsum([0, *self.lengths])
@@ -359,11 +380,17 @@ class Samples:
         No task is restricted to a worker any more.
         """
         self._generation += 1
-        self._planned = self._plan(generation=self._generation)
+        self._planned = self._plan(token=f"{self.cluster.token}-{self._generation}")
         futures = self._computed(numbers)
         if self.are_kept:
             self._kept = futures
         return futures
+
+    def release(self) -> None:
+        """Let the workers forget everything."""
+        for future in [*(self._kept or ()), *self._passing]:
+            future.release()
+        self._kept, self._passing = None, []
 
     def _computed(self, numbers: Sequence[int], priority: int = 0) -> list[Any]:
         """Return futures of shards, spread over the workers."""
@@ -518,6 +545,8 @@ class Replicas:
         trained = [n - round(self._held_out * n) for n in wave.lengths]
         n_batches = [sum(-(-trained[place] // size) for place in g.places) for g in groups]
         most = max(n_batches)
+        if not most:  # nothing but empty partitions, or rows that are held out
+            return
         n_rounds = max(1, round(most / self._sync_every))  # without a short one at the end
         n_steps = -(-most // n_rounds)
         for first in range(0, most, n_steps):
@@ -573,11 +602,7 @@ def _validate(job: Job, task: shards.Task, samples: Samples) -> tuple[float, flo
     for wave in samples.waves():
         scored += wave.call("mlp-validate", shards.validate, task, flat)
     weight = sum(part.weight for part in scored)
-    if weight == 0:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' or the size of your "
-            "dataset."
-        )
+    check_any_weight(np.array([weight]))
     loss = sum(part.loss for part in scored) / weight
     if job.encoding.classifies:
         return loss, sum(part.score for part in scored) / weight

@@ -687,7 +687,6 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
         `start` are the weights of a warm start.
         """
-        aside = (None,) * 3 if held_out is None else (held_out.X, held_out.Y, held_out.weight)
         state = "" if start is None else in_words(vars(self._state_to_resume()))
         weight = None if sample_weight is None else np.asarray(sample_weight)
         return {
@@ -695,9 +694,15 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
             "data: X": digest(X),
             "data: y": digest(samples.Y) + in_words(list(getattr(self, "classes_", ()))),
             "data: sample_weight": digest(weight),
-            "data: the validation data": " ".join(map(digest, aside)),
+            **self._validation_in_words(held_out),
             "data: the model's state": digest(start) + state,
         }
+
+    @staticmethod
+    def _validation_in_words(held_out: Samples | None) -> dict[str, str]:
+        """Return what a checkpoint compares of the user's validation data."""
+        aside = (None,) * 3 if held_out is None else (held_out.X, held_out.Y, held_out.weight)
+        return {"data: the validation data": " ".join(map(digest, aside))}
 
     def _parameters_in_words(self) -> dict[str, str]:
         """Return the class and those parameters that a checkpoint compares."""

@@ -18,6 +18,7 @@ from fastmlp.core.optimizers import Optimizer
 from fastmlp.estimators.parts import Encoding, Job, Source, Trainer
 from fastmlp.estimators.samples import Samples, Share
 from fastmlp.estimators.summaries import Questions, Summary, added, summarized
+from fastmlp.estimators.weights import check_any_weight
 from fastmlp.training import InMemory, Noise, SummedObjective, digest, partial_sum, without_penalty
 from fastmlp.utils import memory
 
@@ -326,6 +327,8 @@ def _validate(job: Job, windows: Windows, blocks: NDArray, engine: Any) -> tuple
             weights.append(window.weight[rows].copy())
     raw, output = np.concatenate(raws), np.concatenate(outputs)
     weight = np.concatenate(weights) if weights else None
+    if weight is not None:
+        check_any_weight(weight)
     targets = job.encoding.from_raw(raw)
     loss = job.network.loss_value(targets, output, weight)
     return float(loss), job.encoding.score(raw, output, weight)
@@ -352,6 +355,8 @@ def _as_rows(values: Any, name: str) -> Any:
         raise ValueError(f"{name} must be a dense array, got {type(values).__name__}.")
     if isinstance(values, Rows):
         return values
+    if not np.ndim(values):
+        raise ValueError(f"{name} must have one element per row of X, got {values!r}.")
     return Rows(values) if is_on_disk(values) else np.asarray(values)
 
 

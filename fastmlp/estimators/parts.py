@@ -158,6 +158,11 @@ class Encoding:
                 weights = weights * sample_weight
         return None if weights is None else weights.astype(self.dtype)
 
+    def check_weights(self, counts: NDArray) -> None:
+        """Refuse weights of classes that are zero for all samples."""
+        if self._by_class is not None:
+            check_any_weight(self._by_class * counts)
+
     @property
     def classifies(self) -> bool:
         """Whether targets are labels."""
@@ -173,6 +178,8 @@ class Encoding:
 
     def _codes(self, y: NDArray) -> NDArray:
         assert self.classes is not None
+        if y.ndim == 2:  # a column
+            y = y[:, 0]
         if self._codes_of is not None and y.dtype == self.classes.dtype:
             places = y.astype(np.int64) - int(self.classes[0])
             known = places.min(initial=0) >= 0 and places.max(initial=0) < len(self._codes_of)
@@ -231,6 +238,14 @@ def prepare(
     held_out = model._validation_samples(*validation, n_outputs=Y.shape[1])
     _settle_targets(model, samples, summary, resumes=resumes)
     encoding = Encoding(model, dtype, summary.counts)
+    if summary.counts is not None:
+        encoding.check_weights(summary.counts)
+    holds_out = held_out is None and bool(model.early_stopping) and stochastic
+    if holds_out and not model.validation_fraction:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of your "
+            "dataset."
+        )
     scale = None
     if model.input_scale_ is not None:
         scale = model.input_scale_[0].astype(dtype), model.input_scale_[1].astype(dtype)
@@ -246,7 +261,12 @@ def prepare(
         optimizer: Any = OPTIMIZERS.get(model.solver)
         start = digest(parameters.flat) if resumes else "none"
         run.check(
-            {**model._parameters_in_words(), **source.facts(), "data: the model's state": start},
+            {
+                **model._parameters_in_words(),
+                **source.facts(),
+                **model._validation_in_words(held_out),
+                "data: the model's state": start,
+            },
             backends.resolve(model.backend),
             model.max_iter,
             random_state=model.random_state,
@@ -259,7 +279,7 @@ def prepare(
     trainer = source.trainer(
         Job(
             *(model, network, parameters, encoding, scale, noise, resume, random_state),
-            holds_out=held_out is None and bool(model.early_stopping) and stochastic,
+            holds_out=holds_out,
             some=summary,
         )
     )

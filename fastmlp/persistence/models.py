@@ -240,6 +240,8 @@ def save(
     load : Load the file.
     fastmlp.save : Also for pipelines.
     """
+    if hasattr(model, "to_local"):  # of fastmlp.dask
+        model = model.to_local()
     if not is_ours(model):
         raise TypeError(f"model must be one of {list(_ESTIMATORS)}, got {type(model).__name__}.")
     check_is_fitted(model)

@@ -65,6 +65,30 @@ def sharing_threads(fit: Callable[_P, _R]) -> Callable[_P, _R]:
     return counted
 
 
+class _OneBlasThread:
+    """A context that limits BLAS libraries to one thread, in which several threads may be."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside, self._limits = threading.Lock(), 0, None
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if not self._n_inside:
+                self._limits = threadpool_limits(1, "blas")
+            self._n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if not self._n_inside and self._limits is not None:
+                self._limits.restore_original_limits()
+
+
+one_blas_thread = _OneBlasThread()
+
+
 def _jobs_in_threads() -> int:
     """Return the number of joblib's jobs in threads, including the calling one.
 
