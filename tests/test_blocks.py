@@ -349,7 +349,7 @@ class TestRefused:
             ([(np.array([["a"]]), [0])], {}, "X must be numbers"),
             (
                 [(np.ones((3, 2)), [0, 1, 2]), (np.ones((3, 2), np.uint8), [0, 1, 2])],
-                *({}, "got uint8 of shape"),
+                *({}, "got uint8 with 2 columns"),
             ),
             ([(np.ones((3, 2)), [0, 1, 2])], {"sample_weight": [1, 1, 1]}, "part of the batches"),
             ([(np.ones((3, 2)), [0, 1, 2])], {"max_memory": "much"}, "such as '500M' or '1G'"),
@@ -678,3 +678,36 @@ def test_a_checkpoint_with_other_validation_data(data, on_file, tmp_path):
     classifier(max_iter=2).fit(X, data[1], X_val=data[0][:50], y_val=data[1][:50], **options)
     with pytest.raises(ValueError, match="the validation data differs"):
         classifier(max_iter=4).fit(X, data[1], X_val=data[0][:60], y_val=data[1][:60], **options)
+
+
+class TestMessages:
+    def test_batches_where_an_array_is_wanted(self, data):
+        model = classifier(max_iter=1).fit([data])
+        for call in (lambda X: model.predict(X), lambda X: classifier().fit(X, data[1])):
+            with pytest.raises(TypeError, match=r"got generator; pass batches of \(X, y\) to fit"):
+                call(part for part in [data])
+
+    def test_parquet(self, data, tmp_path):
+        frame = pd.DataFrame({"x": [0.0, 1.0], "city": ["a", "b"], "y": [0, 1]})
+        for number in range(2):
+            frame.to_parquet(tmp_path / f"{number}.parquet")
+        paths = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+        with pytest.raises(
+            ValueError, match=r"got 'city' \((large_)?string\): choose"
+        ):
+            read_parquet(paths, "y")
+        assert read_parquet(paths, "y", columns=["x"]).n_rows == 4
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(ValueError, match="must hold Parquet files, got none"):
+            read_parquet(tmp_path / "empty", "y")
+
+    def test_where_a_number_is_not_finite(self, data, on_file):
+        X = data[0].astype(float)
+        X[4000, 7] = np.nan
+        with pytest.raises(ValueError, match=r"In rows 0 to 5002.* in row 4000 of these, column 7"):
+            classifier().fit(on_file(X), data[1], max_memory=SMALL)
+
+    def test_memory_as_a_float(self):
+        assert memory.as_bytes(2e9) == 2_000_000_000
+        with pytest.raises(ValueError, match="must be a number of bytes"):
+            memory.as_bytes(2.5)

@@ -158,8 +158,7 @@ class _Column:
         if not is_same:
             raise ValueError(
                 f"{self._name} must have the same columns and dtype in all batches, got "
-                f"{_described(array)} in batch {number} and {_described(like)} in the first one; "
-                "convert them to one of the two."
+                f"{_described(array)} in batch {number} and {_described(like)} in the first one."
             )
         if self._file is None:
             # A loader may use its memory again.
@@ -260,7 +259,8 @@ def _bytes_of(array: Any) -> int:
 
 def _described(array: Any) -> str:
     kind = "sparse " if issparse(array) else ""
-    return f"{kind}{array.dtype} of shape {array.shape}"
+    width = f" with {array.shape[1]} columns" if array.ndim == 2 else f" of {array.ndim} dimensions"
+    return f"{kind}{array.dtype}{width}"
 
 
 def _directory() -> str:

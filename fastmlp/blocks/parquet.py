@@ -10,7 +10,7 @@ class ParquetBatches:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         target: str | Sequence[str],
         columns: Sequence[str] | None,
         sample_weight: str | None,
@@ -23,8 +23,12 @@ class ParquetBatches:
                 "reading Parquet needs pyarrow, which is not installed: "
                 "pip install 'fastmlp[tables]'"
             ) from None
-        self._source = dataset.dataset(os.fspath(path), format="parquet")
+        paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+        names = [os.fspath(one) for one in paths]
+        self._source = dataset.dataset(names[0] if len(names) == 1 else names, format="parquet")
         there = self._source.schema.names
+        if not there:
+            raise ValueError(f"{', '.join(names)} must hold Parquet files, got none.")
         targets = [target] if isinstance(target, str) else list(target)
         aside = [*targets, *([] if sample_weight is None else [sample_weight])]
         if columns is None:
@@ -32,7 +36,8 @@ class ParquetBatches:
         for name in (*columns, *aside):
             if name not in there:
                 listed = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
-                raise ValueError(f"{os.fspath(path)} has no column {name!r}; it has {listed}.")
+                raise ValueError(f"{', '.join(names)} has no column {name!r}; it has {listed}.")
+        _refuse_text(self._source.schema, columns)
         self._columns, self._target = list(columns), target
         self._weight, self._batch_rows = sample_weight, batch_rows
 
@@ -53,8 +58,27 @@ class ParquetBatches:
                 yield (frame[self._columns], y, *(frame[name].to_numpy() for name in weight))
 
 
+def _refuse_text(schema: Any, columns: Sequence[str]) -> None:
+    """Refuse features that are not numbers, before anything is read."""
+    from pyarrow import types
+
+    tests = types.is_integer, types.is_floating, types.is_boolean, types.is_decimal
+    others = [
+        f"{name!r} ({kind})"
+        for name in columns
+        if not any(test(kind := schema.field(name).type) for test in tests)
+    ]
+    if others:
+        raise ValueError(
+            f"all features must be numbers, got {', '.join(others[:5])}"
+            f"{' and others' * (len(others) > 5)}: choose some with columns=[...], or use "
+            "fastmlp.tables.fit_in_batches or 'fastmlp train --max-memory', which encode text and "
+            "dates."
+        )
+
+
 def read_parquet(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     target: str | Sequence[str],
     *,
     columns: Sequence[str] | None = None,
@@ -65,8 +89,8 @@ def read_parquet(
 
     Parameters
     ----------
-    path : path
-        A file, or a folder of them.
+    path : path, or list of paths
+        A file, a folder of them, or some files.
     target : str or list of str
         The column, or columns, to be predicted.
     columns : list of str, optional
@@ -86,7 +110,7 @@ def read_parquet(
     ImportError
         Without pyarrow.
     ValueError
-        If a column does not exist.
+        If a column does not exist, or features are not numbers.
 
     Examples
     --------

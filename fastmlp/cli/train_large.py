@@ -3,6 +3,7 @@
 import gzip
 import json
 import shlex
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from fastmlp.cli.progress import file_display
 from fastmlp.cli.train_output import Outputs
 from fastmlp.exceptions import TableWarning
 from fastmlp.utils import memory
+from fastmlp.utils.terminal import shows_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,7 +204,10 @@ def fit_on_all_rows(
     from fastmlp.training import observing
 
     display = EpochDisplay(
-        pipeline[-1].max_iter, outputs.shows_epochs, lines=False, log=outputs.epoch_log
+        pipeline[-1].max_iter,
+        outputs.shows_epochs,
+        lines=not shows_progress(sys.stdout),  # where there is no bar
+        log=outputs.epoch_log,
     )
     started = time.perf_counter()
     options = {} if outputs.checkpoint is None else {"checkpoint": outputs.checkpoint}

@@ -1020,6 +1020,7 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
 
     def _validate_matrix(self, X: Any, **options: Any) -> Any:
         """Return validated data as a matrix for an engine."""
+        prediction.refuse_batches(X)
         floating = (np.float64, np.float32) if self.dtype is None else (np.dtype(self.dtype),)
         return validate_data(
             self,

@@ -6,6 +6,7 @@ matrix is checked here, in a few microseconds; other input is passed to scikit-l
 which has the error messages.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -162,7 +163,18 @@ def _is_plain(model: Any, X: Any) -> bool:
 
 def _validated(model: Any, X: Any) -> Any:
     """Return X after scikit-learn's validation."""
+    refuse_batches(X)
     return validate_data(model, X, reset=False, accept_sparse="csr", dtype="numeric", order="C")
+
+
+def refuse_batches(X: Any) -> None:
+    """Refuse generators and the like, of which scikit-learn would make an array of one object."""
+    is_array = any(hasattr(X, name) for name in ("__len__", "__array__", "shape"))
+    if isinstance(X, Iterable) and not is_array:
+        raise TypeError(
+            f"X must be array-like, got {type(X).__name__}; pass batches of (X, y) to fit, "
+            "without y, and the X of one batch at a time to predict and score."
+        )
 
 
 def _compute(

@@ -223,8 +223,21 @@ def checked_part(
                     f"{weight.shape}."
                 )
     except ValueError as error:
-        raise ValueError(f"{where}{error}") from None
+        raise ValueError(f"{where}{error}{_first_bad(X)}") from None
     return X, y, weight
+
+
+def _first_bad(X: Any) -> str:
+    """Return where the first number is that is not finite, in words; nothing if there is none."""
+    values: NDArray = np.asarray(X) if hasattr(X, "shape") and not issparse(X) else np.zeros(0)
+    if values.dtype.kind != "f" or values.ndim != 2:
+        return ""
+    found = np.argwhere(~np.isfinite(values))
+    if not len(found):
+        return ""
+    row, column = found[0].tolist()
+    name = getattr(X, "columns", range(values.shape[1]))[column]
+    return f" The first one is in row {row} of these, column {name!r}."
 
 
 def added(summaries: Iterable[Summary | None]) -> Summary | None:

@@ -16,7 +16,7 @@ def as_bytes(amount: object, name: str = "max_memory") -> int:
 
     Parameters
     ----------
-    amount : int or str
+    amount : number or str
         Bytes, or a number with a unit: "500M", "1G", "1.5GiB"; a unit is a power of 1024.
     name : str
         The parameter, for the error message.
@@ -31,6 +31,8 @@ def as_bytes(amount: object, name: str = "max_memory") -> int:
         found = re.fullmatch(r"(\d+(?:\.\d*)?) ?([KMGT]?)(?:i?B)?", amount.strip(), re.IGNORECASE)
     if found:
         amount = int(float(found[1]) * _UNITS[found[2].upper()])
+    if isinstance(amount, float) and amount.is_integer():  # such as 2e9
+        amount = int(amount)
     if isinstance(amount, bool) or not isinstance(amount, int) or amount < 1:
         raise ValueError(
             f"{name} must be a number of bytes or a text such as '500M' or '1G', got {amount!r}."
