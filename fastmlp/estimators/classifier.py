@@ -174,13 +174,13 @@ default="relu"
         Activation function of the output layer.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X has any.
     history_ : dict of str to list of float
         Lists of equal length with an entry per epoch: "loss",
         "learning_rate" (not for "lbfgs"), "seconds" and, with validation data,
         "val_loss" and "val_score".
-    input_scale_ : tuple of array of shape (n_features_in_,), or None
+    input_scale_ : tuple of array of shape (`n_features_in_`,), or None
         The fitted scaling (scale, shift).
 
     Examples

@@ -56,7 +56,7 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
     classes_ : array of shape (n_classes,)
         Of classifiers: the classes, in the order of the columns of `predict_proba`.
     n_features_in_ : int
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         If X has feature names.
     n_outputs_ : int
 

@@ -57,7 +57,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     best_validation_score_, t_, n_iter_, n_layers_, n_outputs_, out_activation_, \
     n_features_in_, feature_names_in_, history_, input_scale_
         As in `MLPClassifier`.
-    target_scale_ : tuple of array of shape (n_outputs_,), or None
+    target_scale_ : tuple of array of shape (`n_outputs_`,), or None
         The fitted scaling (scale, shift) of the targets, in float64.
 
     Examples

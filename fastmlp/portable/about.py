@@ -32,29 +32,27 @@ def about(model: Any, name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        name : str
-        kind : "images", "table" or "rows"
-            What it predicts: images of `shape`, rows with named columns, or rows of numbers.
-        task : "classification", "multilabel" or "regression"
-        classes : list of str, int, float or bool, or None
-        shape : [rows, columns] or None
-        background : float or None
-            Gray level around the training images, 0 for black to 255 for white.
-        white : float or None
-            The value of a white pixel: 255 for bytes, 16 for scikit-learn's digits. If it was not
-            recorded in training, the smallest of 1, 16 and 255 for which `input_scale` gives 1.
-        n_features : int
-        target : str or None
-            Name of the column that is predicted.
-        names : list of str or None
-            Of the features, if the model was trained on named ones.
-        columns : list of dict, or None
-            Of tables, and of rows of not too many features: name, kind ("number", "boolean",
-            "date" or "category"), typical (a value to begin with), low and high (of numbers; dates
-            are ISO texts) or values (of categories, the frequent ones first; of booleans, as they
-            are written), None where it is not known.
-        card : dict
-            The model card; see `fastmlp.cards.card`.
+        With the keys
+
+        - name : str
+        - kind : "images", "table" or "rows". What it predicts: images of `shape`, rows with named
+          columns, or rows of numbers.
+        - task : "classification", "multilabel" or "regression"
+        - classes : list of str, int, float or bool, or None
+        - shape : [rows, columns] or None
+        - background : float or None. Gray level around the training images, 0 for black to 255 for
+          white.
+        - white : float or None. The value of a white pixel: 255 for bytes, 16 for scikit-learn's
+          digits. If it was not recorded in training, the smallest of 1, 16 and 255 for which
+          `input_scale` gives 1.
+        - n_features : int
+        - target : str or None. Name of the column that is predicted.
+        - names : list of str or None. Of the features, if the model was trained on named ones.
+        - columns : list of dict, or None. Of tables, and of rows of not too many features: name,
+          kind ("number", "boolean", "date" or "category"), typical (a value to begin with), low and
+          high (of numbers; dates are ISO texts) or values (of categories, the frequent ones first;
+          of booleans, as they are written), None where it is not known.
+        - card : dict. The model card; see `fastmlp.cards.card`.
 
     Examples
     --------

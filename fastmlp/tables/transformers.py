@@ -34,7 +34,7 @@ class TableColumns(TransformerMixin, BaseEstimator):
     words_ : dict of str to list of str
         For booleans written as text, the words for false and true.
     n_features_in_ : int
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         If the table has column names.
     """
 
@@ -258,12 +258,12 @@ class RobustSmoothScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    center_, scale_ : array of shape (n_features_in_,)
+    center_, scale_ : array of shape (`n_features_in_`,)
         ``(x - center_) * scale_`` is clipped.
-    is_binary_ : array of shape (n_features_in_,), bool
+    is_binary_ : array of shape (`n_features_in_`,), bool
         Columns of zeros and ones, whose output is ``x - center_``.
     n_features_in_ : int
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         If X had names.
     """
 
