@@ -27,6 +27,7 @@ class BuildExtensions(build_ext):
             extension.extra_compile_args = extension.extra_link_args = []
         elif self.compiler.compiler_type == "mingw32" and extension.name.endswith("._engine"):
             extension.extra_compile_args = FLAGS + WINDOWS_FLAGS
+            extension.extra_link_args = ["-static"]  # users have none of GCC's libraries
         super().build_extension(extension)
 
 
