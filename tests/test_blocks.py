@@ -692,9 +692,7 @@ class TestMessages:
         for number in range(2):
             frame.to_parquet(tmp_path / f"{number}.parquet")
         paths = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
-        with pytest.raises(
-            ValueError, match=r"got 'city' \((large_)?string\): choose"
-        ):
+        with pytest.raises(ValueError, match=r"got 'city' \((large_)?string\): choose"):
             read_parquet(paths, "y")
         assert read_parquet(paths, "y", columns=["x"]).n_rows == 4
         (tmp_path / "empty").mkdir()
