@@ -933,7 +933,7 @@ def test_unseen_and_missing_values(fitted):
     X.loc[10:60, ["rooms", "size"]] = np.nan
     X.loc[20:70, ["paid", "new", "color"]] = None
     X.loc[0, "size"] = np.inf
-    X.loc[1, "size"] = 1e300 if X["size"].dtype == np.float64 else 3e38
+    X.loc[1, "size"] = X["size"].dtype.type(1e300 if X["size"].dtype == np.float64 else 3e38)
     assert np.isfinite(fitted.predict_proba(X)).all()
     empty = pd.DataFrame({name: [None, None] for name in X.columns})
     assert np.isfinite(fitted.predict_proba(empty)).all()

@@ -1425,7 +1425,7 @@ def _hidden_units(hidden_layer_sizes: Any) -> tuple[int, ...]:
     # Not np.iterable: like scikit-learn, refuse an array without dimensions.
     is_list = hasattr(hidden_layer_sizes, "__iter__")
     sizes = list(hidden_layer_sizes) if is_list else [hidden_layer_sizes]
-    if any(isinstance(size, bool) for size in sizes):  # operator.index would take them
+    if any(isinstance(size, bool | np.bool_) for size in sizes):  # operator.index takes them
         raise TypeError(f"hidden_layer_sizes must be integers, got {sizes}.")
     if any(size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
