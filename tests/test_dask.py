@@ -573,7 +573,7 @@ def test_all_workers_are_killed_at_once(fits_in_memory, data, monkeypatch):
     """
     if not fits_in_memory:
         monkeypatch.setattr(training, "_FRACTION", 0.0)
-    monkeypatch.setattr(cluster_module, "_STALLED", 20.0 if fits_in_memory else 5.0)
+    monkeypatch.setattr(cluster_module, "_STALLED", 60.0 if fits_in_memory else 5.0)
     renewed = []
     monkeypatch.setattr(
         training.Samples,
