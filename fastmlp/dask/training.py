@@ -153,8 +153,7 @@ class Shards:
                 return self.cluster.run([call_of(group) for group in groups])
             except StalledError:
                 LOGGER.debug("no worker computes: the samples are made anew")
-                for future in self.futures:  # and Dask forgets what they need
-                    future.release()
+                self.cluster.client.cancel(self.futures)  # and Dask forgets what they need
                 self.futures = self._renew(self.numbers)
         raise RuntimeError(
             f"the workers computed nothing, {_RENEWALS} times in a row; look at the log of the "
