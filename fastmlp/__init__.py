@@ -8,7 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastmlp.estimators import InputScaleWarning, MLPClassifier, MLPEnsemble, MLPRegressor
+    from fastmlp.estimators import (
+        InputScaleWarning,
+        MLPClassifier,
+        MLPEnsemble,
+        MLPRegressor,
+        TTAClassifier,
+    )
     from fastmlp.estimators.many import fit_many
     from fastmlp.estimators.progress_bar import ProgressBar
     from fastmlp.persistence import load, save
@@ -23,6 +29,7 @@ __all__ = [
     "MLPEnsemble",
     "MLPRegressor",
     "ProgressBar",
+    "TTAClassifier",
     "__version__",
     "fit_many",
     "load",

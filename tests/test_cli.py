@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.frozen import FrozenEstimator
 from typer.testing import CliRunner
 
 from fastmlp import (
     MLPClassifier,
     MLPRegressor,
+    TTAClassifier,
     __version__,
     backends,
     bench,
@@ -506,6 +508,54 @@ def test_evaluate(model_file, idx_directory):
     assert float(summary["train score"]) > 0.9
     assert summary["network"] == "6-8-3, relu"
     assert fastmlp("evaluate", model_file, "--data", idx_directory, "--backend", "numpy")
+
+
+def test_copies_of_augmented_images_are_averaged():
+    fastmlp("train", "--data", "digits", "--augment", "--epochs", "2", "--out", "digits.npz")
+    model = persistence.load("digits.npz")
+    (X, y), (X_test, y_test) = datasets.load_digits()
+    averaged = TTAClassifier(FrozenEstimator(model), n_copies=3).fit(X, y)
+    summary = facts(fastmlp("evaluate", "digits.npz", "--data", "digits", "--copies", "3"))
+    n_errors = int((averaged.predict(X_test) != y_test).sum())
+    assert n_errors != int((model.predict(X_test) != y_test).sum())
+    assert summary["test errors"] == f"{n_errors} of {len(y_test)}, over 3 copies of each image"
+    document = json.loads(
+        fastmlp("evaluate", "digits.npz", "--data", "digits", "--copies", "3", "--json")
+    )
+    assert (document["test errors"], document["copies"]) == (n_errors, 3)
+    np.save("X.npy", X_test)
+    assert fastmlp("predict", "digits.npz", "X.npy", "--copies", "3").split() == [
+        str(label) for label in averaged.predict(X_test)
+    ]
+    _, *rows = fastmlp("predict", "digits.npz", "X.npy", "--copies", "3", "--proba").splitlines()
+    found = np.array([row.split(",") for row in rows], float)
+    np.testing.assert_allclose(found, averaged.predict_proba(X_test), rtol=1e-5, atol=1e-12)
+
+
+def test_a_recipe_with_test_time_augmentation():
+    arguments = ("train", "--recipe", "record", "--data", "digits", "--epochs", "2", "--seed", "3")
+    summary = facts(fastmlp(*arguments))
+    model = persistence.load("model.npz")
+    (X, y), (X_test, y_test) = datasets.load_digits()
+    assert model.hidden_layer_sizes == (1200, 800, 400)
+    averaged = TTAClassifier(FrozenEstimator(model), n_copies=32).fit(X, y)
+    score = averaged.score(X_test, y_test)
+    assert score != model.score(X_test, y_test)
+    expected = f"{score:.3f}, over 32 augmented copies of each image"
+    assert summary["averaged score"] == expected
+    assert json.loads(fastmlp(*arguments, "--json"))["averaged score"] == pytest.approx(score)
+    card = model.metadata_["card"]["scores"]
+    assert card["the same, averaged over 32 augmented copies of each"] == pytest.approx(score)
+
+
+def test_copies_need_augmentation(model_file, idx_directory, monkeypatch, capsys):
+    for arguments in (
+        ["evaluate", model_file, "--data", idx_directory],
+        ["predict", model_file, "x"],
+    ):
+        message = refusal(monkeypatch, capsys, *arguments, "--copies", "3")
+        assert "--copies is for networks that were trained on augmented images" in message
+        assert message.endswith("was not: omit it, or train with --augment.")
 
 
 @pytest.mark.parametrize("form", ["raw", "gz", "npy", "flat.npy", "npz"])

@@ -650,6 +650,8 @@ def test_what_is_trusted_by_fastmlp_is_harmless():
     assert "fastmlp.persistence.StoredModel" in names
     assert {name for name in names if name.startswith("fastmlp.")} == {
         "fastmlp.estimators.MLPEnsemble",
+        "fastmlp.estimators.TTAClassifier",
+        "fastmlp.persistence.StoredAugmentation",
         "fastmlp.persistence.StoredGenerator",
         "fastmlp.persistence.StoredModel",
         *(

@@ -16,12 +16,12 @@ through all of them, so that images are not blurred by each step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import groupby
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +44,9 @@ class Augmentation:
     """
 
     image_shape: Shape | None = None
+
+    #: The parameters that say how much images change at most.
+    _RANGES: ClassVar[tuple[str, ...]] = ()
 
     def __call__(
         self,
@@ -107,8 +110,38 @@ class Augmentation:
     def __add__(self, other: Augmentation) -> Compose:
         return Compose(self, other) if isinstance(other, Augmentation) else NotImplemented
 
+    def scaled(self, factor: float) -> Augmentation:
+        """Return a weaker or stronger version: all ranges times `factor`.
+
+        Parameters
+        ----------
+        factor : float
+            At least 0; 0 leaves images as they are.
+
+        Raises
+        ------
+        ValueError
+            A range becomes invalid.
+
+        Examples
+        --------
+        >>> (RandomAffine(rotate=10, shift=2) + ElasticDistortion(alpha=20)).scaled(0.5)
+        Compose(RandomAffine(rotate=5.0, shift=1.0, zoom=0.05, shear=0.0, image_shape=None), \
+ElasticDistortion(alpha=10.0, sigma=5.0, image_shape=None))
+        """
+        _check_number("factor", factor, ">= 0 and finite", lambda x: 0 <= x < math.inf)
+        steps = [
+            step._with({name: factor * getattr(step, name) for name in step._RANGES})
+            for step in self._steps()
+        ]
+        return steps[0] if len(steps) == 1 else Compose(*steps)
+
     def _steps(self) -> tuple[Augmentation, ...]:
         return (self,)
+
+    def _with(self, parameters: Mapping[str, float]) -> Augmentation:
+        """Return a step with some other parameters."""
+        return replace(self, **parameters)  # type: ignore[type-var]  # steps are dataclasses
 
     def _changes(self) -> bool:
         """Return whether it can change images."""
@@ -183,6 +216,8 @@ class RandomAffine(_Geometric):
     shear: float = 0.0
     image_shape: Shape | None = None
 
+    _RANGES = ("rotate", "shift", "zoom", "shear")
+
     def __post_init__(self) -> None:
         _check_number("rotate", self.rotate, "degrees from 0 to 180", lambda x: 0 <= x <= 180)
         _check_number("shift", self.shift, "pixels, >= 0 and finite", lambda x: 0 <= x < math.inf)
@@ -243,6 +278,8 @@ class ElasticDistortion(_Geometric):
     sigma: float = 5.0
     image_shape: Shape | None = None
 
+    _RANGES = ("alpha",)
+
     def __post_init__(self) -> None:
         _check_number("alpha", self.alpha, ">= 0 and finite", lambda x: 0 <= x < math.inf)
         _check_number("sigma", self.sigma, "pixels, > 0 and <= 1000", lambda x: 0 < x <= 1000)
@@ -290,6 +327,8 @@ class RandomNoise(Augmentation):
     _: KW_ONLY
     probability: float = 1.0
     limits: tuple[float, float] | None = None
+
+    _RANGES = ("scale",)
 
     def __post_init__(self) -> None:
         _check_number("scale", self.scale, ">= 0 and finite", lambda x: 0 <= x < math.inf)

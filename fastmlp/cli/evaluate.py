@@ -6,8 +6,15 @@ from typing import Annotated, Any
 
 from fastmlp import backends
 from fastmlp.cli import image_data, tables
-from fastmlp.cli.models import check_features, is_pipeline, load_model, own_size, scored_rows
-from fastmlp.cli.options import DATA, Backend, DataHome, Json, ModelFile, Quiet, Threads
+from fastmlp.cli.models import (
+    averaged_over_copies,
+    check_features,
+    is_pipeline,
+    load_model,
+    own_size,
+    scored_rows,
+)
+from fastmlp.cli.options import DATA, Backend, Copies, DataHome, Json, ModelFile, Quiet, Threads
 from fastmlp.cli.output import (
     backend_in_words,
     instruction_set,
@@ -15,6 +22,7 @@ from fastmlp.cli.output import (
     noting_warnings,
     print_facts,
     print_json,
+    score_in_words,
     units_of,
 )
 
@@ -24,6 +32,7 @@ def evaluate(
     data: Annotated[str, DATA] = "mnist",
     data_home: DataHome = None,
     backend: Backend = None,
+    copies: Copies = 0,
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -36,12 +45,14 @@ def evaluate(
 
         fastmlp evaluate model.npz --data mnist
         fastmlp evaluate model.npz --data folder/of/idx/files
+        fastmlp evaluate best.npz --copies 32
     """
     from sklearn.metrics import accuracy_score
 
     from fastmlp.report.analysis import networks
 
     model = load_model(model_file, backend, threads)
+    averaged = averaged_over_copies(model, copies, model_file)
     if is_pipeline(model):
         _evaluate_table(model, model_file, data, as_json)
         return
@@ -51,10 +62,10 @@ def evaluate(
     image_data.note_strangers(model, data, X_test, y_test)
     with noting_warnings():
         started = time.perf_counter()
-        predictions = model.predict(X_test)
+        predictions = averaged.predict(X_test)
         seconds = time.perf_counter() - started
         n_errors = len(y_test) - int(accuracy_score(y_test, predictions, normalize=False))
-        train_score = model.score(*train_part)
+        train_score = model.score(*train_part)  # of the network alone
     test_score = 1 - n_errors / len(y_test)
     found = networks(model)
     network = found[0]
@@ -71,19 +82,21 @@ def evaluate(
                 "train score": train_score,
                 "test score": test_score,
                 "test errors": n_errors,
+                "copies": copies,
                 "test samples": len(y_test),
                 "test time": seconds,
             }
         )
         return
+    over = f", over {copies} copies of each image" if copies else ""
     print_facts(
         {
             "data set": data,
             "network": network_in_words(model),
             "backend": backend_in_words(network.backend),
-            "train score": f"{train_score:.3f}",
-            "test score": f"{test_score:.3f}",
-            "test errors": f"{n_errors} of {len(y_test)}",
+            "train score": score_in_words(train_score),
+            "test score": score_in_words(test_score),
+            "test errors": f"{n_errors} of {len(y_test)}{over}",
             "test time": f"{seconds:.3f} s",
         }
     )

@@ -36,6 +36,24 @@ def load_model(path: Path, backend: str | None, threads: int | None) -> Any:
     return model
 
 
+def averaged_over_copies(model: Any, n_copies: int, model_file: Path | None = None) -> Any:
+    """Return a model that averages augmented copies of each image, or for 0 the model itself."""
+    import numpy as np
+    from sklearn.frozen import FrozenEstimator
+
+    from fastmlp.estimators import TTAClassifier
+
+    if n_copies == 0:
+        return model
+    if getattr(model, "augment", None) is None:
+        raise ValueError(
+            f"--copies is for networks that were trained on augmented images, but {model_file} was "
+            "not: omit it, or train with --augment."
+        )
+    some = np.zeros((1, model.n_features_in_), np.uint8), model.classes_[:1]
+    return TTAClassifier(FrozenEstimator(model), n_copies=n_copies).fit(*some)
+
+
 def is_pipeline(model: Any) -> bool:
     """Return whether a model is a pipeline, as for tables."""
     return hasattr(model, "steps")

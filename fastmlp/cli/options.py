@@ -154,6 +154,15 @@ Backend: TypeAlias = Annotated[
         autocompletion=complete(("auto", *backends.NAMES)),
     ),
 ]
+Copies: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        **whole(0),
+        help="Average the predictions for this many augmented copies of each image, augmented half "
+        "as strongly as in training: slower and often better. Only for networks that were "
+        "trained on augmented images; 0 for the image itself.",
+    ),
+]
 Threads: TypeAlias = Annotated[
     int | None, engine_option(**whole(1), help="Maximum number of threads. Default: all CPUs.")
 ]

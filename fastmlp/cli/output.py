@@ -219,6 +219,11 @@ def network_in_words(model: Any) -> str:
     return words + (f" ({len(found)} of them, averaged)" if len(found) > 1 else "")
 
 
+def score_in_words(score: float) -> str:
+    """Return a score with three decimals, or with four where three would hide the differences."""
+    return f"{score:.4f}" if 0.995 <= score < 1 else f"{score:.3f}"
+
+
 def units_of(model: "MLPClassifier") -> list[int]:
     """Return the units per layer, including input and output."""
     return [model.n_features_in_, *(len(intercept) for intercept in model.intercepts_)]

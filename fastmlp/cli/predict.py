@@ -9,8 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from fastmlp.cli import image_data, tables
-from fastmlp.cli.models import check_features, check_is_table, is_pipeline, load_model
-from fastmlp.cli.options import Backend, Json, ModelFile, Quiet, Threads
+from fastmlp.cli.models import (
+    averaged_over_copies,
+    check_features,
+    check_is_table,
+    is_pipeline,
+    load_model,
+)
+from fastmlp.cli.options import Backend, Copies, Json, ModelFile, Quiet, Threads
 from fastmlp.cli.output import noting_warnings, print_json
 
 
@@ -41,6 +47,7 @@ def predict(
             "--keep", help="Keep the columns of the table in addition to the predictions."
         ),
     ] = False,
+    copies: Copies = 0,
     backend: Backend = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -63,6 +70,7 @@ def predict(
     is_classifier = hasattr(model, "classes_")
     if proba and not is_classifier:
         raise ValueError(f"--proba is for classifiers, but {model_file} predicts numbers: omit it.")
+    averaged = averaged_over_copies(model, copies, model_file)
     if is_pipeline(model):
         _predict_table(model, model_file, file, proba, out, keep, as_json)
         return
@@ -87,8 +95,8 @@ def predict(
     files = names if names is not None and path.is_dir() else None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     with noting_warnings():
-        probabilities = model.predict_proba(X) if proba else None
-        predictions = model.predict(X) if as_json or not proba else None
+        probabilities = averaged.predict_proba(X) if proba else None
+        predictions = averaged.predict(X) if as_json or not proba else None
     if as_json:
         print_json(
             {

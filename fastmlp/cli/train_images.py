@@ -10,6 +10,7 @@ import typer
 
 from fastmlp import backends
 from fastmlp.cli import image_data
+from fastmlp.cli.models import averaged_over_copies
 from fastmlp.cli.output import (
     backend_in_words,
     network_in_words,
@@ -17,6 +18,7 @@ from fastmlp.cli.output import (
     noting_warnings,
     print_facts,
     print_json,
+    score_in_words,
     units_of,
 )
 from fastmlp.cli.pictures import no_images, save_pictures
@@ -150,6 +152,11 @@ def train_images(
     accuracies = {
         part: None if xy is None else image_data.accuracy(model, *xy) for part, xy in parts.items()
     }
+    averaged = averaged_over_copies(model, chosen.n_copies)
+    copies = f"{chosen.n_copies} augmented copies of each"
+    averaged_score = None
+    if averaged is not model:
+        averaged_score = image_data.accuracy(averaged, X_test, y_test)
     if outputs.model_file is not None:
         about["card"] = record(
             X,
@@ -160,17 +167,29 @@ def train_images(
                 f"accuracy on {len(parts[part][1])} {part} images": score  # type: ignore[index]
                 for part, score in accuracies.items()
                 if score is not None
-            },
+            }
+            | (
+                {}
+                if averaged_score is None
+                else {f"the same, averaged over {copies}": averaged_score}
+            ),
         )
         persistence.save(model, outputs.model_file, metadata=about)
-    scores = {part: f"{score:.3f}" for part, score in accuracies.items() if score is not None}
+    scores = {
+        part: score_in_words(score) for part, score in accuracies.items() if score is not None
+    }
+    if averaged_score is not None:
+        scores["averaged"] = score_in_words(averaged_score)
     published = {}
     if name == chosen.dataset and parameters == own and not augment and not interrupted:
         figures = {"train": chosen.train_score}
-        figures["test" if validation is None else "validation"] = chosen.published
+        best = "test" if averaged_score is None else "averaged"
+        figures[best if validation is None else "validation"] = chosen.published
         published = {part: figure for part, figure in figures.items() if figure is not None}
         for part, figure in published.items():
-            scores[part] += f" (published: {figure:.3f})"
+            scores[part] += f" (published: {score_in_words(figure)})"
+    if averaged_score is not None:
+        scores["averaged"] += f", over {copies} image"
     drawn = []
     if outputs.plots is not None:
         drawn = _draw_training(model, name, loaded, outputs.plots, val_name)
@@ -200,6 +219,7 @@ def train_images(
                 "test samples": samples["test"],
                 **_run_as_json(model, backend_name, interrupted),
                 **{f"{part} score": score for part, score in accuracies.items()},
+                **({} if averaged_score is None else {"averaged score": averaged_score}),
                 "published scores": published,
                 "training time": seconds,
                 "samples per second": speed,

@@ -382,16 +382,16 @@ def _as_plain(value: Any) -> Any:
         state = plain_generator(value)
         return None if state is None else {"RandomState": state}
     if type(value) is Compose or type(value) in _AUGMENTATIONS.values():
-        return {"augmentation": _plain_augmentation(value)}
+        return {"augmentation": plain_augmentation(value)}
     if callable(value):
         return None
     return [_as_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _plain_augmentation(step: Any) -> list[Any] | None:
+def plain_augmentation(step: Any) -> list[Any] | None:
     """Return the name of an augmentation and its parameters or, for a composition, its steps."""
     if isinstance(step, Compose):
-        return ["Compose", [_plain_augmentation(part) for part in step.steps]]
+        return ["Compose", [plain_augmentation(part) for part in step.steps]]
     if type(step) not in _AUGMENTATIONS.values():
         raise ValueError(f"augment has a step that cannot be saved, {type(step).__name__}")
     return [type(step).__name__, {field.name: getattr(step, field.name) for field in fields(step)}]
@@ -739,7 +739,7 @@ def _as_parameter(value: Any, name: str) -> Any:
                 return as_generator(value["RandomState"])
         if value.keys() == {"augmentation"}:
             with _naming(f"its parameter {name}"):
-                return _as_augmentation(value["augmentation"])
+                return as_augmentation(value["augmentation"])
         items: Any = value.get("items")
         are_pairs = type(items) is list and all(
             type(item) is list and len(item) == 2 and not isinstance(item[0], list | dict)
@@ -760,11 +760,11 @@ def _as_element(value: Any, name: str) -> Any:
     return _as_parameter(value, name)
 
 
-def _as_augmentation(content: Any) -> Augmentation:
+def as_augmentation(content: Any) -> Augmentation:
     """Return an augmentation, whose class checks its parameters."""
     name, parameters = content
     if name == "Compose":
-        return Compose(*map(_as_augmentation, parameters))
+        return Compose(*map(as_augmentation, parameters))
     if name not in _AUGMENTATIONS:
         raise ValueError(f"{name!r} is not one of {['Compose', *_AUGMENTATIONS]}")
     return _AUGMENTATIONS[name](**parameters)

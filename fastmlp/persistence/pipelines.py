@@ -20,7 +20,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -28,6 +28,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import exceptions
+from fastmlp.augment import Augmentation
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.exceptions import ModelFileWarning
 from fastmlp.persistence import models
@@ -118,6 +119,29 @@ class StoredGenerator:
         return type(self), (self.state,)
 
 
+class StoredAugmentation:
+    """Placeholder of an augmentation, whose parameters are checked when it is read."""
+
+    content: str
+
+    def __new__(cls, content: Any) -> Any:
+        """Return the augmentation of a description."""
+        return models.as_augmentation(json.loads(content))
+
+    @classmethod
+    def of(cls, augmentation: Augmentation) -> "StoredAugmentation":
+        """Return the placeholder of an augmentation."""
+        stored: StoredAugmentation = object.__new__(cls)
+        stored.content = json.dumps(models.plain_augmentation(augmentation))
+        return stored
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """Return the call that skops stores."""
+        return type(self), (self.content,)
+
+
+_Placeholder: TypeAlias = StoredModel | StoredGenerator | StoredAugmentation
+
 #: Nodes that skops reads without checks, and that fastmlp's files do not need.
 _REFUSED_NODES = {"RandomStateNode", "RandomGeneratorNode"}
 
@@ -126,9 +150,11 @@ _REFUSED_NODES = {"RandomStateNode", "RandomGeneratorNode"}
 #: each of them with any arguments, so none may be a function that reads, writes or runs something.
 _TRUSTED = (
     "fastmlp.persistence.StoredGenerator",
+    "fastmlp.persistence.StoredAugmentation",
     "fastmlp.persistence.StoredModel",
     "builtins.object",
     "fastmlp.estimators.MLPEnsemble",
+    "fastmlp.estimators.TTAClassifier",
     "fastmlp.tables.pipeline.ColumnsOfDtype",
     "fastmlp.tables.pipeline.RobustSmoothScaler",
     "fastmlp.tables.pipeline.TableColumns",
@@ -297,17 +323,17 @@ def _versions() -> dict[str, str]:
 
 
 def _with_stored_models(model: BaseEstimator, optimizer: bool) -> BaseEstimator:
-    """Return a copy of a model with placeholders for fastmlp's estimators and random generators.
+    """Return a copy of a model with placeholders for what fastmlp checks by itself.
 
     pickle is used to find and replace them, within this function only. Arrays are not copied.
     """
-    stored: list[StoredModel | StoredGenerator] = []
+    stored: list[_Placeholder] = []
     places: dict[int, int] = {}  # repeated ones are stored once
     buffers: list[pickle.PickleBuffer] = []
 
     class Replacing(pickle.Pickler):
         def persistent_id(self, value: Any) -> int | None:
-            if not isinstance(value, BaseMLP | np.random.RandomState):
+            if not isinstance(value, BaseMLP | np.random.RandomState | Augmentation):
                 return None
             if isinstance(value, BaseMLP) and not models.is_ours(value):
                 raise ValueError(
@@ -318,12 +344,14 @@ def _with_stored_models(model: BaseEstimator, optimizer: bool) -> BaseEstimator:
                 places[id(value)] = len(stored)
                 if isinstance(value, BaseMLP):
                     stored.append(StoredModel.of(value, optimizer))
+                elif isinstance(value, Augmentation):
+                    stored.append(StoredAugmentation.of(value))
                 else:
                     stored.append(StoredGenerator.of(value))
             return places[id(value)]
 
     class Restoring(pickle.Unpickler):
-        def persistent_load(self, place: int) -> StoredModel | StoredGenerator:
+        def persistent_load(self, place: int) -> _Placeholder:
             return stored[place]
 
     file = io.BytesIO()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import (
     log_loss,
@@ -91,7 +92,10 @@ def networks(model: Any) -> list[Any]:
     check_is_fitted(last)
     if hasattr(last, "coefs_"):
         return [last]
-    inner = [getattr(last, "regressor_", None), *np.ravel(getattr(last, "estimators_", []))]
+    if isinstance(last, FrozenEstimator):
+        return networks(last.estimator)
+    inner = [getattr(last, name, None) for name in ("regressor_", "estimator_")]
+    inner += list(np.ravel(getattr(last, "estimators_", [])))
     found = [network for part in inner if part is not None for network in networks(part)]
     if not found:
         raise ValueError(
