@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from fastmlp.training import digest
@@ -140,7 +141,8 @@ def card(model: Any) -> dict[str, dict[str, Any]]:
     metadata = _section(getattr(model, "metadata_", None))
     recorded = _section(metadata.get("card"))
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    networks = [n for n in getattr(last, "estimators_", [last]) if hasattr(n, "coefs_")]
+    inner = _without_averaging(last)
+    networks = [n for n in getattr(inner, "estimators_", [inner]) if hasattr(n, "coefs_")]
     found: dict[str, Mapping[str, Any]] = {
         "model": _model(model, last, networks, metadata),
         "data": _section(recorded.get("data")),
@@ -150,6 +152,13 @@ def card(model: Any) -> dict[str, dict[str, Any]]:
         "versions": _section(recorded.get("versions")),
     }
     return {name: dict(section) for name, section in found.items() if section}
+
+
+def _without_averaging(model: Any) -> Any:
+    """Return what a `TTAClassifier` averages, or another model itself."""
+    if hasattr(model, "augment_"):
+        model = model.estimator_
+    return model.estimator if isinstance(model, FrozenEstimator) else model
 
 
 def _section(value: Any) -> Mapping[str, Any]:
@@ -171,6 +180,9 @@ def _model(model: Any, last: Any, networks: list[Any], metadata: Mapping[str, An
         if len(networks) > 1:
             facts["networks"] = f"{len(networks)}, averaged"
         facts["dtype"] = str(first.coefs_[0].dtype)
+    if hasattr(last, "augment_"):
+        facts["predictions"] = f"averaged over {last.n_copies} augmented copies of each image"
+        facts["augmentation of copies"] = repr(last.augment_)
     facts["task"] = "classification" if is_classifier(model) else "regression"
     if metadata.get("target") is not None:
         facts["predicts"] = metadata["target"]

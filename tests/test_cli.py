@@ -29,6 +29,7 @@ from fastmlp import (
     persistence,
     recipes,
 )
+from fastmlp.augment import RandomAffine
 from fastmlp.convert import read_array
 from fastmlp.datasets import FILE_NAMES
 
@@ -517,12 +518,17 @@ def test_copies_of_augmented_images_are_averaged():
     averaged = TTAClassifier(FrozenEstimator(model), n_copies=3).fit(X, y)
     summary = facts(fastmlp("evaluate", "digits.npz", "--data", "digits", "--copies", "3"))
     n_errors = int((averaged.predict(X_test) != y_test).sum())
-    assert n_errors != int((model.predict(X_test) != y_test).sum())
-    assert summary["test errors"] == f"{n_errors} of {len(y_test)}, over 3 copies of each image"
+    n_alone = int((model.predict(X_test) != y_test).sum())
+    assert n_errors != n_alone
+    alone, over = 1 - n_alone / len(y_test), 1 - n_errors / len(y_test)
+    assert summary["test score"] == f"{alone:.3f}"
+    assert summary["test errors"] == f"{n_alone} of {len(y_test)}"
+    assert summary["averaged score"] == f"{over:.3f}, {n_errors} errors, over 3 copies of each"
     document = json.loads(
         fastmlp("evaluate", "digits.npz", "--data", "digits", "--copies", "3", "--json")
     )
-    assert (document["test errors"], document["copies"]) == (n_errors, 3)
+    assert (document["test errors"], document["averaged errors"]) == (n_alone, n_errors)
+    assert document["copies"] == 3 and document["averaged score"] == pytest.approx(over)
     np.save("X.npy", X_test)
     assert fastmlp("predict", "digits.npz", "X.npy", "--copies", "3").split() == [
         str(label) for label in averaged.predict(X_test)
@@ -545,7 +551,8 @@ def test_a_recipe_with_test_time_augmentation():
     assert summary["averaged score"] == expected
     assert json.loads(fastmlp(*arguments, "--json"))["averaged score"] == pytest.approx(score)
     card = model.metadata_["card"]["scores"]
-    assert card["the same, averaged over 32 augmented copies of each"] == pytest.approx(score)
+    name = f"accuracy on {len(y_test)} test images, averaged over 32 augmented copies of each"
+    assert card[name] == pytest.approx(score)
 
 
 def test_copies_need_augmentation(model_file, idx_directory, monkeypatch, capsys):
@@ -555,7 +562,44 @@ def test_copies_need_augmentation(model_file, idx_directory, monkeypatch, capsys
     ):
         message = refusal(monkeypatch, capsys, *arguments, "--copies", "3")
         assert "--copies is for networks that were trained on augmented images" in message
-        assert message.endswith("was not: omit it, or train with --augment.")
+        assert message.endswith("which files do not keep): omit it, or train with --augment.")
+    X = np.zeros((20, 6)) + np.arange(20)[:, None]
+    augment = RandomAffine(image_shape=(2, 3))
+    model = MLPRegressor(
+        hidden_layer_sizes=(2,),
+        augment=augment,
+        tol=10,
+        target_scale="standard",
+        input_scale="standard",
+    )
+    persistence.save(model.fit(X, X[:, 0]), "numbers.npz")
+    message = refusal(monkeypatch, capsys, "predict", "numbers.npz", "x", "--copies", "3")
+    assert message == "--copies is for classifiers, but numbers.npz predicts numbers: omit it."
+
+
+def test_files_of_test_time_augmentation(tmp_path, capsys, monkeypatch):
+    """The commands take them for the classifiers that they are."""
+    (X, y), (X_test, y_test) = datasets.load_digits()
+    network = MLPClassifier((8,), augment=RandomAffine(shift=1), input_scale=1 / 16, tol=1)
+    model = TTAClassifier(FrozenEstimator(network.fit(X, y)), n_copies=3).fit(X, y)
+    persistence.save(model, "averaged.skops")
+    for options, n_copies in ([], 3), (["--threads", "1"], 3), (["--copies", "5"], 5):
+        shown = facts(fastmlp("evaluate", "averaged.skops", "--data", "digits", *options))
+        expected = model.set_params(n_copies=n_copies).score(X_test, y_test)
+        assert expected in (
+            pytest.approx(float(shown[name]), abs=1e-3)
+            for name in shown
+            if name in ("test score", "averaged score")
+        )
+    assert "64-8-10" in fastmlp("show-model", "averaged.skops")
+    assert "export its estimator_" in refusal(
+        monkeypatch, capsys, "export", "averaged.skops", "--to", "onnx"
+    )
+
+
+def test_a_recipe_without_augmentation_does_not_average():
+    arguments = ("train", "--recipe", "record", "--data", "digits", "--epochs", "1")
+    assert "averaged score" not in facts(fastmlp(*arguments, "--solver", "lbfgs"))
 
 
 @pytest.mark.parametrize("form", ["raw", "gz", "npy", "flat.npy", "npz"])

@@ -8,8 +8,10 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp
@@ -24,6 +26,10 @@ pytestmark = [
 X, Y = load_digits(return_X_y=True)
 X, Y = (X[:300] * 15.9).astype(np.uint8), Y[:300]
 AUGMENT = RandomAffine(rotate=10, shift=0.5) + ElasticDistortion(alpha=4, sigma=2)
+
+
+class Own(RandomAffine):
+    """A user's own augmentation."""
 
 
 def network(**parameters):
@@ -78,9 +84,9 @@ def test_the_default_is_half_of_the_network_s_own():
         model = TTAClassifier(estimator, n_copies=1).fit(X, Y)
         assert model.augment_ == half
         assert model.augment is None
-    for estimator in (None, network(augment=None), network(augment=lambda X: X)):
-        with pytest.raises(ValueError, match="of its own to take half of, got None: pass augment="):
-            TTAClassifier(estimator).fit(X, Y)
+    for own, kind in ((None, "None"), (lambda X: X, "a function")):
+        with pytest.raises(ValueError, match=f"the estimator's own is {kind}, of which half"):
+            TTAClassifier(network(augment=own)).fit(X, Y)
 
 
 def test_it_trains_a_copy_and_passes_on_fit_parameters():
@@ -123,11 +129,14 @@ def test_files_and_copies(kind, trained, tmp_path):
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"n_copies": 0}, "n_copies must be an integer >= 1, got 0."),
-        ({"n_copies": 2.0}, "n_copies must be an integer >= 1, got 2.0."),
-        ({"n_copies": True}, "n_copies must be an integer >= 1, got True."),
-        ({"random_state": -1}, "random_state must be an integer >= 0, got -1."),
-        ({"random_state": None}, "random_state must be an integer >= 0, got None."),
+        ({"n_copies": 0}, r"n_copies must be an integer from 1 to 2\*\*32 - 1, got 0."),
+        ({"n_copies": 2.0}, "n_copies must be an integer from 1 to .*, got 2.0."),
+        ({"n_copies": True}, "n_copies must be an integer from 1 to .*, got True."),
+        ({"random_state": -1}, "random_state must be an integer from 0 to .*, got -1."),
+        ({"random_state": None}, "random_state must be an integer from 0 to .*, got None."),
+        ({"random_state": 2**64}, r"random_state must be an integer from 0 to 2\*\*64 - 1, got"),
+        ({"augment": RandomAffine}, r"augment must be an object, got the class; pass Random"),
+        ({"augment": lambda X: X / 255}, "augment must return an array of the same shape and dty"),
         ({"augment": 0.5}, "augment must be an augmentation of fastmlp.augment, a function or"),
     ],
 )
@@ -140,10 +149,74 @@ def test_invalid_data(trained):
     model = TTAClassifier(FrozenEstimator(trained))
     with pytest.raises(NotFittedError):
         model.predict(X)
+    with pytest.raises(ValueError, match="y must hold one label"):
+        model.fit(X, np.column_stack([Y, Y]))
+    with pytest.raises(NotFittedError):
+        model.predict(X)
     with pytest.raises(ValueError, match="y must hold one label per image, got 2 columns"):
         model.fit(X, np.column_stack([Y > 4, Y > 2]))
     with pytest.raises(ValueError, match="image_shape"):  # before training: not a square
         TTAClassifier(network()).fit(X[:, :63], Y)
+
+
+def test_functions_cannot_change_the_caller_s_images(trained):
+    def brighter(images):
+        images += 1
+        return images
+
+    images = X.copy()
+    model = TTAClassifier(FrozenEstimator(trained), brighter, n_copies=3).fit(images, Y)
+    np.testing.assert_allclose(model.predict_proba(images), trained.predict_proba(X + 1), rtol=1e-5)
+    np.testing.assert_array_equal(images, X)
+    with pytest.raises(ValueError, match="augment must return an array of the same shape"):
+        model.set_params(augment=lambda X: X[:1]).fit(X, Y).predict(X)
+
+
+def test_the_augmentation_of_what_was_chosen_is_found():
+    weak, strong = RandomAffine(rotate=2), RandomAffine(rotate=20)
+    search = GridSearchCV(network(augment=strong), {"augment": [weak]}, cv=2).fit(X, Y)
+    nested = make_pipeline(FunctionTransformer(), make_pipeline(MLPEnsemble(network(), 2)))
+    for estimator, augment in [(FrozenEstimator(search), weak), (nested, AUGMENT)]:
+        assert TTAClassifier(estimator, n_copies=1).fit(X, Y).augment_ == augment.scaled(0.5)
+
+
+def test_frozen_models_that_do_not_suit_the_data(trained):
+    with pytest.raises(ValueError, match="X must have 64 pixels, as estimator was trained on"):
+        TTAClassifier(FrozenEstimator(trained)).fit(X[:, :49].copy(), Y)
+    with pytest.raises(ValueError, match="y must hold labels that estimator was trained on, got "):
+        TTAClassifier(FrozenEstimator(trained)).fit(X, Y + 100)
+    labels = network().fit(X, np.column_stack([Y > 4, Y > 2]))
+    with pytest.raises(ValueError, match="must predict one label per image, got a multilabel"):
+        TTAClassifier(FrozenEstimator(labels)).fit(X, Y > 4)
+    with pytest.raises(TypeError, match="estimator must have predict_proba.*, got LinearSVC"):
+        TTAClassifier(LinearSVC(), AUGMENT).fit(X, Y)
+
+
+def test_threads_are_the_network_s(trained, monkeypatch):
+    used = []
+
+    def apply(augment, images, **options):
+        used.append(options["n_threads"])
+        return images
+
+    monkeypatch.setattr("fastmlp.estimators.tta.apply", apply)
+    network = clone(trained).set_params(n_threads=1).fit(X, Y)
+    TTAClassifier(FrozenEstimator(network), n_copies=2).fit(X, Y).predict(X)
+    assert used == [1, 1]
+
+
+@pytest.mark.parametrize("augment", [RandomAffine(rotate=np.int64(3)), Own(rotate=3)])
+def test_files_of_odd_augmentations(augment, trained, tmp_path):
+    model = TTAClassifier(FrozenEstimator(trained), augment, n_copies=2).fit(X, Y)
+    trusted = []
+    if isinstance(augment, Own):
+        trusted = [f"{Own.__module__}.Own"]
+        with pytest.warns(fastmlp.exceptions.ModelFileWarning, match="parts that fastmlp does not"):
+            fastmlp.save(model, tmp_path / "model.skops")
+    else:
+        fastmlp.save(model, tmp_path / "model.skops")
+    copy = fastmlp.load(tmp_path / "model.skops", trusted=trusted)
+    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
 
 
 class TestScaled:

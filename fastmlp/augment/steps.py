@@ -131,7 +131,7 @@ ElasticDistortion(alpha=10.0, sigma=5.0, image_shape=None))
         """
         _check_number("factor", factor, ">= 0 and finite", lambda x: 0 <= x < math.inf)
         steps = [
-            step._with({name: factor * getattr(step, name) for name in step._RANGES})
+            step._with({name: float(factor) * getattr(step, name) for name in step._RANGES})
             for step in self._steps()
         ]
         return steps[0] if len(steps) == 1 else Compose(*steps)

@@ -47,8 +47,6 @@ def evaluate(
         fastmlp evaluate model.npz --data folder/of/idx/files
         fastmlp evaluate best.npz --copies 32
     """
-    from sklearn.metrics import accuracy_score
-
     from fastmlp.report.analysis import networks
 
     model = load_model(model_file, backend, threads)
@@ -62,15 +60,19 @@ def evaluate(
     image_data.note_strangers(model, data, X_test, y_test)
     with noting_warnings():
         started = time.perf_counter()
-        predictions = averaged.predict(X_test)
+        n_errors = _n_errors(model, X_test, y_test)
         seconds = time.perf_counter() - started
-        n_errors = len(y_test) - int(accuracy_score(y_test, predictions, normalize=False))
-        train_score = model.score(*train_part)  # of the network alone
-    test_score = 1 - n_errors / len(y_test)
+        train_score = model.score(*train_part)
+        n_averaged = None if averaged is model else _n_errors(averaged, X_test, y_test)
+    n_test = len(y_test)
     found = networks(model)
     network = found[0]
     if as_json:
         name = backends.resolve(network.backend)
+        over = {}
+        if n_averaged is not None:
+            score = 1 - n_averaged / n_test
+            over = {"averaged score": score, "averaged errors": n_averaged, "copies": copies}
         print_json(
             {
                 "data set": data,
@@ -80,26 +82,34 @@ def evaluate(
                 "backend": name,
                 "instruction set": instruction_set(name),
                 "train score": train_score,
-                "test score": test_score,
+                "test score": 1 - n_errors / n_test,
                 "test errors": n_errors,
-                "copies": copies,
-                "test samples": len(y_test),
+                "test samples": n_test,
                 "test time": seconds,
+                **over,
             }
         )
         return
-    over = f", over {copies} copies of each image" if copies else ""
-    print_facts(
-        {
-            "data set": data,
-            "network": network_in_words(model),
-            "backend": backend_in_words(network.backend),
-            "train score": score_in_words(train_score),
-            "test score": score_in_words(test_score),
-            "test errors": f"{n_errors} of {len(y_test)}{over}",
-            "test time": f"{seconds:.3f} s",
-        }
-    )
+    facts = {
+        "data set": data,
+        "network": network_in_words(model),
+        "backend": backend_in_words(network.backend),
+        "train score": score_in_words(train_score),
+        "test score": score_in_words(1 - n_errors / n_test),
+        "test errors": f"{n_errors} of {n_test}",
+        "test time": f"{seconds:.3f} s",
+    }
+    if n_averaged is not None:
+        words = score_in_words(1 - n_averaged / n_test)
+        facts["averaged score"] = f"{words}, {n_averaged} errors, over {copies} copies of each"
+    print_facts(facts)
+
+
+def _n_errors(model: Any, X: Any, y: Any) -> int:
+    """Return the number of samples that are predicted wrongly."""
+    from sklearn.metrics import accuracy_score
+
+    return len(y) - int(accuracy_score(y, model.predict(X), normalize=False))
 
 
 def _evaluate_table(pipeline: Any, model_file: Path, data: str, as_json: bool) -> None:

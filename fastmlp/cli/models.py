@@ -45,10 +45,19 @@ def averaged_over_copies(model: Any, n_copies: int, model_file: Path | None = No
 
     if n_copies == 0:
         return model
-    if getattr(model, "augment", None) is None:
+    if isinstance(model, TTAClassifier):
+        return model.set_params(n_copies=n_copies)
+    if is_pipeline(model):
+        raise ValueError(f"--copies is for images, but {model_file} predicts rows: omit it.")
+    if not hasattr(model, "classes_"):
         raise ValueError(
-            f"--copies is for networks that were trained on augmented images, but {model_file} was "
-            "not: omit it, or train with --augment."
+            f"--copies is for classifiers, but {model_file} predicts numbers: omit it."
+        )
+    if getattr(getattr(model, "estimator", model), "augment", None) is None:
+        raise ValueError(
+            "--copies is for networks that were trained on augmented images, but the augmentation "
+            f"of {model_file} is None (or a function, which files do not keep): omit it, or train "
+            "with --augment."
         )
     some = np.zeros((1, model.n_features_in_), np.uint8), model.classes_[:1]
     return TTAClassifier(FrozenEstimator(model), n_copies=n_copies).fit(*some)

@@ -221,7 +221,7 @@ def network_in_words(model: Any) -> str:
 
 def score_in_words(score: float) -> str:
     """Return a score with three decimals, or with four where three would hide the differences."""
-    return f"{score:.4f}" if 0.995 <= score < 1 else f"{score:.3f}"
+    return f"{score:.4f}" if 0.99 <= score < 1 else f"{score:.3f}"
 
 
 def units_of(model: "MLPClassifier") -> list[int]:

@@ -152,8 +152,9 @@ def train_images(
     accuracies = {
         part: None if xy is None else image_data.accuracy(model, *xy) for part, xy in parts.items()
     }
-    averaged = averaged_over_copies(model, chosen.n_copies)
-    copies = f"{chosen.n_copies} augmented copies of each"
+    n_copies = 0 if model.augment is None else chosen.n_copies  # L-BFGS augments nothing
+    averaged = averaged_over_copies(model, n_copies)
+    copies = f"{n_copies} augmented copies of each"
     averaged_score = None
     if averaged is not model:
         averaged_score = image_data.accuracy(averaged, X_test, y_test)
@@ -171,7 +172,9 @@ def train_images(
             | (
                 {}
                 if averaged_score is None
-                else {f"the same, averaged over {copies}": averaged_score}
+                else {
+                    f"accuracy on {len(X_test)} test images, averaged over {copies}": averaged_score
+                }
             ),
         )
         persistence.save(model, outputs.model_file, metadata=about)
@@ -339,7 +342,10 @@ def _run_in_words(model: "MLPClassifier", backend_name: str) -> dict[str, str]:
     """Return how a model was trained, in words."""
     from fastmlp.utils.threads import usable_threads
 
-    unsettled = ", the loss had not settled" if model.n_iter_ == model.max_iter else ""
+    ends_early = model.lr_schedule is None  # a schedule ends with the last epoch
+    unsettled = (
+        ", the loss had not settled" if ends_early and model.n_iter_ == model.max_iter else ""
+    )
     return {
         "network": network_in_words(model),
         "solver": _solver_in_words(model),

@@ -27,7 +27,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from fastmlp import backends
-from fastmlp.augment import Augmentation
+from fastmlp.augment.applying import apply, check_augment
 from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import Inputs, affine_map
 from fastmlp.core.network import Network, Parameters, initial_layer
@@ -746,23 +746,11 @@ class BaseMLP(TellsWorkers, CallbackSupportMixin, BaseEstimator):
         """Return a function for the augmented samples of an epoch; see `train`."""
         augment: Any = self.augment
         threads = self.n_threads
-        # Tried on a sample, so that errors occur before training.
-        if isinstance(augment, type):
-            raise ValueError(
-                f"augment must be an object, got the class; pass {augment.__name__}()."
-            )
-        if isinstance(augment, Augmentation):
-            augment(samples.X[:1])
-        else:
-            _check_augmented(samples.X[:1], augment(samples.X[:1].copy()))
+        check_augment(augment, samples.X[:1])
 
         def augmented(rows: NDArray, epoch: int) -> tuple[Inputs, NDArray, NDArray | None]:
             X = samples.X[rows]
-            if isinstance(augment, Augmentation):
-                X = augment(X, seed=seed, epoch=epoch, rows=rows, out=X, n_threads=threads)
-            else:
-                before, X = X, augment(X)
-                _check_augmented(before, X)
+            X = apply(augment, X, seed=seed, epoch=epoch, rows=rows, n_threads=threads)
             weight = None if samples.weight is None else samples.weight[rows]
             return prediction.mapped(self, X, dtype), samples.Y[rows], weight
 
@@ -1373,24 +1361,6 @@ def _dropout_rates(dropout: Any, n_hidden: int) -> tuple[float, ...]:
             f"{n_hidden} hidden layers; got {dropout!r}."
         )
     return tuple(map(float, rates))
-
-
-def _check_augmented(before: NDArray, after: Any) -> None:
-    """Refuse an invalid return value of an augmentation function."""
-    if not (
-        isinstance(after, np.ndarray)
-        and after.shape == before.shape
-        and after.dtype == before.dtype
-    ):
-        got = (
-            f"{after.dtype} of shape {after.shape}"
-            if isinstance(after, np.ndarray)
-            else f"an object of type {type(after).__name__}"
-        )
-        raise ValueError(
-            "augment must return an array of the same shape and dtype as its argument, "
-            f"{before.dtype} of shape {before.shape}, got {got}."
-        )
 
 
 def _checked_layer(layer: Any, fan_in: int, fan_out: int) -> tuple[NDArray, NDArray]:

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 
-from fastmlp.estimators import MLPClassifier, MLPEnsemble, MLPRegressor
+from fastmlp.estimators import MLPClassifier, MLPEnsemble, MLPRegressor, TTAClassifier
 from fastmlp.export.common import exportable
 from fastmlp.export.onnx_graph import OPSET, element, label_classes, labels, predictions
 from fastmlp.portable import PlainModel
@@ -82,6 +82,11 @@ def converted(model: Any, dtype: str | None, input_dtype: str | None) -> Any:
     -------
     onnx.ModelProto
     """
+    if any(isinstance(part, TTAClassifier) for part in _parts(model)):
+        raise TypeError(
+            "model must not have a TTAClassifier, whose copies of images are made in Python: "
+            "export its estimator_."
+        )
     networks = [
         part
         for part in _parts(model)

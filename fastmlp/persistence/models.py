@@ -278,7 +278,7 @@ def packed(
     if optimizer and isinstance(vars(moment).get("_optimizer"), Optimizer):
         document["optimizer"], states = _plain_optimizer(moment._optimizer)
         arrays |= states
-    text = json.dumps(document | remembered, indent=1, default=_to_json)
+    text = json.dumps(document | remembered, indent=1, default=to_json)
     arrays["model"] = np.frombuffer(text.encode(), np.uint8)
     _rebuild(json.loads(text), arrays)  # so that every saved model can be loaded
     lost = [
@@ -388,6 +388,13 @@ def _as_plain(value: Any) -> Any:
     return [_as_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def is_plain_augmentation(step: Any) -> bool:
+    """Return whether an augmentation is of this package, and not of a subclass."""
+    if type(step) is Compose:
+        return all(map(is_plain_augmentation, step.steps))
+    return type(step) in _AUGMENTATIONS.values()
+
+
 def plain_augmentation(step: Any) -> list[Any] | None:
     """Return the name of an augmentation and its parameters or, for a composition, its steps."""
     if isinstance(step, Compose):
@@ -397,7 +404,7 @@ def plain_augmentation(step: Any) -> list[Any] | None:
     return [type(step).__name__, {field.name: getattr(step, field.name) for field in fields(step)}]
 
 
-def _to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Return the JSON object for a value of a type that JSON does not have."""
     if hasattr(value, "tolist"):
         return value.tolist()

@@ -132,7 +132,7 @@ class StoredAugmentation:
     def of(cls, augmentation: Augmentation) -> "StoredAugmentation":
         """Return the placeholder of an augmentation."""
         stored: StoredAugmentation = object.__new__(cls)
-        stored.content = json.dumps(models.plain_augmentation(augmentation))
+        stored.content = json.dumps(models.plain_augmentation(augmentation), default=models.to_json)
         return stored
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
@@ -335,6 +335,8 @@ def _with_stored_models(model: BaseEstimator, optimizer: bool) -> BaseEstimator:
         def persistent_id(self, value: Any) -> int | None:
             if not isinstance(value, BaseMLP | np.random.RandomState | Augmentation):
                 return None
+            if isinstance(value, Augmentation) and not models.is_plain_augmentation(value):
+                return None  # a class of the user's own is written as others are
             if isinstance(value, BaseMLP) and not models.is_ours(value):
                 raise ValueError(
                     f"it has a {type(value).__name__} in it, a subclass that its file could not "

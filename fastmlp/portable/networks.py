@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.core.arrays import activate
 from fastmlp.core.functions import ACTIVATIONS, OUTPUT_ONLY
-from fastmlp.estimators import MLPClassifier, MLPEnsemble, MLPRegressor, prediction
+from fastmlp.estimators import MLPClassifier, MLPEnsemble, MLPRegressor, TTAClassifier, prediction
 from fastmlp.portable.tables import PlainTable
 
 __all__ = ["TASKS", "PlainModel", "PlainNetwork", "plain"]
@@ -226,6 +226,11 @@ def plain(model: Any) -> PlainModel:
                 f"steps {steps}: export to ONNX with skl2onnx, or only the last step."
             )
         return replace(plain(model.steps[-1][1]), table=table)
+    if isinstance(model, TTAClassifier):
+        raise TypeError(
+            "model must not be a TTAClassifier, whose copies of images are made in Python: export "
+            "its estimator_."
+        )
     if not isinstance(model, MLPClassifier | MLPRegressor | MLPEnsemble):
         raise TypeError(
             "model must be an MLPClassifier, MLPRegressor or MLPEnsemble of fastmlp, or a pipeline "

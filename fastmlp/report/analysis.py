@@ -89,13 +89,14 @@ def networks(model: Any) -> list[Any]:
         There is none.
     """
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    if isinstance(last, FrozenEstimator):  # first: it has the attributes of what is in it
+        return networks(last.estimator)
     check_is_fitted(last)
     if hasattr(last, "coefs_"):
         return [last]
-    if isinstance(last, FrozenEstimator):
-        return networks(last.estimator)
-    inner = [getattr(last, name, None) for name in ("regressor_", "estimator_")]
-    inner += list(np.ravel(getattr(last, "estimators_", [])))
+    inner = list(np.ravel(getattr(last, "estimators_", [])))
+    # The estimator_ of scikit-learn's ensembles is not fitted.
+    inner = inner or [getattr(last, name, None) for name in ("regressor_", "estimator_")]
     found = [network for part in inner if part is not None for network in networks(part)]
     if not found:
         raise ValueError(
