@@ -246,7 +246,9 @@ def main() -> None:
         sys.exit("\n".join(problems))
     if options.sums is not None:
         lines = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in options.files]
-        options.sums.write_text("".join(lines))
+        new = options.sums.with_name(f"{options.sums.name}.new")
+        new.write_text("".join(lines))
+        new.replace(options.sums)  # as a whole or not at all
     print(f"{len(options.files)} files can be published")
 
 

@@ -69,10 +69,6 @@ def evaluate(
     network = found[0]
     if as_json:
         name = backends.resolve(network.backend)
-        over = {}
-        if n_averaged is not None:
-            score = 1 - n_averaged / n_test
-            over = {"averaged score": score, "averaged errors": n_averaged, "copies": copies}
         print_json(
             {
                 "data set": data,
@@ -86,7 +82,9 @@ def evaluate(
                 "test errors": n_errors,
                 "test samples": n_test,
                 "test time": seconds,
-                **over,
+                "averaged score": None if n_averaged is None else 1 - n_averaged / n_test,
+                "averaged errors": n_averaged,
+                "copies": copies,
             }
         )
         return

@@ -222,7 +222,7 @@ def train_images(
                 "test samples": samples["test"],
                 **_run_as_json(model, backend_name, interrupted),
                 **{f"{part} score": score for part, score in accuracies.items()},
-                **({} if averaged_score is None else {"averaged score": averaged_score}),
+                "averaged score": averaged_score,
                 "published scores": published,
                 "training time": seconds,
                 "samples per second": speed,
