@@ -4,7 +4,11 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+
+from fastmlp import datasets
 
 ROOT = Path(__file__).parent.parent
 MADE = ("_build", "api", "auto_examples")  # by the build of the site
@@ -92,3 +96,30 @@ def test_the_reference_has_every_warning():
 
     classes = {name for name, value in vars(exceptions).items() if isinstance(value, type)}
     assert classes == set(reference()["fastmlp.exceptions"])
+
+
+#: Pages whose examples are complete: each runs from its top to its bottom.
+COMPLETE = (
+    *("index.md", "drop_in.md", "guide/train.md", "guide/ensembles.md", "guide/augmentation.md"),
+    *("guide/callbacks.md", "guide/save.md", "guide/search.md"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", COMPLETE)
+def test_examples_run_as_they_are_pasted(name, tmp_path, monkeypatch):
+    X, y = load_digits(return_X_y=True)
+    images = np.kron(
+        (X[:300] * 15).astype(np.uint8).reshape(-1, 8, 8), np.ones((1, 3, 3), np.uint8)
+    )
+    images = np.pad(images, ((0, 0), (2, 2), (2, 2))).reshape(len(images), 784)
+    few = (images[:200], y[:200]), (images[200:], y[200:300])
+    monkeypatch.setattr(datasets, "load_mnist", lambda: few)
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / name).read_text("utf-8")
+    found = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert found
+    namespace = {}
+    for block in found:
+        exec(block.replace("n_trials=50", "n_trials=2"), namespace)
