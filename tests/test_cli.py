@@ -1236,6 +1236,7 @@ def test_confusions_of_a_regressor(monkeypatch, capsys):
         ("predict toys.npz cut.npz", "cut.npz cannot be read: File is not a zip file"),
         ("data fetch digits", r"\['mnist', 'fashion', 'kmnist'\], got 'digits'"),
         ("data info mnits", "'mnits' is no file or directory"),
+        ("data info digits", "NAME must have files, but the digits are part of scikit-learn"),
         (
             "data info mnist",
             "mnist is not on this machine: 'fastmlp data fetch mnist' downloads it.",

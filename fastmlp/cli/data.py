@@ -96,6 +96,11 @@ def inspect(
                 f"{source} is not on this machine: 'fastmlp data fetch {source}' downloads it."
             ) from None
         path = datasets.fetch(source, data_home)
+    elif source == "digits" and not path.exists():
+        raise ValueError(
+            "NAME must have files, but the digits are part of scikit-learn, got 'digits': "
+            "'fastmlp show --data digits' draws them."
+        )
     elif not path.exists():
         names = [*datasets.DATASETS]
         raise ValueError(
