@@ -323,7 +323,8 @@ def test_fits_run_in_threads_the_longest_first():
         ours.GridSearchCV(NET, grid, cv=2, refit=False, n_jobs=2).fit(X, Y)
     assert threading.get_ident() not in threads and len(threads) == 2
     assert sorted(sizes) == sorted([*grid["hidden_layer_sizes"]] * 2)
-    assert sizes[:4].count(60) == 2 and np.mean(sizes[-4:]) < 5
+    # A fit is noted a moment after a thread has taken it; the other thread may be one ahead.
+    assert sizes[:5].count(60) == 2 and np.mean(sizes[-4:]) < 5
 
 
 CONSTANTS = [True, np.float32(0.5), np.longdouble(1) / 3, Fraction(1)]
