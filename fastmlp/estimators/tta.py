@@ -77,8 +77,8 @@ class TTAClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> from fastmlp.augment import RandomAffine
     >>> X, y = load_digits(return_X_y=True)
     >>> augment = RandomAffine(rotate=10, shift=0.5)
-    >>> network = MLPClassifier(augment=augment, max_iter=30, random_state=1, n_iter_no_change=30)
-    >>> network = network.set_params(input_scale=1 / 16).fit(X[:1000], y[:1000])
+    >>> network = MLPClassifier(augment=augment, input_scale=1 / 16, random_state=1, tol=0.01)
+    >>> network = network.fit(X[:1000], y[:1000])
     >>> averaged = TTAClassifier(FrozenEstimator(network)).fit(X[:1000], y[:1000])
     >>> averaged.augment_
     RandomAffine(rotate=5.0, shift=0.25, zoom=0.05, shear=0.0, image_shape=None)
