@@ -159,23 +159,19 @@ def train_images(
     if averaged is not model:
         averaged_score = image_data.accuracy(averaged, X_test, y_test)
     if outputs.model_file is not None:
+        recorded = {
+            f"accuracy on {len(parts[part][1])} {part} images": score  # type: ignore[index]
+            for part, score in accuracies.items()
+            if score is not None
+        }
+        if averaged_score is not None:
+            of_copies = f"accuracy on {len(X_test)} test images, averaged over {copies}"
+            recorded[of_copies] = averaged_score
         about["card"] = record(
-            X,
-            y,
+            *(X, y),
             name=name,
             sha256=None if loaded.file is None else file_digest(loaded.file),
-            scores={
-                f"accuracy on {len(parts[part][1])} {part} images": score  # type: ignore[index]
-                for part, score in accuracies.items()
-                if score is not None
-            }
-            | (
-                {}
-                if averaged_score is None
-                else {
-                    f"accuracy on {len(X_test)} test images, averaged over {copies}": averaged_score
-                }
-            ),
+            scores=recorded,
         )
         persistence.save(model, outputs.model_file, metadata=about)
     scores = {

@@ -32,8 +32,8 @@ class TTAClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier of images with test-time augmentation.
 
     It predicts several augmented copies of each image, and averages their probabilities. A network
-    that was trained on augmented images makes fewer mistakes so, and prediction takes `n_copies`
-    times as long.
+    that was trained on augmented images usually makes fewer mistakes then. Prediction takes
+    `n_copies` times as long.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class TTAClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 "estimator must have predict_proba, whose results are averaged, got "
                 f"{type(estimator).__name__}."
             )
-        augment = self._own_augment(estimator) if self.augment is None else self.augment
+        augment = _half_of_own(estimator) if self.augment is None else self.augment
         images: NDArray[Any]
         images, labels = validate_data(self, X, y, multi_output=True, **_IMAGES)
         check_classification_targets(labels)
@@ -224,23 +224,24 @@ class TTAClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"{self.augment!r}."
             )
 
-    def _own_augment(self, estimator: Any) -> Augmentation:
-        """Return half of a network's augmentation."""
-        own = _found(estimator, "augment")
-        if not isinstance(own, Augmentation):
-            kind = "a function" if callable(own) else "None"
-            raise ValueError(
-                f"augment must be given, as the estimator's own is {kind}, of which half cannot be "
-                "taken, got None: pass an augmentation of fastmlp.augment, or a function."
-            )
-        return own.scaled(0.5)
-
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = False
         tags.input_tags.sparse = False
         return tags
+
+
+def _half_of_own(estimator: Any) -> Augmentation:
+    """Return half of a network's augmentation."""
+    own = _found(estimator, "augment")
+    if not isinstance(own, Augmentation):
+        kind = "a function" if callable(own) else "None"
+        raise ValueError(
+            f"augment must be given, as the estimator's own is {kind}, of which half cannot be "
+            "taken, got None: pass an augmentation of fastmlp.augment, or a function."
+        )
+    return own.scaled(0.5)
 
 
 def _found(model: Any, parameter: str) -> Any:
