@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fastmlp.augment import ElasticDistortion, RandomAffine, RandomNoise
+from fastmlp.augment import ElasticDistortion, RandomAffine, RandomNoise, RandomThickness
 
 STEPS = {
     "affine": RandomAffine(),
     "elastic": ElasticDistortion(),
     "affine and elastic": RandomAffine() + ElasticDistortion(),
+    "thickness": RandomThickness(),
     "noise": RandomNoise(),
 }
 

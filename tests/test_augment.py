@@ -15,13 +15,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from fastmlp.augment import Augmentation, Compose, ElasticDistortion, RandomAffine, RandomNoise
+from fastmlp.augment import (
+    Augmentation,
+    Compose,
+    ElasticDistortion,
+    RandomAffine,
+    RandomNoise,
+    RandomThickness,
+)
 
 SHAPES = [(1, 1), (5, 7), (1, 9), (28, 28), (33, 17)]
 DTYPES = ["uint8", "float32", "float64"]
 AFFINE = RandomAffine(rotate=40, shift=3, zoom=0.4, shear=20)
 ELASTIC = ElasticDistortion(alpha=20, sigma=2.5)
-EVERYTHING = AFFINE + ELASTIC + RandomNoise(0.3, probability=0.5) + RandomAffine() + RandomNoise()
+THICKNESS = RandomThickness(0.8)
+EVERYTHING = (
+    AFFINE
+    + ELASTIC
+    + RandomNoise(0.3, probability=0.5)
+    + RandomThickness()
+    + RandomAffine()
+    + RandomNoise()
+)
 
 
 def images(n, shape, dtype="uint8", seed=0):
@@ -129,6 +144,26 @@ def test_noise_is_that_of_the_oracle(limits, shape, dtype):
         hit = (w >> 16) < round(0.6 * 2**16)
         assert_near(result[row], np.where(hit, noisy, X[row]), dtype)
         np.testing.assert_array_equal(result[row][~hit], X[row][~hit])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_thickness_is_that_of_the_oracle(shape, dtype):
+    cross = ndimage.generate_binary_structure(2, 1)
+    X = images(6, shape, dtype)
+    if dtype != "uint8":
+        X -= X.dtype.type(0.5)  # outside of the image is neither the largest nor the smallest
+    before = X.copy()
+    rows = [5, 2**32 - 1, 0, 1, 2, 3]
+    result = THICKNESS(X, seed=2**40 + 9, epoch=3, rows=rows)
+    np.testing.assert_array_equal(X, before)
+    drawn = [uniform(words(2**40 + 9, 3, 0, row, 1)[0, 0], 0.8) for row in rows]
+    assert min(drawn) < -0.2 and 0.2 < max(drawn)
+    for image, t, changed in zip(X.astype("float64"), drawn, result, strict=True):
+        morphed = (ndimage.grey_dilation if t > 0 else ndimage.grey_erosion)(
+            image, footprint=cross, mode="nearest"
+        )
+        assert_near(changed, image + abs(t) * (morphed - image), dtype)
 
 
 def test_steps_between_which_there_is_noise_interpolate_twice():
@@ -245,6 +280,7 @@ def test_read_only_and_mapped_images(tmp_path):
         ElasticDistortion(alpha=0),
         RandomNoise(0),
         RandomNoise(probability=0),
+        RandomThickness(0),
         RandomNoise(0) + RandomAffine(rotate=0, shift=0, zoom=0) + ElasticDistortion(alpha=0),
     ],
 )
@@ -263,7 +299,7 @@ def test_what_changes_nothing_changes_no_bit(step, dtype):
 def test_everything_that_it_depends_on_counts():
     X = images(1, (12, 12))
     still = RandomAffine(rotate=0, shift=0, zoom=0)
-    for step in (AFFINE, ELASTIC, RandomNoise()):
+    for step in (AFFINE, ELASTIC, THICKNESS, RandomNoise()):
         results = [
             step(X),
             step(X, seed=1),
@@ -282,6 +318,8 @@ def test_not_a_number_stays_and_spreads_no_further_than_neighbours():
     np.testing.assert_array_equal(np.isnan(noisy), np.isnan(X))
     small = RandomAffine(rotate=0, shift=0.5, zoom=0)(X)
     assert 1 <= np.isnan(small).sum() <= 9
+    thick = THICKNESS(X)
+    assert np.isnan(thick[0, 4, 4]) and np.isnan(thick).sum() <= 5
 
 
 def test_no_images():
@@ -295,10 +333,12 @@ def test_kernels_are_compiled_once_per_dtype():
         X = images(4, (6, 6), dtype)
         EVERYTHING(X, rows=np.arange(4, dtype="uint8")[::-1])
         integers = RandomAffine(rotate=5, shift=1, zoom=0) + ElasticDistortion(alpha=9, sigma=3)
-        (integers + RandomNoise(1, probability=1, limits=(0, 1)))(X, out=X, seed=np.int8(3))
+        (integers + RandomThickness(1) + RandomNoise(1, probability=1, limits=(0, 1)))(
+            X, out=X, seed=np.int8(3)
+        )
         X.flags.writeable = False
         EVERYTHING(X)
-    for kernel in (kernels.warp, kernels.add_noise):
+    for kernel in (kernels.warp, kernels.thicken, kernels.add_noise):
         assert len(getattr(kernel, "signatures", DTYPES)) == len(DTYPES)
 
 
@@ -308,7 +348,8 @@ def test_without_compilation():
 import numpy as np
 from fastmlp.augment import *
 X = np.arange(3 * 35, dtype={dtype!r}).reshape(3, 5, 7)
-augment = RandomAffine(shear=5) + ElasticDistortion(sigma=2) + RandomNoise(probability=0.5)
+augment = RandomAffine(shear=5) + ElasticDistortion(sigma=2) + RandomThickness()
+augment += RandomNoise(probability=0.5)
 print(augment(X, seed=5).tolist())
 """
     for dtype in DTYPES:
@@ -364,6 +405,17 @@ def test_displacements_have_the_documented_size():
     assert abs(np.corrcoef(along_x.ravel(), along_y.ravel())[0, 1]) < 0.1
 
 
+def test_strokes_get_thicker_and_thinner_by_what_is_documented():
+    X = np.zeros((2000, 28, 28))
+    X[:, :, 10:16] = 1  # a long stroke of 6 pixels
+    thickness = RandomThickness(0.6)(X)[:, 14].sum(axis=1)
+    assert thickness.mean() == pytest.approx(6, abs=0.06)
+    assert thickness.std() == pytest.approx(2 * 0.6 / np.sqrt(3), rel=0.05)
+    assert 6 - 1.2 < thickness.min() < 6 - 1.19 and 6 + 1.19 < thickness.max() < 6 + 1.2
+    on_paper = 1 - RandomThickness(0.6)(1 - X)[:, 14]
+    np.testing.assert_allclose(on_paper.sum(axis=1), 12 - thickness)
+
+
 def test_noise_is_even_and_meets_as_many_pixels_as_it_should():
     X = np.full((500, 30, 30), 0.5)
     noise = RandomNoise(0.2, probability=0.3)(X) - X
@@ -377,7 +429,7 @@ def test_noise_is_even_and_meets_as_many_pixels_as_it_should():
 
 
 def test_augmentations_are_values():
-    for step in (AFFINE, ELASTIC, RandomNoise(0.3, limits=(0, 1)), EVERYTHING):
+    for step in (AFFINE, ELASTIC, THICKNESS, RandomNoise(0.3, limits=(0, 1)), EVERYTHING):
         for twin in (pickle.loads(pickle.dumps(step)), copy.deepcopy(step), eval(repr(step))):
             assert twin == step and hash(twin) == hash(step) and repr(twin) == repr(step)
         with pytest.raises(AttributeError):
@@ -412,6 +464,10 @@ def test_compositions_are_flat():
         (lambda: ElasticDistortion(image_shape=28), "image_shape must be .* got 28"),
         (lambda: ElasticDistortion(alpha=-1), "alpha must be >= 0 and finite, got -1"),
         (lambda: ElasticDistortion(sigma=0), "sigma must be pixels, > 0 and <= 1000, got 0"),
+        (lambda: RandomThickness(1.1), "strength must be a part, from 0 to 1, got 1.1"),
+        (lambda: RandomThickness(np.nan), "strength must be .* got nan"),
+        (lambda: RandomThickness(image_shape=28), "image_shape must be .* got 28"),
+        (lambda: THICKNESS.scaled(2), "strength must be a part, from 0 to 1, got 1.6"),
         (lambda: RandomNoise(-0.1), "scale must be"),
         (lambda: RandomNoise(probability=1.1), "probability must be from 0 to 1, got 1.1"),
         (lambda: RandomNoise(limits=(1, 1)), "limits must be .* low < high, got \\(1, 1\\)"),
@@ -441,6 +497,7 @@ X = np.zeros((4, 36), np.uint8)
 @pytest.mark.parametrize(
     ("step", "X", "options", "message"),
     [
+        (THICKNESS, X[:, :35].copy(), {}, "square unless .* got 35 pixels: give image_shape="),
         (AFFINE, X[:, :35].copy(), {}, "square unless .* got 35 pixels: give image_shape="),
         (AFFINE, X.astype(int), {}, "X must be .* got int64: convert it"),
         (AFFINE, X.astype(">f4"), {}, "X must be .* got >f4"),

@@ -6,6 +6,7 @@ from fastmlp.augment.steps import (
     ElasticDistortion,
     RandomAffine,
     RandomNoise,
+    RandomThickness,
 )
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "ElasticDistortion",
     "RandomAffine",
     "RandomNoise",
+    "RandomThickness",
 ]

@@ -259,6 +259,53 @@ def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out)
 
 
 @entry
+def thicken(images, rows, key, epoch, step, strength, rounding, out):
+    """Blend each pixel with the largest or smallest of itself and its four neighbours.
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width), uint8, float32 or float64  # IN
+    rows, key, epoch : as in `warp`
+    step : int64
+        Place in the composition.
+    strength : float32 or float64
+        Largest part of the other pixel in the blend. Its dtype is what is computed in.
+    rounding, out : as in `warp`
+    """
+    n_images, height, width = images.shape
+    real = type(strength)
+    few = np.empty((4, 1), np.uint32)
+    # Pixels at the edges are repeated outside of them, where they cannot change a maximum.
+    padded = np.empty((height + 2, width + 2), np.asarray(strength).dtype)
+    blend = np.empty(width, padded.dtype)
+    for image in range(n_images):
+        _draw(key, epoch, step, np.uint64(rows[image]), few)
+        part = real(np.float64(strength) * _symmetric(few[0, 0]))
+        for y in range(height):
+            before, line = images[image, y], padded[y + 1, 1:]
+            for x in range(width):
+                line[x] = before[x]
+            padded[y + 1, 0], padded[y + 1, width + 1] = line[0], line[width - 1]
+        padded[0], padded[height + 1] = padded[1], padded[height]
+        # The smallest is the largest of the negated pixels, negated.
+        sign = real(1) if part >= real(0) else real(-1)
+        for y in range(height):
+            above, line, below = padded[y, 1:], padded[y + 1], padded[y + 2, 1:]
+            for x in range(width):
+                m = sign * line[x + 1]
+                a, b = sign * line[x], sign * line[x + 2]
+                c, d = sign * above[x], sign * below[x]
+                a = a if a > b else b
+                c = c if c > d else d
+                a = a if a > c else c
+                a = a if a > m else m
+                blend[x] = line[x + 1] + part * (a - m) + rounding
+            after = out[image, y]
+            for x in range(width):
+                after[x] = blend[x]
+
+
+@entry
 def add_noise(images, rows, key, epoch, step, scale, threshold, limits, rounding, out):
     """Add noise to some pixels, and clip them to the range.
 

@@ -45,7 +45,14 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp import exceptions
-from fastmlp.augment import Augmentation, Compose, ElasticDistortion, RandomAffine, RandomNoise
+from fastmlp.augment import (
+    Augmentation,
+    Compose,
+    ElasticDistortion,
+    RandomAffine,
+    RandomNoise,
+    RandomThickness,
+)
 from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import affine_map, target_map
 from fastmlp.core.network import Network, Parameters
@@ -70,7 +77,9 @@ _FORMAT = 1
 #: The version of fastmlp that writes files.
 WRITER = version("fastmlp")
 _ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
-_AUGMENTATIONS = {cls.__name__: cls for cls in (RandomAffine, ElasticDistortion, RandomNoise)}
+_AUGMENTATIONS = {
+    cls.__name__: cls for cls in (RandomAffine, ElasticDistortion, RandomThickness, RandomNoise)
+}
 
 #: Names in the archive of a model; the second is for `pipelines`.
 _MEMBERS = {"model.npy", "coef_0.npy"}
