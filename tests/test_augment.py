@@ -20,6 +20,7 @@ from fastmlp.augment import (
     Compose,
     ElasticDistortion,
     RandomAffine,
+    RandomDeskew,
     RandomNoise,
     RandomThickness,
 )
@@ -29,12 +30,15 @@ DTYPES = ["uint8", "float32", "float64"]
 AFFINE = RandomAffine(rotate=40, shift=3, zoom=0.4, shear=20)
 ELASTIC = ElasticDistortion(alpha=20, sigma=2.5)
 THICKNESS = RandomThickness(0.8)
+DESKEW = RandomDeskew(0.9)
 EVERYTHING = (
-    AFFINE
+    DESKEW
+    + AFFINE
     + ELASTIC
     + RandomNoise(0.3, probability=0.5)
     + RandomThickness()
     + RandomAffine()
+    + RandomDeskew()
     + RandomNoise()
 )
 
@@ -82,6 +86,16 @@ def drawn_field(step, shape, *stream):
     ]
 
 
+def drawn_shear(step, image, *stream):
+    """Matrix of the shear against the slant of an image, and its middle."""
+    ys, _ = places = np.indices(image.shape)
+    middle = np.array([np.average(axis, weights=image) for axis in places])
+    covariance = np.cov(places.reshape(2, -1), aweights=image.ravel(), ddof=0)
+    slant = np.clip(covariance[0, 1] / covariance[0, 0], -1, 1) if np.ptp(ys) else 0
+    part = step.strength * (words(*stream, 1)[0, 0] + 0.5) / 2**32
+    return np.array([[1, 0], [-part * slant, 1]]), middle
+
+
 def moved(steps, image, seed, epoch, row, first=0):
     """What geometric steps make of an image, in float64."""
     middle = (np.array(image.shape) - 1)[:, np.newaxis, np.newaxis] / 2
@@ -92,6 +106,11 @@ def moved(steps, image, seed, epoch, row, first=0):
             matrix, shift = drawn_map(step, *stream)
             back = np.linalg.inv(matrix)
             source = np.einsum("ij,jyx->iyx", back, source - shift[:, np.newaxis, np.newaxis])
+        elif isinstance(step, RandomDeskew):
+            assert place == 0  # it depends on what earlier steps do
+            matrix, around = drawn_shear(step, image, *stream)
+            offset = around[:, np.newaxis, np.newaxis] - middle
+            source = np.einsum("ij,jyx->iyx", np.linalg.inv(matrix), source - offset) + offset
         else:
             source = source + drawn_field(step, image.shape, *stream)
     return ndimage.map_coordinates(
@@ -115,8 +134,10 @@ def assert_near(result, expected, dtype):
         (AFFINE, ELASTIC),
         (ELASTIC, AFFINE),
         (AFFINE, ELASTIC, RandomAffine(), ElasticDistortion(alpha=9, sigma=1)),
+        (DESKEW,),
+        (DESKEW, AFFINE, ELASTIC),
     ],
-    ids=["affine", "elastic", "both", "elastic first", "four"],
+    ids=["affine", "elastic", "both", "elastic first", "four", "deskew", "deskew and both"],
 )
 def test_moved_images_are_those_of_the_oracle(steps, shape, dtype):
     X = images(3, shape, dtype)
@@ -172,6 +193,14 @@ def test_steps_between_which_there_is_noise_interpolate_twice():
     for row in range(2):
         once = moved([AFFINE], X[row], 1, 0, row)
         assert_near(result[row], moved([ELASTIC], once, 1, 0, row, first=2), "float64")
+
+
+def test_deskewing_looks_at_what_earlier_steps_made():
+    X = images(2, (9, 9), "float64")
+    result = (AFFINE + DESKEW + ELASTIC)(X, seed=1)
+    for row in range(2):
+        once = moved([AFFINE], X[row], 1, 0, row)
+        assert_near(result[row], moved([DESKEW, ELASTIC], once, 1, 0, row, first=1), "float64")
 
 
 def test_a_smoothing_that_reaches_over_the_whole_image():
@@ -281,6 +310,7 @@ def test_read_only_and_mapped_images(tmp_path):
         RandomNoise(0),
         RandomNoise(probability=0),
         RandomThickness(0),
+        RandomDeskew(0),
         RandomNoise(0) + RandomAffine(rotate=0, shift=0, zoom=0) + ElasticDistortion(alpha=0),
     ],
 )
@@ -299,7 +329,7 @@ def test_what_changes_nothing_changes_no_bit(step, dtype):
 def test_everything_that_it_depends_on_counts():
     X = images(1, (12, 12))
     still = RandomAffine(rotate=0, shift=0, zoom=0)
-    for step in (AFFINE, ELASTIC, THICKNESS, RandomNoise()):
+    for step in (AFFINE, ELASTIC, DESKEW, THICKNESS, RandomNoise()):
         results = [
             step(X),
             step(X, seed=1),
@@ -348,7 +378,7 @@ def test_without_compilation():
 import numpy as np
 from fastmlp.augment import *
 X = np.arange(3 * 35, dtype={dtype!r}).reshape(3, 5, 7)
-augment = RandomAffine(shear=5) + ElasticDistortion(sigma=2) + RandomThickness()
+augment = RandomDeskew() + RandomAffine(shear=5) + ElasticDistortion(sigma=2) + RandomThickness()
 augment += RandomNoise(probability=0.5)
 print(augment(X, seed=5).tolist())
 """
@@ -405,6 +435,31 @@ def test_displacements_have_the_documented_size():
     assert abs(np.corrcoef(along_x.ravel(), along_y.ravel())[0, 1]) < 0.1
 
 
+def test_slants_of_a_random_part_are_removed():
+    ys, xs = np.indices((28, 28)) - 13.5
+    stroke = np.clip(3 - abs(xs + 2 - 0.5 * (ys - 1)), 0, 1) * (abs(ys - 1) < 8)
+    X = np.tile(stroke, (2000, 1, 1))
+
+    def slants(images):
+        ink = images.sum((1, 2))
+        y, x = ((images * axis).sum((1, 2)) / ink for axis in (ys, xs))
+        spread = (images * ys**2).sum((1, 2)) / ink - y**2
+        return ((images * ys * xs).sum((1, 2)) / ink - x * y) / spread
+
+    np.testing.assert_allclose(slants(X[:1]), 0.5, atol=1e-3)
+    left = slants(RandomDeskew()(X))
+    assert left.mean() == pytest.approx(0.25, abs=0.01)
+    assert 0 < left.min() < 0.01 and 0.49 < left.max() < 0.5
+    assert 0.3 < slants(RandomDeskew(0.4)(X)).min() < 0.31
+    shallow = np.tile((abs(xs - 3 * ys) < 3) * (abs(ys) < 4) * 1.0, (500, 1, 1))
+    before, after = slants(shallow[:1]), slants(RandomDeskew()(shallow))
+    assert before - 1.05 < after.min() < before - 0.9
+    still = np.stack([np.zeros((28, 28)), (abs(xs) < 2) * 1.0])
+    np.testing.assert_allclose(RandomDeskew()(still), still, atol=1e-12)
+    for row in (np.ones((1, 1, 9)), np.full((1, 5, 5), np.nan)):
+        np.testing.assert_array_equal(RandomDeskew()(row), row)
+
+
 def test_strokes_get_thicker_and_thinner_by_what_is_documented():
     X = np.zeros((2000, 28, 28))
     X[:, :, 10:16] = 1  # a long stroke of 6 pixels
@@ -429,7 +484,7 @@ def test_noise_is_even_and_meets_as_many_pixels_as_it_should():
 
 
 def test_augmentations_are_values():
-    for step in (AFFINE, ELASTIC, THICKNESS, RandomNoise(0.3, limits=(0, 1)), EVERYTHING):
+    for step in (AFFINE, ELASTIC, DESKEW, THICKNESS, RandomNoise(limits=(0, 1)), EVERYTHING):
         for twin in (pickle.loads(pickle.dumps(step)), copy.deepcopy(step), eval(repr(step))):
             assert twin == step and hash(twin) == hash(step) and repr(twin) == repr(step)
         with pytest.raises(AttributeError):
@@ -465,6 +520,7 @@ def test_compositions_are_flat():
         (lambda: ElasticDistortion(alpha=-1), "alpha must be >= 0 and finite, got -1"),
         (lambda: ElasticDistortion(sigma=0), "sigma must be pixels, > 0 and <= 1000, got 0"),
         (lambda: RandomThickness(1.1), "strength must be a part, from 0 to 1, got 1.1"),
+        (lambda: RandomDeskew(-0.1), "strength must be a part, from 0 to 1, got -0.1"),
         (lambda: RandomThickness(np.nan), "strength must be .* got nan"),
         (lambda: RandomThickness(image_shape=28), "image_shape must be .* got 28"),
         (lambda: THICKNESS.scaled(2), "strength must be a part, from 0 to 1, got 1.6"),

@@ -29,7 +29,14 @@ from sklearn.svm import SVC
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, __version__
-from fastmlp.augment import Compose, ElasticDistortion, RandomAffine, RandomNoise, RandomThickness
+from fastmlp.augment import (
+    Compose,
+    ElasticDistortion,
+    RandomAffine,
+    RandomDeskew,
+    RandomNoise,
+    RandomThickness,
+)
 from fastmlp.exceptions import ModelFileWarning, WarmStartWarning
 from fastmlp.persistence import ModelFileError, is_model_file, load, save
 from fastmlp.persistence import models as persistence
@@ -196,7 +203,7 @@ def test_parameters_that_are_not_plain(tmp_path):
         RandomNoise(np.float64(0.1), probability=0.5, limits=(-3, 3)),
         RandomAffine(rotate=3, image_shape=(1, 5)) + ElasticDistortion(alpha=1),
         Compose(RandomNoise(0.2)),
-        RandomAffine(rotate=3, image_shape=(1, 5)) + RandomThickness(np.float32(0.25)),
+        RandomDeskew(image_shape=(1, 5)) + RandomThickness(np.float32(0.25)),
     ],
 )
 def test_augmentations(step, tmp_path):

@@ -5,6 +5,7 @@ from fastmlp.augment.steps import (
     Compose,
     ElasticDistortion,
     RandomAffine,
+    RandomDeskew,
     RandomNoise,
     RandomThickness,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "Compose",
     "ElasticDistortion",
     "RandomAffine",
+    "RandomDeskew",
     "RandomNoise",
     "RandomThickness",
 ]

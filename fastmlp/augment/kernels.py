@@ -69,6 +69,45 @@ def _symmetric(word):
 
 
 @jit
+def _slant(image):
+    """Return how far strokes lean, in pixels along x per pixel along y, and their middle's y.
+
+    The slant is that of the regression line of x on y, weighted by the pixels. The middle is
+    relative to the center of the image.
+    """
+    height, width = image.shape
+    ink = of_y = of_x = of_yy = of_xy = 0.0
+    for row in range(height):
+        y = row - 0.5 * (height - 1)
+        line = line_of_x = 0.0
+        for column in range(width):
+            value = np.float64(image[row, column])
+            line += value
+            line_of_x += value * column
+        ink += line
+        of_y += line * y
+        of_x += line_of_x
+        of_yy += line * y * y
+        of_xy += line_of_x * y
+    middle = of_y / ink
+    spread = of_yy - of_y * middle
+    slant = (of_xy - of_x * middle) / spread
+    if not (ink > 0.0 and spread > 1e-9 * ink):  # empty, a single row, or not a number
+        return 0.0, 0.0
+    return min(max(slant, -1.0), 1.0), middle
+
+
+@jit
+def _deskew(words, strength, slant, middle, source):
+    """Multiply `source` from the right by the inverse of a shear; see `_compose`."""
+    part = strength * (np.float64(words[0, 0]) + 0.5) / 4294967296.0
+    for i in range(2):
+        lean = part * slant * source[i, 1]
+        source[i, 0] += lean
+        source[i, 2] -= lean * middle
+
+
+@jit
 def _compose(words, affine, source):
     """Multiply `source` (2, 3) from the right by the inverse of a random affine map.
 
@@ -178,7 +217,7 @@ def _interpolate(padded, source, field_y, field_x, stride, rounding, at, rest, o
 
 
 @entry
-def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out):
+def warp(images, rows, key, epoch, steps, deskew, affine, alpha, weights, rounding, out):
     """Move pixels: affine maps and displacements in order, with a single interpolation.
 
     Parameters
@@ -190,6 +229,8 @@ def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out)
     epoch : uint64
     steps : array of shape (n_steps,), int64                              # IN
         Place of each step in the composition.
+    deskew : float64
+        If it is not 0, the first step straightens up to this part of an image's slant.
     affine : array of shape (n_steps, 4), float64                         # IN
         Ranges of an affine map: radians, pixels, part, radians; zeros for a displacement.
     alpha : array of shape (n_steps,), float64                            # IN
@@ -240,6 +281,10 @@ def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out)
         for k in range(n_steps):
             if alpha[k] == 0.0:
                 _draw(key, epoch, steps[k], row, few)
+                if k == 0 and deskew > 0.0:
+                    slant, middle = _slant(images[image])
+                    _deskew(few, deskew, slant, middle, source)
+                    continue
                 _compose(few, affine[k], source)
                 continue
             _draw(key, epoch, steps[k], row, many)

@@ -50,6 +50,7 @@ from fastmlp.augment import (
     Compose,
     ElasticDistortion,
     RandomAffine,
+    RandomDeskew,
     RandomNoise,
     RandomThickness,
 )
@@ -78,7 +79,8 @@ _FORMAT = 1
 WRITER = version("fastmlp")
 _ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
 _AUGMENTATIONS = {
-    cls.__name__: cls for cls in (RandomAffine, ElasticDistortion, RandomThickness, RandomNoise)
+    cls.__name__: cls
+    for cls in (RandomDeskew, RandomAffine, ElasticDistortion, RandomThickness, RandomNoise)
 }
 
 #: Names in the archive of a model; the second is for `pipelines`.
