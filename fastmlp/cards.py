@@ -141,7 +141,7 @@ def card(model: Any) -> dict[str, dict[str, Any]]:
     metadata = _section(getattr(model, "metadata_", None))
     recorded = _section(metadata.get("card"))
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    inner = _without_averaging(last)
+    inner = without_averaging(last)
     networks = [n for n in getattr(inner, "estimators_", [inner]) if hasattr(n, "coefs_")]
     found: dict[str, Mapping[str, Any]] = {
         "model": _model(model, last, networks, metadata),
@@ -154,7 +154,7 @@ def card(model: Any) -> dict[str, dict[str, Any]]:
     return {name: dict(section) for name, section in found.items() if section}
 
 
-def _without_averaging(model: Any) -> Any:
+def without_averaging(model: Any) -> Any:
     """Return what a `TTAClassifier` averages, or another model itself."""
     if hasattr(model, "augment_"):
         model = model.estimator_

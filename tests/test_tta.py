@@ -76,6 +76,16 @@ def test_an_image_s_prediction_depends_on_nothing_else(trained, monkeypatch):
     np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
+def test_it_is_described_as_its_network(trained):
+    from fastmlp.portable import about
+
+    expected = about(trained, "digits")
+    assert expected["shape"] == [8, 8]
+    for estimator in (network(), FrozenEstimator(trained), MLPEnsemble(network(), 2)):
+        found = about(TTAClassifier(estimator, n_copies=1).fit(X, Y), "digits")
+        assert found | {"card": expected["card"]} == expected
+
+
 def test_the_default_is_half_of_the_network_s_own():
     half = RandomAffine(rotate=5, shift=0.25, zoom=0.05) + ElasticDistortion(alpha=2, sigma=2)
     frozen = FrozenEstimator(network().fit(X, Y))

@@ -12,7 +12,7 @@ from fastmlp.portable.tables import PlainTable
 from fastmlp.utils.gray_levels import WHITES
 from fastmlp.utils.image_shapes import square_shape
 
-__all__ = ["about"]
+__all__ = ["about", "first_network"]
 
 _MOST_CATEGORIES = 512  # of a column that are listed
 _MOST_FEATURES = 512  # of a model that are listed
@@ -95,12 +95,17 @@ def about(model: Any, name: str) -> dict[str, Any]:
     }
 
 
+def first_network(model: Any) -> Any:
+    """Return the first network of those that are averaged, or another model itself."""
+    model = cards.without_averaging(model)
+    return getattr(model, "estimators_", [model])[0]
+
+
 def _task(model: Any) -> str:
     if not is_classifier(model):
         return "regression"
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    last = getattr(last, "estimators_", [last])[0]
-    labels = getattr(last, "_label_binarizer", None)
+    labels = getattr(first_network(last), "_label_binarizer", None)
     if labels is not None and labels.y_type_.startswith("multilabel"):
         return "multilabel"
     return "classification"
@@ -118,7 +123,7 @@ def _is_shape(value: Any, n_features: int) -> bool:
 
 def _reads_bytes(model: Any, side: int) -> bool:
     """Return whether all inputs are scaled by one small factor, as those of small images are."""
-    scaling = getattr(getattr(model, "estimators_", [model])[0], "input_scale_", None)
+    scaling = getattr(first_network(model), "input_scale_", None)
     if scaling is None or side < _SMALL_SIDE:
         return False
     scale, shift = scaling
@@ -127,8 +132,7 @@ def _reads_bytes(model: Any, side: int) -> bool:
 
 def _white(model: Any) -> float:
     """Return the value of a white pixel by the fitted input scaling."""
-    first = getattr(model, "estimators_", [model])[0]
-    scaling = getattr(first, "input_scale_", None)
+    scaling = getattr(first_network(model), "input_scale_", None)
     if scaling is None:
         return 255.0
     # Pixels that are standardized have deviations below 255.
@@ -186,7 +190,7 @@ def _reads_numbers(model: Any) -> bool:
 
 def _scaled_ranges(model: Any, n_features: int) -> list[list[float] | None]:
     """Return two standard deviations around the mean of features that the model standardizes."""
-    first = getattr(model, "estimators_", [model])[0]
+    first = first_network(model)
     scaling = getattr(first, "input_scale_", None)
     if scaling is None or getattr(first, "input_scale", None) != "standard":
         return [None] * n_features

@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.portable import PlainModel, about, plain
+from fastmlp.portable.about import first_network
 from fastmlp.serve.errors import RequestError, sentence_of
 from fastmlp.serve.metrics import Metrics
 from fastmlp.serve.predicting import Batches, Outcome, Predictor
@@ -152,7 +153,7 @@ def _example(model: ServedModel, predictor: Predictor) -> Outcome:
 
 def _dtype(model: Any) -> np.dtype:
     """Return the dtype in which a network computes, float64 for other estimators."""
-    model = getattr(model, "estimators_", [model])[0]
+    model = first_network(model)
     if getattr(model, "dtype", None) is not None:
         return np.dtype(model.dtype)
     coefs = getattr(model, "coefs_", None)
