@@ -21,6 +21,7 @@ from fastmlp.augment import (
     ElasticDistortion,
     RandomAffine,
     RandomDeskew,
+    RandomFlip,
     RandomNoise,
     RandomThickness,
 )
@@ -31,6 +32,7 @@ AFFINE = RandomAffine(rotate=40, shift=3, zoom=0.4, shear=20)
 ELASTIC = ElasticDistortion(alpha=20, sigma=2.5)
 THICKNESS = RandomThickness(0.8)
 DESKEW = RandomDeskew(0.9)
+FLIP = RandomFlip(0.6)
 EVERYTHING = (
     DESKEW
     + AFFINE
@@ -106,6 +108,9 @@ def moved(steps, image, seed, epoch, row, first=0):
             matrix, shift = drawn_map(step, *stream)
             back = np.linalg.inv(matrix)
             source = np.einsum("ij,jyx->iyx", back, source - shift[:, np.newaxis, np.newaxis])
+        elif isinstance(step, RandomFlip):
+            if words(*stream, 1)[0, 0] + 0.5 < step.probability * 2**32:
+                source = source * [[[1]], [[-1]]]
         elif isinstance(step, RandomDeskew):
             assert place == 0  # it depends on what earlier steps do
             matrix, around = drawn_shear(step, image, *stream)
@@ -136,8 +141,9 @@ def assert_near(result, expected, dtype):
         (AFFINE, ELASTIC, RandomAffine(), ElasticDistortion(alpha=9, sigma=1)),
         (DESKEW,),
         (DESKEW, AFFINE, ELASTIC),
+        (AFFINE, FLIP, ELASTIC, FLIP),
     ],
-    ids=["affine", "elastic", "both", "elastic first", "four", "deskew", "deskew and both"],
+    ids=["affine", "elastic", "both", "elastic first", "four", "deskew", "deskew first", "flips"],
 )
 def test_moved_images_are_those_of_the_oracle(steps, shape, dtype):
     X = images(3, shape, dtype)
@@ -311,6 +317,7 @@ def test_read_only_and_mapped_images(tmp_path):
         RandomNoise(probability=0),
         RandomThickness(0),
         RandomDeskew(0),
+        RandomFlip(0),
         RandomNoise(0) + RandomAffine(rotate=0, shift=0, zoom=0) + ElasticDistortion(alpha=0),
     ],
 )
@@ -378,8 +385,8 @@ def test_without_compilation():
 import numpy as np
 from fastmlp.augment import *
 X = np.arange(3 * 35, dtype={dtype!r}).reshape(3, 5, 7)
-augment = RandomDeskew() + RandomAffine(shear=5) + ElasticDistortion(sigma=2) + RandomThickness()
-augment += RandomNoise(probability=0.5)
+augment = RandomDeskew() + RandomFlip() + RandomAffine(shear=5) + ElasticDistortion(sigma=2)
+augment += RandomThickness() + RandomNoise(probability=0.5)
 print(augment(X, seed=5).tolist())
 """
     for dtype in DTYPES:
@@ -460,6 +467,16 @@ def test_slants_of_a_random_part_are_removed():
         np.testing.assert_array_equal(RandomDeskew()(row), row)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_reflections_are_exact(dtype):
+    X = images(1000, (5, 8), dtype)
+    flipped = RandomFlip(0.3)(X)
+    is_flipped = (flipped == X[:, :, ::-1]).all((1, 2))
+    np.testing.assert_array_equal(flipped[~is_flipped], X[~is_flipped])
+    assert is_flipped.mean() == pytest.approx(0.3, abs=0.05)
+    np.testing.assert_array_equal(RandomFlip(1)(X), X[:, :, ::-1])
+
+
 def test_strokes_get_thicker_and_thinner_by_what_is_documented():
     X = np.zeros((2000, 28, 28))
     X[:, :, 10:16] = 1  # a long stroke of 6 pixels
@@ -484,7 +501,8 @@ def test_noise_is_even_and_meets_as_many_pixels_as_it_should():
 
 
 def test_augmentations_are_values():
-    for step in (AFFINE, ELASTIC, DESKEW, THICKNESS, RandomNoise(limits=(0, 1)), EVERYTHING):
+    steps = (AFFINE, ELASTIC, DESKEW, FLIP, THICKNESS, RandomNoise(limits=(0, 1)), EVERYTHING)
+    for step in steps:
         for twin in (pickle.loads(pickle.dumps(step)), copy.deepcopy(step), eval(repr(step))):
             assert twin == step and hash(twin) == hash(step) and repr(twin) == repr(step)
         with pytest.raises(AttributeError):
@@ -521,6 +539,7 @@ def test_compositions_are_flat():
         (lambda: ElasticDistortion(sigma=0), "sigma must be pixels, > 0 and <= 1000, got 0"),
         (lambda: RandomThickness(1.1), "strength must be a part, from 0 to 1, got 1.1"),
         (lambda: RandomDeskew(-0.1), "strength must be a part, from 0 to 1, got -0.1"),
+        (lambda: RandomFlip(2), "probability must be from 0 to 1, got 2"),
         (lambda: RandomThickness(np.nan), "strength must be .* got nan"),
         (lambda: RandomThickness(image_shape=28), "image_shape must be .* got 28"),
         (lambda: THICKNESS.scaled(2), "strength must be a part, from 0 to 1, got 1.6"),

@@ -34,6 +34,7 @@ from fastmlp.augment import (
     ElasticDistortion,
     RandomAffine,
     RandomDeskew,
+    RandomFlip,
     RandomNoise,
     RandomThickness,
 )
@@ -203,7 +204,7 @@ def test_parameters_that_are_not_plain(tmp_path):
         RandomNoise(np.float64(0.1), probability=0.5, limits=(-3, 3)),
         RandomAffine(rotate=3, image_shape=(1, 5)) + ElasticDistortion(alpha=1),
         Compose(RandomNoise(0.2)),
-        RandomDeskew(image_shape=(1, 5)) + RandomThickness(np.float32(0.25)),
+        RandomDeskew(image_shape=(1, 5)) + RandomFlip(0.25) + RandomThickness(np.float32(0.25)),
     ],
 )
 def test_augmentations(step, tmp_path):

@@ -10,7 +10,7 @@ PUBLIC = {
                 "ProgressBar", "__version__", "fit_many", "load", "save"],
     "fastmlp.accel": ["ESTIMATORS", "SKLEARN_ESTIMATORS", "patch_sklearn", "unpatch_sklearn"],
     "fastmlp.augment": ["Augmentation", "Compose", "ElasticDistortion", "RandomAffine",
-                        "RandomDeskew", "RandomNoise", "RandomThickness"],
+                        "RandomDeskew", "RandomFlip", "RandomNoise", "RandomThickness"],
     "fastmlp.bench": ["CASES", "SIZES", "SUITES", "UNITS", "Case", "Contender", "Contest", "Job",
                       "check_plot", "compare", "document", "in_words", "job_of", "machine",
                       "measure", "passed", "plot", "ratios", "select", "summary"],

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPEnsemble, TTAClassifier
-from fastmlp.augment import ElasticDistortion, RandomAffine, RandomDeskew, RandomNoise
+from fastmlp.augment import ElasticDistortion, RandomAffine, RandomDeskew, RandomFlip, RandomNoise
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -235,7 +235,8 @@ class TestScaled:
         half = RandomAffine(rotate=5, shift=1, zoom=0.1, shear=2, image_shape=(2, 3))
         assert step.scaled(0.5) == half
         assert ElasticDistortion(alpha=4, sigma=2).scaled(2) == ElasticDistortion(alpha=8, sigma=2)
-        assert RandomDeskew(0.5).scaled(0.1) == RandomDeskew(0.5)  # it makes images more alike
+        for same in (RandomDeskew(0.5), RandomFlip(0.5)):
+            assert same.scaled(0.1) == same
         noise = RandomNoise(0.1, probability=0.5, limits=(0, 1))
         assert noise.scaled(2) == RandomNoise(0.2, probability=0.5, limits=(0, 1))
         assert (step + noise).scaled(0.5) == half + noise.scaled(0.5)

@@ -6,6 +6,7 @@ from fastmlp.augment.steps import (
     ElasticDistortion,
     RandomAffine,
     RandomDeskew,
+    RandomFlip,
     RandomNoise,
     RandomThickness,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "ElasticDistortion",
     "RandomAffine",
     "RandomDeskew",
+    "RandomFlip",
     "RandomNoise",
     "RandomThickness",
 ]

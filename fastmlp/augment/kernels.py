@@ -39,7 +39,7 @@ _philox_words = njit(**_JIT, forceinline=True)(philox_words)
 STREAM = np.uint64(1 << 31)
 
 #: Columns of `affine`.
-ROTATE, SHIFT, ZOOM, SHEAR = range(4)
+ROTATE, SHIFT, ZOOM, SHEAR, DESKEW, FLIP = range(6)
 
 #: Taps per side that a convolution processes at a time.
 _UNROLLED = 4
@@ -89,22 +89,39 @@ def _slant(image):
         of_x += line_of_x
         of_yy += line * y * y
         of_xy += line_of_x * y
+    if not ink > 0.0:  # empty, or not a number
+        return 0.0, 0.0
     middle = of_y / ink
     spread = of_yy - of_y * middle
-    slant = (of_xy - of_x * middle) / spread
-    if not (ink > 0.0 and spread > 1e-9 * ink):  # empty, a single row, or not a number
+    if not spread > 1e-9 * ink:  # a single row
         return 0.0, 0.0
+    slant = (of_xy - of_x * middle) / spread
     return min(max(slant, -1.0), 1.0), middle
 
 
 @jit
-def _deskew(words, strength, slant, middle, source):
+def _part(word):
+    """Return a number between 0 and 1 from 32 bits."""
+    return (np.float64(word) + 0.5) / 4294967296.0
+
+
+@jit
+def _deskew(words, strength, image, source):
     """Multiply `source` from the right by the inverse of a shear; see `_compose`."""
-    part = strength * (np.float64(words[0, 0]) + 0.5) / 4294967296.0
+    slant, middle = _slant(image)
+    slant *= strength * _part(words[0, 0])
     for i in range(2):
-        lean = part * slant * source[i, 1]
+        lean = slant * source[i, 1]
         source[i, 0] += lean
         source[i, 2] -= lean * middle
+
+
+@jit
+def _flip(words, probability, source):
+    """Multiply `source` from the right by a reflection, or not; see `_compose`."""
+    if _part(words[0, 0]) < probability:
+        source[0, 1] = -source[0, 1]
+        source[1, 1] = -source[1, 1]
 
 
 @jit
@@ -217,7 +234,7 @@ def _interpolate(padded, source, field_y, field_x, stride, rounding, at, rest, o
 
 
 @entry
-def warp(images, rows, key, epoch, steps, deskew, affine, alpha, weights, rounding, out):
+def warp(images, rows, key, epoch, steps, affine, alpha, weights, rounding, out):
     """Move pixels: affine maps and displacements in order, with a single interpolation.
 
     Parameters
@@ -229,10 +246,9 @@ def warp(images, rows, key, epoch, steps, deskew, affine, alpha, weights, roundi
     epoch : uint64
     steps : array of shape (n_steps,), int64                              # IN
         Place of each step in the composition.
-    deskew : float64
-        If it is not 0, the first step straightens up to this part of an image's slant.
-    affine : array of shape (n_steps, 4), float64                         # IN
-        Ranges of an affine map: radians, pixels, part, radians; zeros for a displacement.
+    affine : array of shape (n_steps, 6), float64                         # IN
+        Ranges of an affine map: radians, pixels, part, radians; or the largest part of the slant
+        that the first step removes; or the probability of a reflection. Other numbers are 0.
     alpha : array of shape (n_steps,), float64                            # IN
         Factor of a displacement; 0 for an affine map.
     weights : array of shape (n_steps, radius + 1), float32 or float64    # IN
@@ -281,11 +297,12 @@ def warp(images, rows, key, epoch, steps, deskew, affine, alpha, weights, roundi
         for k in range(n_steps):
             if alpha[k] == 0.0:
                 _draw(key, epoch, steps[k], row, few)
-                if k == 0 and deskew > 0.0:
-                    slant, middle = _slant(images[image])
-                    _deskew(few, deskew, slant, middle, source)
-                    continue
-                _compose(few, affine[k], source)
+                if affine[k, DESKEW] > 0.0:
+                    _deskew(few, affine[k, DESKEW], images[image], source)
+                elif affine[k, FLIP] > 0.0:
+                    _flip(few, affine[k, FLIP], source)
+                else:
+                    _compose(few, affine[k], source)
                 continue
             _draw(key, epoch, steps[k], row, many)
             for axis in range(2):

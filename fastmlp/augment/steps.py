@@ -34,6 +34,7 @@ __all__ = [
     "ElasticDistortion",
     "RandomAffine",
     "RandomDeskew",
+    "RandomFlip",
     "RandomNoise",
     "RandomThickness",
 ]
@@ -120,10 +121,12 @@ class Augmentation:
     def scaled(self, factor: float) -> Augmentation:
         """Return a weaker or stronger version: all ranges times `factor`.
 
+        `RandomDeskew` and `RandomFlip` stay as they are.
+
         Parameters
         ----------
         factor : float
-            At least 0; 0 leaves images as they are.
+            At least 0.
 
         Raises
         ------
@@ -177,8 +180,8 @@ class _Geometric(_Spatial):
     _looks_at_images: ClassVar[bool] = False
 
     def _map(self) -> Sequence[float]:
-        """Return the ranges of an affine map: radians, pixels, fraction and radians."""
-        return 0.0, 0.0, 0.0, 0.0
+        """Return a row of the kernel's `affine`."""
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
 
     def _displacement(self) -> tuple[float, NDArray[np.float64]]:
         """Return a factor, and half of the smoothing kernel."""
@@ -243,7 +246,8 @@ class RandomAffine(_Geometric):
         return any(self._map())
 
     def _map(self) -> Sequence[float]:
-        return math.radians(self.rotate), self.shift, self.zoom, math.radians(self.shear)
+        angle, slope = math.radians(self.rotate), math.radians(self.shear)
+        return angle, self.shift, self.zoom, slope, 0.0, 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,6 +359,48 @@ class RandomDeskew(_Geometric):
 
     def _changes(self) -> bool:
         return self.strength > 0
+
+    def _map(self) -> Sequence[float]:
+        return 0.0, 0.0, 0.0, 0.0, self.strength, 0.0
+
+
+@dataclass(frozen=True)
+class RandomFlip(_Geometric):
+    """Random reflection, left to right; for clothes and animals, not for letters and digits.
+
+    Parameters
+    ----------
+    probability : float, default=0.5
+        Fraction of the images that are reflected. `scaled` leaves it as it is.
+    image_shape : (height, width), optional
+        By default that of X, if X is three-dimensional; otherwise images are square.
+
+    Notes
+    -----
+    The first word w of the first counter decides: an image is reflected if ``(w + 0.5) / 2**32`` is
+    below `probability`.
+
+    Examples
+    --------
+    >>> X = np.tile(np.uint8([1, 2, 3]), (2, 3))
+    >>> RandomFlip()(X, seed=3)[:, :3]
+    array([[1, 2, 3],
+           [3, 2, 1]], dtype=uint8)
+    """
+
+    probability: float = 0.5
+    _: KW_ONLY
+    image_shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("probability", self.probability, "from 0 to 1", lambda x: 0 <= x <= 1)
+        super().__post_init__()
+
+    def _changes(self) -> bool:
+        return self.probability > 0
+
+    def _map(self) -> Sequence[float]:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, self.probability
 
 
 @dataclass(frozen=True)
@@ -515,7 +561,6 @@ def _passes(
     stream = np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64), np.uint64(epoch)
 
     def warp(places: NDArray[np.int64], group: Sequence[Any]) -> _Pass:
-        deskew = float(group[0].strength) if group[0]._looks_at_images else 0.0
         maps = np.array([step._map() for step in group], float)
         alpha = np.array([step._displacement()[0] for step in group], float)
         halves = [step._displacement()[1] for step in group]
@@ -523,7 +568,7 @@ def _passes(
         for row, half in zip(weights, halves, strict=True):
             row[: len(half)] = half
         return lambda images, rows, out: kernels.warp(
-            images, rows, *stream, places, deskew, maps, alpha, weights, rounding, out
+            images, rows, *stream, places, maps, alpha, weights, rounding, out
         )
 
     def add_noise(place: int, step: Any) -> _Pass:

@@ -51,6 +51,7 @@ from fastmlp.augment import (
     ElasticDistortion,
     RandomAffine,
     RandomDeskew,
+    RandomFlip,
     RandomNoise,
     RandomThickness,
 )
@@ -80,7 +81,10 @@ WRITER = version("fastmlp")
 _ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
 _AUGMENTATIONS = {
     cls.__name__: cls
-    for cls in (RandomDeskew, RandomAffine, ElasticDistortion, RandomThickness, RandomNoise)
+    for cls in (
+        *(RandomDeskew, RandomFlip, RandomAffine, ElasticDistortion),
+        *(RandomThickness, RandomNoise),
+    )
 }
 
 #: Names in the archive of a model; the second is for `pipelines`.
