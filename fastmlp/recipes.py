@@ -257,15 +257,17 @@ _TABLE = (
     ),
     Recipe(
         name="record",
-        description="Ours: 1200, 800 and 400 units, 300 epochs; 32 copies of a test image.",
+        description="Ours: 1200, 800 and 400 units, 270 epochs; 32 copies of a test image.",
         dataset="mnist",
         parameters=MappingProxyType(
             {
                 "hidden_layer_sizes": (1200, 800, 400),
-                "solver": "adam",
-                "learning_rate_init": 2e-3,
-                "max_iter": 300,
-                "n_iter_no_change": 300,
+                # On held-out images, Adam makes some ten percent more mistakes.
+                "solver": "sgd",
+                "learning_rate_init": 0.1,
+                "batch_size": 100,
+                "max_iter": 270,
+                "n_iter_no_change": 270,
                 "lr_schedule": "linear",
                 "random_state": 1,
                 "input_scale": 1 / 255,
@@ -273,7 +275,7 @@ _TABLE = (
         ),
         augmentation={
             "RandomDeskew": {},
-            "RandomAffine": {"rotate": 15, "shift": 2, "zoom": 0.15, "shear": 8},
+            "RandomAffine": {"rotate": 12, "shift": 1, "zoom": 0.12, "shear": 5},
             "ElasticDistortion": {"alpha": 36, "sigma": 5},
         },
         is_augmented=True,
