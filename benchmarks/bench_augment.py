@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fastmlp.augment import ElasticDistortion, RandomAffine, RandomNoise, RandomThickness
+from fastmlp.augment import (
+    ElasticDistortion,
+    RandomAffine,
+    RandomDeskew,
+    RandomNoise,
+    RandomThickness,
+)
 
 STEPS = {
     "affine": RandomAffine(),
     "elastic": ElasticDistortion(),
     "affine and elastic": RandomAffine() + ElasticDistortion(),
+    "deskew": RandomDeskew(),
     "thickness": RandomThickness(),
     "noise": RandomNoise(),
 }

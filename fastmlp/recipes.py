@@ -262,7 +262,6 @@ _TABLE = (
         parameters=MappingProxyType(
             {
                 "hidden_layer_sizes": (1200, 800, 400),
-                # On held-out images, Adam makes some ten percent more mistakes.
                 "solver": "sgd",
                 "learning_rate_init": 0.1,
                 "batch_size": 100,

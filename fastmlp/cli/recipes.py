@@ -9,7 +9,7 @@ def recipes(as_json: Json = False, quiet: Quiet = False) -> None:
     """List the published models that 'fastmlp train --recipe NAME' reproduces.
 
     Shown are the published accuracy and ours: on the test images or, for dropout-300, on its
-    validation images. From dropout-300 on, ours are means over five seeds, of record for one.
+    validation images. From dropout-300 on, ours are means over five seeds; record's is of one seed.
     'best' and 'record' are our own, with the best published accuracy of two layers, and of any
     multilayer perceptron, for comparison; record averages over augmented copies of each image, and
     takes up to half an hour on two cores. 'pictures' and 'table' are the defaults for folders of

@@ -44,17 +44,8 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp import exceptions
-from fastmlp.augment import (
-    Augmentation,
-    Compose,
-    ElasticDistortion,
-    RandomAffine,
-    RandomDeskew,
-    RandomFlip,
-    RandomNoise,
-    RandomThickness,
-)
+from fastmlp import augment, exceptions
+from fastmlp.augment import Augmentation, Compose
 from fastmlp.core.functions import ACTIVATIONS, LOSSES
 from fastmlp.core.inputs import affine_map, target_map
 from fastmlp.core.network import Network, Parameters
@@ -79,12 +70,11 @@ _FORMAT = 1
 #: The version of fastmlp that writes files.
 WRITER = version("fastmlp")
 _ESTIMATORS = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor)}
+#: The steps that are saved: all of the package, but none of its users' own.
 _AUGMENTATIONS = {
-    cls.__name__: cls
-    for cls in (
-        *(RandomDeskew, RandomFlip, RandomAffine, ElasticDistortion),
-        *(RandomThickness, RandomNoise),
-    )
+    name: getattr(augment, name)
+    for name in augment.__all__
+    if name not in ("Augmentation", "Compose")
 }
 
 #: Names in the archive of a model; the second is for `pipelines`.
